@@ -1,0 +1,234 @@
+"""Messages to prompt tokens through the model's own chat template, and completion text back to an action.
+
+One rendering everywhere: profiling, training and evaluation all build their prompts here, so the prefixes of local
+rollouts are the prefixes that the policy meets in use. A state is rendered as its own prompt, never cut out of a longer
+render, because many templates rewrite history. Messages go to the template in the one shape that most of them accept:
+content as text, arguments as objects.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from pivotrl_cli.errors import InputError
+from pivotrl_cli.rows import Message, ToolCall
+
+if TYPE_CHECKING:  # would pull in transformers, 2 s
+    from transformers import PreTrainedTokenizerBase
+
+
+class UnparsableError(ValueError):
+    """A completion that is not an action: a broken tool call, reasoning without an end, or nothing at all."""
+
+
+class UnrenderableError(ValueError):
+    """A state that the chat template refuses; the message is the template's."""
+
+
+class ChatFormat:
+    """How one model's tokenizer writes states and reads actions."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        if not getattr(tokenizer, "chat_template", None):
+            raise InputError(
+                f"{tokenizer.name_or_path}: the tokenizer has no chat template",
+                "add chat_template.jinja to the model folder, or use the instruction-tuned model",
+            )
+        self.tokenizer = tokenizer
+        self.opens_reasoning = self._generation_prompt_opens_reasoning()
+
+    def prompt_text(self, state: list[Message], tools: str) -> str:
+        """Render a state up to where the assistant's next words begin; raises `UnrenderableError`."""
+        return self._render(tuple(map(to_template, state)), tools, add_generation_prompt=True)
+
+    def prompt_ids(self, state: list[Message], tools: str) -> list[int]:
+        """Token ids of `prompt_text`."""
+        return self._encode(self.prompt_text(state, tools))
+
+    def completion_text(self, state: list[Message], tools: str, action: Message) -> str:
+        """What the policy would have to write at `state` for `action`, its end token included.
+
+        The difference between the render with the action and the prompt. Templates that put something into the
+        generation prompt which a finished turn lacks (an empty reasoning block) are cut after the common part.
+        """
+        messages = (*map(to_template, state), to_template(action))
+        full = self._render(messages, tools, add_generation_prompt=False)
+        prompt = self.prompt_text(state, tools)
+        if full.startswith(prompt):
+            completion = full[len(prompt) :]
+        else:
+            bare = self._render(messages[:-1], tools, add_generation_prompt=False)
+            header = prompt[len(bare) :] if prompt.startswith(bare) else ""
+            start = full[len(bare) :] if header and full.startswith(bare) else None
+            if start is None:
+                raise UnrenderableError("the template rewrites history when it renders the action")
+            completion = start[_common_prefix(start, header) :]
+        eos = self.tokenizer.eos_token
+        end = completion.rfind(eos) if isinstance(eos, str) else -1
+        return completion[: end + len(eos)] if end >= 0 else completion.rstrip("\n")
+
+    def completion_ids(self, state: list[Message], tools: str, action: Message) -> list[int]:
+        """Token ids of `completion_text`."""
+        return self._encode(self.completion_text(state, tools, action))
+
+    def decode(self, token_ids: list[int]) -> str:
+        """Completion text without the end token; other special tokens stay, since tags may be special tokens."""
+        if token_ids and token_ids[-1] == self.tokenizer.eos_token_id:
+            token_ids = token_ids[:-1]
+        text = self.tokenizer.decode(token_ids, skip_special_tokens=False)
+        assert isinstance(text, str)
+        return text
+
+    def parse(self, text: str, prompt: str = "") -> Message:
+        """Read a completion as an action; raises `UnparsableError`.
+
+        With the tokenizer's own `response_template` where it has one (transformers' response parsing), else as
+        Hermes-style tags: `<think>` for reasoning, `<tool_call>` around `{"name": ..., "arguments": {...}}`.
+        """
+        if getattr(self.tokenizer, "response_template", None) is not None:
+            return self._parse_by_template(text, prompt)
+        return parse_hermes(text, reasoning_open=self.opens_reasoning)
+
+    def _parse_by_template(self, text: str, prompt: str) -> Message:
+        try:
+            parsed = self.tokenizer.parse_response(text, prefix=prompt)
+        except (ValueError, TypeError, KeyError) as error:
+            raise UnparsableError(f"the tokenizer's response template does not match: {error}") from error
+        calls = [call.get("function", call) for call in parsed.get("tool_calls") or []]
+        action = Message(
+            role="assistant",
+            content=(parsed.get("content") or "").strip(),
+            reasoning=parsed.get("reasoning_content") or parsed.get("thinking") or None,
+            tool_calls=[_checked_call(call) for call in calls],
+        )
+        return _non_empty(action)
+
+    def _render(self, messages: tuple[dict[str, Any], ...], tools: str, *, add_generation_prompt: bool) -> str:
+        from jinja2.exceptions import TemplateError
+
+        try:
+            text = self.tokenizer.apply_chat_template(
+                list(messages),
+                tools=_tool_list(tools) or None,
+                add_generation_prompt=add_generation_prompt,
+                tokenize=False,
+            )
+        except (TemplateError, TypeError, ValueError, KeyError) as error:
+            raise UnrenderableError(f"{type(error).__name__}: {error}") from error
+        assert isinstance(text, str)
+        return text
+
+    def _encode(self, text: str) -> list[int]:
+        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        assert isinstance(ids, list)
+        return ids
+
+    def _generation_prompt_opens_reasoning(self) -> bool:
+        try:
+            prompt = self.prompt_text([Message(role="user", content="?")], "[]")
+        except UnrenderableError:
+            return False
+        return prompt.rstrip().endswith("<think>")
+
+
+def to_template(message: Message) -> dict[str, Any]:
+    """One message in the shape that chat templates read."""
+    shaped: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.reasoning is not None:
+        shaped["reasoning_content"] = message.reasoning
+    if message.tool_calls:
+        shaped["tool_calls"] = [_call_to_template(call) for call in message.tool_calls]
+    if message.tool_call_id is not None:
+        shaped["tool_call_id"] = message.tool_call_id
+    if message.name is not None:
+        shaped["name"] = message.name
+    return shaped
+
+
+def _call_to_template(call: ToolCall) -> dict[str, Any]:
+    try:
+        arguments = json.loads(call.arguments)
+    except (ValueError, RecursionError):
+        arguments = call.arguments  # recorded as it was: the history is not ours to repair
+    shaped: dict[str, Any] = {"type": "function", "function": {"name": call.name, "arguments": arguments}}
+    if call.id is not None:
+        shaped["id"] = call.id
+    return shaped
+
+
+@lru_cache(maxsize=64)
+def _tool_list(tools: str) -> list[Any]:
+    parsed = json.loads(tools)
+    assert isinstance(parsed, list)
+    return parsed
+
+
+def _common_prefix(left: str, right: str) -> int:
+    for i, (a, b) in enumerate(zip(left, right, strict=False)):
+        if a != b:
+            return i
+    return min(len(left), len(right))
+
+
+_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
+
+
+def parse_hermes(text: str, *, reasoning_open: bool = False) -> Message:
+    """Read Hermes-style text as an action; raises `UnparsableError`.
+
+    `reasoning_open` says that the prompt already opened `<think>`.
+
+    Example: `'<tool_call>\\n{"name": "f", "arguments": {"x": 1}}\\n</tool_call>'` is one call of `f`.
+    """
+    reasoning, rest = _split_reasoning(text, reasoning_open)
+    calls = [_call_from_json(body) for body in _CALL.findall(rest)]
+    content = _CALL.sub("", rest).strip()
+    if "<tool_call>" in content or "</tool_call>" in content:
+        raise UnparsableError("a <tool_call> tag without its partner")
+    return _non_empty(Message(role="assistant", content=content, reasoning=reasoning, tool_calls=calls))
+
+
+def _split_reasoning(text: str, reasoning_open: bool) -> tuple[str | None, str]:
+    opened = reasoning_open or text.lstrip().startswith("<think>")
+    reasoning, end, rest = text.partition("</think>")
+    if end:
+        return reasoning.strip().removeprefix("<think>").strip() or None, rest
+    if opened:
+        raise UnparsableError("the reasoning does not end")
+    return None, text
+
+
+def _call_from_json(body: str) -> ToolCall:
+    try:
+        call = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise UnparsableError(f"a tool call is not JSON: {str(error)[:80]}") from error
+    if not isinstance(call, dict):
+        raise UnparsableError("a tool call is not a JSON object")
+    return _checked_call(call)
+
+
+def _checked_call(call: dict[str, Any]) -> ToolCall:
+    name, arguments = call.get("name"), call.get("arguments", {})
+    if not isinstance(name, str) or not name:
+        raise UnparsableError("a tool call has no name")
+    if isinstance(arguments, str):
+        return ToolCall(name=name, arguments=arguments)
+    return ToolCall(name=name, arguments=canonical_json(arguments))
+
+
+def canonical_json(value: Any) -> str:
+    """JSON text in the one form that histories are written in; key order is kept."""
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (ValueError, RecursionError) as error:
+        raise UnparsableError(f"arguments cannot be written as JSON: {str(error)[:80]}") from error
+
+
+def _non_empty(action: Message) -> Message:
+    if not action.content and not action.tool_calls:
+        raise UnparsableError("empty")
+    return action

@@ -1,0 +1,266 @@
+"""One config per command: the field's docstring is the flag's help and the schema's description.
+
+Only pydantic here, so that parsing a command line never touches torch. A field marked `not_identity` does not change
+what is computed (where it reads, where it writes, how it looks), so it stays out of the provenance.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+def argument(default: Any = ..., **limits: Any) -> Any:
+    """A positional argument: an input path, which is recorded by its content instead of its name."""
+    return Field(default, json_schema_extra={"cli": "argument", "identity": False}, **limits)
+
+
+def option(default: Any, *flags: str, identity: bool = True, **limits: Any) -> Any:
+    """An option with extra flags, or one that does not change the result."""
+    return Field(default, json_schema_extra={"flags": list(flags), "identity": identity}, **limits)
+
+
+class Config(BaseModel):
+    """Base of all configs: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def identity(self) -> dict[str, Any]:
+        """The part of the config that decides the result, as JSON values, for the provenance."""
+        chosen = {
+            name
+            for name, field in type(self).model_fields.items()
+            if not isinstance(field.json_schema_extra, dict) or field.json_schema_extra.get("identity", True)
+        }
+        dumped: dict[str, Any] = json.loads(self.model_dump_json(include=chosen))
+        return dumped
+
+
+class StageConfig(Config):
+    """What every command that writes a table has."""
+
+    output: str = option("-", "-o", identity=False)
+    """Output file; `-` writes Parquet to standard output."""
+    force: bool = option(False, identity=False)
+    """Run again even if the output is up to date, and overwrite whatever stands there."""
+    json_summary: bool = option(False, "--json", identity=False)
+    """Print the summary as one JSON object on standard output."""
+
+
+class ExtractConfig(StageConfig):
+    """Turn trajectories into candidates: one row per assistant turn."""
+
+    sources: list[str] = argument()
+    """Trajectory files, folders or globs; `hf:NAME` opens anything that datasets.load_dataset does."""
+    format: str = "auto"
+    """Format of the trajectories; `auto` recognises it by content."""
+    verifier: str = "tool_call"
+    """Verifier that will score actions: a built-in name or `module:function`."""
+    tools: Path | None = None
+    """JSON file with the tool schemas, for formats that keep them outside the record."""
+    system: Path | None = None
+    """Text file with the system prompt, for formats that keep it outside the record."""
+    only_successful: bool = False
+    """Leave out trajectories whose recorded outcome is below 1 or unknown."""
+    min_outcome: float | None = None
+    """Leave out trajectories whose recorded outcome is below this or unknown."""
+    holdout: float = Field(0.0, ge=0.0, lt=1.0)
+    """Share of tasks (trajectories where the task is unknown) put in the holdout split."""
+    seed: int = 0
+    """Seed of the holdout split."""
+    limit: int | None = Field(None, ge=1)
+    """Stop after this many trajectories."""
+
+
+class ProfileConfig(StageConfig):
+    """Sample K one-turn rollouts at every candidate from a frozen policy and score them."""
+
+    candidates: str = argument()
+    """Candidates table; `-` reads standard input."""
+    model: str = "desk"
+    """Model folder, hub name, or `desk` for the policy that ships with the package."""
+    engine: Literal["hf", "replay"] = "hf"
+    """Engine that samples."""
+    replay: Path | None = None
+    """With `--engine replay`: JSONL of `{"candidate_id": ..., "completions": [...]}`."""
+    n: int = option(16, "-n", ge=1)
+    """Rollouts per candidate (the paper's K)."""
+    temperature: float = Field(1.0, ge=0.0)
+    """Sampling temperature; 0 is greedy."""
+    max_new_tokens: int = Field(256, ge=1)
+    """Longest completion in tokens."""
+    verifier: str | None = None
+    """Score with this verifier instead of the one that the candidates name."""
+    truncated: Literal["exclude", "zero"] = "exclude"
+    """Completions cut by the token limit: leave them out of the pass rate, or reward 0."""
+    split: Literal["train", "holdout", "all"] = "all"
+    """Which split to profile."""
+    limit: int | None = Field(None, ge=1)
+    """Profile only this many candidates, spread evenly over the file."""
+    seed: int = 0
+    """Seed; each rollout's own seed derives from it, the candidate and the sample index."""
+    token_budget: int = Field(16384, ge=1)
+    """Most tokens in one batch, padding included."""
+    device: str = "auto"
+    """Torch device; `auto` takes the GPU if there is one."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format; `auto` is bfloat16 on GPU and float32 on CPU."""
+
+
+class FilterConfig(StageConfig):
+    """Keep the pivots: reward variance above zero and mean below the limit (paper, Eq. 5)."""
+
+    profile: str = argument()
+    """Profile table; `-` reads standard input."""
+    max_mean: float = Field(0.6, gt=0.0, le=1.0)
+    """Keep candidates whose mean reward is below this (the paper's lambda); 1 keeps every mixed one."""
+    max_per_trajectory: int | None = Field(None, ge=1)
+    """Most pivots from one trajectory, those with the largest reward spread first."""
+    limit: int | None = Field(None, ge=1)
+    """Most pivots in all, those with the largest reward spread first."""
+    select: Literal["pivots", "random"] = "pivots"
+    """`random` is the matched control: as many scored candidates as the rule would keep, drawn at random."""
+    split: Literal["train", "holdout", "all"] = "train"
+    """Which split to select from."""
+    dropped: Path | None = option(None, identity=False)
+    """Also write the dropped candidates with their reasons to this file."""
+    seed: int = 0
+    """Seed of the random control."""
+
+
+class TrainConfig(StageConfig):
+    """Train a policy on the pivots."""
+
+    pivots: str = argument()
+    """Pivots table; candidates or a profile will do for SFT."""
+    output: str = option(..., "-o", identity=False)
+    """Folder for the model, `metrics.parquet` and `rollouts.parquet`."""
+    model: str = "desk"
+    """Model folder, hub name, or `desk` for the policy that ships with the package."""
+    method: Literal["grpo", "sft"] = "grpo"
+    """`grpo` samples and scores; `sft` imitates the demonstrated actions of the same rows."""
+    steps: int = Field(60, ge=1)
+    """Optimiser steps."""
+    prompts_per_step: int = Field(16, ge=1)
+    """Pivots per step."""
+    group_size: int = Field(8, ge=2)
+    """Rollouts per pivot (the paper's G); SFT ignores it."""
+    learning_rate: float = Field(1e-6, gt=0.0)
+    """Peak learning rate of AdamW."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Learning rate after the warm-up."""
+    warmup_steps: int = Field(0, ge=0)
+    """Steps of linear warm-up."""
+    weight_decay: float = Field(0.0, ge=0.0)
+    """Decoupled weight decay."""
+    max_grad_norm: float = Field(1.0, gt=0.0)
+    """Gradient norm above which the gradient is scaled down."""
+    clip_low: float = Field(0.2, gt=0.0, le=1.0)
+    """Lower clip of the probability ratio, as 1 - clip_low."""
+    clip_high: float = Field(0.2, gt=0.0)
+    """Upper clip of the probability ratio, as 1 + clip_high."""
+    kl_coef: float = Field(0.0, ge=0.0)
+    """Weight of KL(policy || frozen policy); 0 makes no reference pass."""
+    updates_per_batch: int = Field(1, ge=1)
+    """Optimiser updates on each sampled batch; above 1 the ratio clip comes to bear."""
+    temperature: float = Field(1.0, gt=0.0)
+    """Sampling temperature, applied in the loss too."""
+    max_new_tokens: int = Field(256, ge=1)
+    """Longest completion in tokens."""
+    max_refills: int = Field(4, ge=0)
+    """Rounds of fresh pivots that replace groups without variance before a step goes on with fewer."""
+    verifier: str | None = None
+    """Score with this verifier instead of the one that the pivots name."""
+    seed: int = 0
+    """Seed of the order and of all samples."""
+    token_budget: int = Field(16384, ge=1)
+    """Most tokens in one forward pass, padding included."""
+    device: str = "auto"
+    """Torch device; `auto` takes the GPU if there is one."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format; `auto` is bfloat16 on GPU and float32 on CPU."""
+
+
+class EvalConfig(StageConfig):
+    """Score a policy on benchmarks: one row per task and trial."""
+
+    benchmarks: list[str] = argument()
+    """Benchmarks: `desk`, `skills`, or `pivots:FILE` for held-out candidates."""
+    model: str = "desk"
+    """Model folder, hub name, or `desk` for the policy that ships with the package."""
+    limit: int | None = Field(None, ge=1)
+    """Tasks per benchmark; all by default."""
+    trials: int = Field(1, ge=1)
+    """Repetitions of each task, each with its own seed."""
+    split: Literal["test", "val"] = "test"
+    """Tasks to take, where a benchmark has several splits."""
+    temperature: float = Field(1.0, ge=0.0)
+    """Sampling temperature; 0 is greedy."""
+    max_new_tokens: int = Field(256, ge=1)
+    """Longest completion in tokens."""
+    max_turns: int = Field(40, ge=1)
+    """Most assistant turns in one episode."""
+    max_error_rate: float = Field(0.05, ge=0.0, le=1.0)
+    """Exit with 1 if more than this share of the rows could not be measured."""
+    seed: int = 0
+    """Seed of all samples."""
+    token_budget: int = Field(16384, ge=1)
+    """Most tokens in one batch, padding included."""
+    device: str = "auto"
+    """Torch device; `auto` takes the GPU if there is one."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format; `auto` is bfloat16 on GPU and float32 on CPU."""
+
+
+class CompareConfig(Config):
+    """Put evaluations of the same tasks side by side, with paired differences to the first."""
+
+    results: list[str] = argument()
+    """Eval tables; the first is the baseline."""
+    names: str | None = None
+    """Comma-separated names for the columns; the file names by default."""
+    resamples: int = Field(10000, ge=100)
+    """Bootstrap resamples, clustered by task."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+    format: Literal["table", "markdown", "json"] = "table"
+    """How to print."""
+
+
+class InspectConfig(Config):
+    """Say what a table is, where it came from and how its numbers are distributed."""
+
+    file: str = argument()
+    """Any table that pivotrl wrote; `-` reads standard input."""
+    row: str | None = None
+    """Show the row with this candidate or task id, readably."""
+    messages: int = Field(6, ge=1)
+    """With `--row`: how many of the state's last messages to show."""
+    json_summary: bool = option(False, "--json", identity=False)
+    """Print the summary as one JSON object on standard output."""
+
+
+class DeskConfig(Config):
+    """Write expert trajectories of the embedded service desk, as OpenAI chat JSONL."""
+
+    n: int = option(128, "-n", ge=1)
+    """Number of trajectories."""
+    seed: int = 0
+    """Seed of the tasks and of the expert's style."""
+    output: str = option("-", "-o", identity=False)
+    """Output file; `-` writes to standard output."""
+
+
+TABLE_CONFIGS: dict[str, type[Config]] = {
+    "extract": ExtractConfig,
+    "profile": ProfileConfig,
+    "filter": FilterConfig,
+    "train": TrainConfig,
+    "eval": EvalConfig,
+    "compare": CompareConfig,
+    "inspect": InspectConfig,
+    "desk": DeskConfig,
+}

@@ -1,0 +1,36 @@
+"""Worlds in which a policy acts over several turns.
+
+An `Episode` is one run of one task. The same four members serve a multi-turn world, a one-turn question and a held-out
+pivot, so one loop (`stages/eval.py`) drives them all, many at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pivotrl_cli.rows import Message
+
+
+class Episode(Protocol):
+    """One run of one task; `state` grows as the policy acts."""
+
+    task_id: str
+    """Task, unique within the benchmark."""
+    cluster: str
+    """Tasks with the same cluster are not independent of each other."""
+    category: str
+    """Kind of task, for break-downs."""
+    tools: str
+    """Tool schemas, a JSON list in OpenAI's form."""
+    state: list[Message]
+    """What the policy sees next; starts with the system prompt and the user's request."""
+    done: bool
+    """True once the episode takes no more actions."""
+
+    def step(self, action: Message) -> None:
+        """Take the policy's action: append it and what it causes to `state`. Never raises on a bad action."""
+        ...
+
+    def score(self) -> float:
+        """Score in [0, 1] of the episode as it stands; 0 for one that did not finish."""
+        ...

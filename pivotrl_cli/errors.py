@@ -1,0 +1,49 @@
+"""What the user can fix, as exceptions; everything else is a bug and keeps its traceback.
+
+    PivotRLError            one line and a hint on stderr, exit 2
+    ├── InputError          a file, record or folder that was given cannot be used
+    ├── ConfigError         an option is wrong, or two of them contradict each other
+    ├── OutputError         the output is in the way, or cannot be written
+    ├── MissingExtra        an optional dependency is not installed
+    └── RunError            the input was right but the run failed (exit 1)
+
+A message names the place (`candidates.parquet row 17: ...`); the hint names the way out.
+"""
+
+from __future__ import annotations
+
+
+class PivotRLError(Exception):
+    """Base of everything that is reported in one line instead of a traceback."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InputError(PivotRLError, ValueError):
+    """A file, a record or a folder that was given cannot be used."""
+
+
+class ConfigError(PivotRLError, ValueError):
+    """An option has a wrong value, or options contradict each other."""
+
+
+class OutputError(PivotRLError, OSError):
+    """The output exists with another configuration, or cannot be written."""
+
+
+class MissingExtra(PivotRLError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs the {extra} extra", f"pip install 'pivotrl[{extra}]'")
+
+
+class RunError(PivotRLError, RuntimeError):
+    """The input was right, the run failed."""
+
+    exit_code = 1

@@ -1,0 +1,353 @@
+"""The rows of every table: one frozen model per Parquet row, the contract that all stages share.
+
+Types are chosen so that a Parquet schema follows from them without looking at data. `arguments` and `tools` stay JSON
+text: as structs, Polars would invent null keys wherever two tools take different arguments.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Row(BaseModel):
+    """Base of all rows: frozen, unknown keys refused, field docstrings become schema descriptions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ToolCall(Row):
+    """One function call.
+
+    Example: `ToolCall(id="call_1", name="get_order", arguments='{"order_id": "A17"}')`
+    """
+
+    id: str | None = None
+    """Identifier that the tool's reply refers to."""
+    name: str
+    """Name of the function."""
+    arguments: str
+    """Arguments as the raw JSON text that the model wrote."""
+
+
+class Message(Row):
+    """One chat message; the assistant's message is an *action*."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    """Who speaks."""
+    content: str = ""
+    """Visible text; empty when the message is only tool calls."""
+    reasoning: str | None = None
+    """Hidden reasoning, kept apart from the content."""
+    tool_calls: list[ToolCall] = []
+    """Function calls, in order; several in one message are one action."""
+    tool_call_id: str | None = None
+    """On a tool message: the call it answers."""
+    name: str | None = None
+    """On a tool message: the tool that answered."""
+
+
+class Trajectory(Row):
+    """One recorded agent run, as a reader yields it. Never written to a table."""
+
+    source: str
+    """File it came from, relative to what the user named."""
+    line: int
+    """Record number in that file, from 1."""
+    messages: list[Message]
+    """What the agent saw and did, in order, system prompt included."""
+    tools: str = "[]"
+    """Tool schemas as a JSON list in OpenAI's form, `[{"type": "function", "function": {...}}]`."""
+    domain: str = ""
+    """Domain that the format names (`airline`), else empty."""
+    task_id: str = ""
+    """Task that several trials share, else empty."""
+    trial: str = ""
+    """What tells runs of one task apart where the format has it."""
+    outcome: float | None = None
+    """Recorded outcome of the whole run."""
+    provenance: str = "{}"
+    """JSON object: whatever else the format says of the run (model, termination reason)."""
+
+
+class RejectReason(StrEnum):
+    """Why an input record or a turn could not become a candidate."""
+
+    BAD_JSON = "bad_json"
+    """The line or file is not JSON."""
+    BAD_RECORD = "bad_record"
+    """The record lacks a field or has a wrong type."""
+    UNKNOWN_FORMAT = "unknown_format"
+    """No reader recognises the file."""
+    NO_ASSISTANT_TURN = "no_assistant_turn"
+    """The trajectory has no assistant message."""
+    EMPTY_ACTION = "empty_action"
+    """The assistant message has neither text nor calls."""
+    EMPTY_STATE = "empty_state"
+    """Nothing stands before the assistant message, so there is nothing to condition on."""
+    BAD_ARGUMENTS = "bad_arguments"
+    """A demonstrated call's arguments are not a JSON object."""
+    UNDECLARED_TOOL = "undeclared_tool"
+    """A demonstrated call names a tool that the record's own schemas do not have."""
+    REJECTED_BY_VERIFIER = "rejected_by_verifier"
+    """The turn's verifier does not accept its own demonstration."""
+
+
+class Reject(Row):
+    """One input record (`turn` null) or one assistant turn that could not be used."""
+
+    source: str
+    """File it came from."""
+    line: int
+    """Record number in that file, from 1; 0 for the file itself."""
+    trajectory_id: str | None = None
+    """Trajectory, where it could be read so far."""
+    turn: int | None = None
+    """Assistant turn, from 0; null for a whole record."""
+    reason: RejectReason
+    """Enumerated reason."""
+    detail: str = ""
+    """What was wrong, for a person."""
+
+
+class Candidate(Row):
+    """One assistant turn of one trajectory: a state and the demonstrated action."""
+
+    candidate_id: str
+    """`<trajectory_id>-<turn>`; derives from content alone."""
+    trajectory_id: str
+    """Hash of the trajectory's content."""
+    task_id: str
+    """Task that several trials share; empty where unknown."""
+    source: str
+    """File it came from."""
+    turn: int
+    """Assistant turn within the trajectory, from 0."""
+    n_turns: int
+    """Assistant turns of the trajectory."""
+    domain: str
+    """Domain of the task, or empty."""
+    verifier: str
+    """Verifier that scores actions at this turn."""
+    state: list[Message]
+    """Everything before the action."""
+    tools: str
+    """Tool schemas, a JSON list in OpenAI's form."""
+    expected_action: Message
+    """The demonstrated action."""
+    outcome: float | None
+    """Recorded outcome of the trajectory."""
+    split: Literal["train", "holdout"]
+    """Split by task where known, else by trajectory."""
+    provenance: str
+    """JSON object with what the format says of the run."""
+
+
+class Rollout(Row):
+    """One one-turn rollout at a candidate.
+
+    `reward` is null where nothing could be measured; `error` then says why, or `finish_reason` is `length`.
+    """
+
+    sample: int
+    """Index within the group, from 0."""
+    text: str
+    """Completion as sampled."""
+    action: Message | None
+    """The completion parsed into an action; null where it could not be parsed."""
+    reward: float | None
+    """Verifier's reward in [0, 1]; null where not measured."""
+    verdict: str
+    """Verifier's category, `unparsable`, `truncated` or `error`."""
+    detail: str = ""
+    """Verifier's reason, for a person."""
+    error: str | None = None
+    """What failed in the measurement."""
+    n_tokens: int
+    """Tokens sampled, the end token included."""
+    logprob: float | None
+    """Sum of the sampled tokens' log-probabilities in nats, at the sampling temperature."""
+    finish_reason: Literal["stop", "length", "error"]
+    """Why sampling ended."""
+    seed: int
+    """Seed of this sample; derives from the candidate, the sample index and the run's seed."""
+
+
+class ProfileStatus(StrEnum):
+    """What became of a candidate in profiling."""
+
+    OK = "ok"
+    """At least one rollout was scored."""
+    TOO_LONG = "too_long"
+    """The prompt and the new tokens do not fit the model's context; nothing was sampled."""
+    UNRENDERABLE = "unrenderable"
+    """The chat template refused the state; nothing was sampled."""
+    NOT_SCORED = "not_scored"
+    """Rollouts were sampled but none could be scored."""
+
+
+class Profile(Candidate):
+    """The candidate with its local rollouts under the frozen policy."""
+
+    rollouts: list[Rollout]
+    """The K rollouts; empty where nothing was sampled."""
+    n_scored: int
+    """Rollouts with a reward."""
+    n_error: int
+    """Rollouts whose measurement failed."""
+    n_truncated: int
+    """Rollouts cut by the token limit."""
+    prompt_tokens: int | None
+    """Length of the rendered state; null where it could not be rendered."""
+    reward_mean: float | None
+    """Mean reward over the scored rollouts (paper, Eq. 4)."""
+    reward_std: float | None
+    """Population standard deviation over the scored rollouts (paper, Eq. 4)."""
+    pass_rate_low: float | None
+    """Lower end of the 95 % interval of the true mean reward, Beta posterior with a Jeffreys prior."""
+    pass_rate_high: float | None
+    """Upper end of that interval."""
+    status: ProfileStatus
+    """What became of the candidate."""
+    status_detail: str
+    """Why, where the status is not `ok`."""
+
+
+class Pivot(Profile):
+    """A kept candidate."""
+
+    weight: float
+    """Sampling weight in training."""
+    rank: int
+    """Position by reward spread, 1 is the most informative."""
+    keep_reason: str
+    """Rule that kept it."""
+
+
+class DropReason(StrEnum):
+    """Why `filter` dropped a candidate; the first that applies."""
+
+    HOLDOUT = "holdout"
+    """Belongs to the held-out split."""
+    NOT_SCORED = "not_scored"
+    """No reward was measured (too long, unrenderable, errors)."""
+    ALL_WRONG = "all_wrong"
+    """Every scored rollout got reward 0, so the group carries no signal."""
+    ALL_RIGHT = "all_right"
+    """Every scored rollout got reward 1."""
+    NO_VARIANCE = "no_variance"
+    """All rewards are equal, between 0 and 1."""
+    TOO_EASY = "too_easy"
+    """The mean reward is not below the limit."""
+    TRAJECTORY_CAP = "trajectory_cap"
+    """The trajectory has its share of pivots already."""
+    LIMIT = "limit"
+    """The requested number is reached."""
+    NOT_DRAWN = "not_drawn"
+    """The random control did not draw it."""
+
+
+class Dropped(Profile):
+    """A candidate that `filter` dropped."""
+
+    drop_reason: DropReason
+    """Why."""
+
+
+class StepMetrics(Row):
+    """One optimiser step."""
+
+    step: int
+    """From 1."""
+    reward_mean: float | None
+    """Mean reward of all scored rollouts of this step, refilled groups included; null for SFT."""
+    reward_std: float | None
+    """Mean over groups of the population standard deviation; null for SFT."""
+    loss: float
+    """Loss that was differentiated."""
+    kl: float | None
+    """Mean k3 estimate of KL(policy || reference) per token, in nats; null without a reference pass."""
+    entropy: float | None
+    """Mean token entropy of the policy at completion positions, in nats."""
+    ratio_mean: float | None
+    """Mean probability ratio between trainer and sampler."""
+    clip_low: float | None
+    """Share of tokens clipped below."""
+    clip_high: float | None
+    """Share of tokens clipped above."""
+    logprob_gap: float | None
+    """Largest absolute difference between sampler and trainer log-probabilities before the update, in nats."""
+    grad_norm: float
+    """Gradient norm before clipping."""
+    learning_rate: float
+    """Learning rate of this step."""
+    n_groups: int
+    """Groups that were trained on."""
+    n_all_right: int
+    """Groups refilled because every reward was 1."""
+    n_all_wrong: int
+    """Groups refilled because every reward was equal and below 1."""
+    n_unscored: int
+    """Rollouts without a reward (truncated or failed)."""
+    n_completion_tokens: int
+    """Tokens that carried loss."""
+    rollout_turns: int
+    """Rollout turns sampled so far in this run."""
+    seconds_sample: float
+    """Seconds spent sampling and scoring."""
+    seconds_train: float
+    """Seconds spent in forward, backward and update."""
+
+
+class TrainRollout(Row):
+    """One training rollout."""
+
+    step: int
+    """Optimiser step it was sampled for."""
+    candidate_id: str
+    """Pivot."""
+    sample: int
+    """Index within the group."""
+    text: str
+    """Completion."""
+    reward: float | None
+    """Verifier's reward; null where not measured."""
+    verdict: str
+    """Verifier's category."""
+    advantage: float | None
+    """Group-normalised advantage; null where the group was not trained on."""
+    n_tokens: int
+    """Tokens sampled."""
+    finish_reason: Literal["stop", "length", "error"]
+    """Why sampling ended."""
+
+
+class EvalResult(Row):
+    """One benchmark, task and trial."""
+
+    benchmark: str
+    """Name of the benchmark."""
+    task_id: str
+    """Task within it."""
+    cluster: str
+    """Group of tasks that are not independent (a trajectory, a task family's instance), for intervals."""
+    category: str
+    """Kind of task, for break-downs."""
+    trial: int
+    """Repetition, from 0."""
+    seed: int
+    """Seed of this trial."""
+    score: float | None
+    """Score in [0, 1]; null where not measured."""
+    status: Literal["ok", "truncated", "too_long", "max_turns", "error"]
+    """How the run ended."""
+    error: str | None
+    """What failed, where something did."""
+    n_turns: int
+    """Assistant turns taken."""
+    n_tokens: int
+    """Tokens sampled."""
+    transcript: list[Message]
+    """The conversation after the initial state."""

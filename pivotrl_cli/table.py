@@ -1,0 +1,300 @@
+"""Tables: typed rows to Parquet and back, whole or not at all, with their provenance inside.
+
+Reading streams one row group at a time, so the states of a long file are never in memory together. Histories keep
+their dictionary encoding on the way through (`arrow.py`), so filtering a table costs what it keeps. `-` is standard
+input or output; both are spooled through a temporary file, because Parquet is read from its end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Generic, Self, TypeVar, cast
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from pivotrl_cli.arrow import arrow_schema, compact, dictionary_leaves, is_shared, rows_to_table
+from pivotrl_cli.errors import InputError, OutputError
+from pivotrl_cli.provenance import SCHEMA_VERSION, TABLES, Input, Provenance, differences, hash_stream, table_name
+from pivotrl_cli.rows import Message, Row
+from pivotrl_cli.streams import open_input, open_partial, publish, remove_partial
+
+R = TypeVar("R", bound=Row)
+
+_PROVENANCE, _SUMMARY = b"pivotrl", b"pivotrl_summary"
+_FLUSH_BYTES = 8 << 20
+_FLUSH_ROWS = 8192
+
+
+class TableWriter:
+    """Writes one table; use as a context manager. Nothing stands under the final name unless the block succeeds."""
+
+    def __init__(self, output: str | Path, row: type[Row], provenance: Provenance) -> None:
+        self.row = row
+        self._output = str(output)
+        self._provenance = provenance
+        self._summary: dict[str, Any] = {}
+        self._buffer: list[Row] = []
+        self._tables: list[pa.Table] = []
+        self._buffered_bytes = 0
+        self._seen: set[int] = set()
+        self.n_rows = 0
+
+    def __enter__(self) -> Self:
+        self._file = open_partial(self._output)
+        self._writer: pq.ParquetWriter | None = None
+        return self
+
+    def write(self, row: Row) -> None:
+        """Add one row. Rows of one trajectory must follow each other, for their shared messages to be stored once."""
+        if self._is_full() and getattr(row, "trajectory_id", 0) != getattr(self._buffer[-1], "trajectory_id", 1):
+            self._flush_rows()
+        self._buffer.append(row)
+        self._buffered_bytes += self._new_bytes(row)
+
+    def write_table(self, table: pa.Table) -> None:
+        """Add the rows of an Arrow table that has this row model's columns; histories must be dictionary-encoded."""
+        self._flush_rows()
+        if table.num_rows:
+            self._tables.append(table.select(list(self.row.model_fields)))
+        if sum(t.num_rows for t in self._tables) >= _FLUSH_ROWS or sum(t.nbytes for t in self._tables) >= _FLUSH_BYTES:
+            self._flush_tables()
+
+    def set_summary(self, summary: dict[str, Any]) -> None:
+        """Store the stage's summary with the table, for runs that find it up to date."""
+        self._summary = summary
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            if self._writer is not None:
+                self._writer.close()
+            self._file.close()
+            remove_partial(self._output)
+            return
+        self._flush_rows()
+        self._flush_tables()
+        if self._writer is None:
+            self._write_group(rows_to_table(self.row, []))
+        assert self._writer is not None
+        stored = {_PROVENANCE: self._provenance.to_dict(), _SUMMARY: self._summary}
+        self._writer.add_key_value_metadata({key: json.dumps(value) for key, value in stored.items()})
+        self._writer.close()
+        publish(self._file, self._output)
+
+    def _is_full(self) -> bool:
+        return self._buffered_bytes >= _FLUSH_BYTES or len(self._buffer) >= _FLUSH_ROWS
+
+    def _new_bytes(self, row: Row) -> int:
+        size = 0
+        for name in self._histories:
+            for message in reversed(cast(list[Message], getattr(row, name))):
+                if id(message) in self._seen:
+                    break  # an earlier row of this trajectory already brought the rest
+                self._seen.add(id(message))
+                size += len(message.content) + sum(len(call.arguments) for call in message.tool_calls)
+        return size + 256
+
+    @cached_property
+    def _histories(self) -> list[str]:
+        return [name for name, field in self.row.model_fields.items() if is_shared(field.annotation)]
+
+    def _flush_rows(self) -> None:
+        if self._buffer:
+            self._flush_tables()
+            self._write_group(rows_to_table(self.row, self._buffer))
+        self._buffer, self._buffered_bytes = [], 0
+        self._seen.clear()
+
+    def _flush_tables(self) -> None:
+        if self._tables:
+            self._write_group(compact(pa.concat_tables(self._tables), self._histories))
+        self._tables = []
+
+    def _write_group(self, table: pa.Table) -> None:
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(
+                self._file,
+                table.schema,
+                compression="zstd",
+                dictionary_pagesize_limit=1 << 30,  # above it, pyarrow writes every repetition in full
+                store_schema=False,
+            )
+        self._writer.write_table(table.cast(self._writer.schema), row_group_size=max(1, table.num_rows))
+        self.n_rows += table.num_rows
+
+
+class Table(Generic[R]):
+    """An open input table whose rows are at least those of `row`.
+
+    Example: `with Table.open("candidates.parquet", Candidate) as table: first = next(table.rows())`
+    """
+
+    def __init__(self, name: str, file: BinaryIO, row: type[R]) -> None:
+        self.name = name
+        self.row = row
+        self._source = file
+        try:
+            self._file = pq.ParquetFile(file, read_dictionary=dictionary_leaves(row))
+            self._check_columns()
+        except (pa.ArrowInvalid, OSError) as error:
+            file.close()
+            raise InputError(f"{name}: not a Parquet file, or cut short", "write it again with pivotrl") from error
+        except InputError:
+            file.close()
+            raise
+
+    @classmethod
+    def open(cls, path: str | Path, row: type[R]) -> Table[R]:
+        """Open a table; `-` is standard input."""
+        return cls("standard input" if str(path) == "-" else str(path), open_input(str(path)), row)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._source.close()
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return int(self._file.metadata.num_rows)
+
+    @cached_property
+    def provenance(self) -> dict[str, Any] | None:
+        """The stored provenance, or None where the file is not ours."""
+        return _stored(self._file, _PROVENANCE)
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The stored summary of the stage that wrote it."""
+        return _stored(self._file, _SUMMARY) or {}
+
+    def as_input(self) -> Input:
+        """This table as an input of another run."""
+        self._source.seek(0)
+        return Input(Path(self.name).name, hash_stream(self._source), self.provenance)
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Row groups, in order, with histories dictionary-encoded."""
+        columns = list(self.row.model_fields)
+        for i in range(self._file.num_row_groups):
+            yield self._file.read_row_group(i, columns=columns)
+
+    def rows(self) -> Iterator[R]:
+        """Validated rows, in order, one in memory at a time."""
+        number = 0
+        for table in self.tables():
+            yield from rows_of(table, self.row, self.name, number)
+            number += table.num_rows
+
+    def frame(self, columns: Sequence[str]) -> pl.DataFrame:
+        """Some columns of all rows; leave the histories out of it."""
+        self._source.seek(0)
+        return pl.read_parquet(self._source, columns=list(columns))
+
+    def _check_columns(self) -> None:
+        have = {field.name: field.type for field in self._file.schema_arrow}
+        missing = [name for name in self.row.model_fields if name not in have]
+        if missing:
+            expected = f"expected a {table_name(self.row)} table{self._found()}"
+            raise InputError(
+                f"{self.name}: column '{missing[0]}' is missing ({expected})",
+                _HINTS.get(table_name(self.row), "give the file that the previous stage wrote"),
+            )
+        stored = (self.provenance or {}).get("schema_version", SCHEMA_VERSION)
+        if stored != SCHEMA_VERSION:
+            raise InputError(
+                f"{self.name}: schema version {stored}, this program reads {SCHEMA_VERSION}",
+                "write it again with this version of pivotrl",
+            )
+        for field in arrow_schema(self.row):
+            if not have[field.name].equals(field.type) and not is_shared(self.row.model_fields[field.name].annotation):
+                raise InputError(
+                    f"{self.name}: column '{field.name}' is {_brief(have[field.name])}, expected {_brief(field.type)}",
+                    "write it with pivotrl, or cast it to the type in schemas/",
+                )
+
+    def _found(self) -> str:
+        return f", this is a {self.provenance['table']} table" if self.provenance else ""
+
+
+_HINTS = {
+    "candidates": "make one with: pivotrl extract TRAJECTORIES -o candidates.parquet",
+    "profile": "make one with: pivotrl profile candidates.parquet -o profile.parquet",
+    "pivots": "make one with: pivotrl filter profile.parquet -o pivots.parquet",
+    "eval": "make one with: pivotrl eval BENCHMARK --model MODEL -o eval.parquet",
+}
+
+
+def rows_of(table: pa.Table, row: type[R], name: str = "table", first: int = 0) -> Iterator[R]:
+    """Validated rows of an Arrow table; errors name the file and the row, counted from `first`."""
+    for i in range(table.num_rows):
+        record = table.slice(i, 1).to_pylist()[0]
+        try:
+            yield row.model_validate(record)
+        except ValidationError as error:
+            first_error = error.errors()[0]
+            place = ".".join(map(str, first_error["loc"]))
+            raise InputError(
+                f"{name} row {first + i}: {place}: {first_error['msg']} (expected a {table_name(row)} table)",
+                "write the table again with pivotrl, or mend that row",
+            ) from error
+
+
+def table_kind(path: str) -> type[Row]:
+    """Row model of a table that we wrote, from its own provenance."""
+    with open_input(path) as file:
+        try:
+            stored = _stored(pq.ParquetFile(file), _PROVENANCE)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputError(f"{path}: not a Parquet file, or cut short", "write it again with pivotrl") from error
+    if stored is None or stored.get("table") not in TABLES:
+        raise InputError(f"{path}: a Parquet file, but not one that pivotrl wrote", "read it with polars or duckdb")
+    return TABLES[stored["table"]]
+
+
+def current_summary(output: str | Path, provenance: Provenance, force: bool) -> dict[str, Any] | None:
+    """The stored summary if `output` is what this run would write, else None.
+
+    Raises `OutputError` with the differing keys when another run's output is in the way and `force` is off.
+    """
+    output = str(output)
+    if output == "-" or force or not Path(output).exists():
+        return None
+    try:
+        with Path(output).open("rb") as file:
+            parquet = pq.ParquetFile(file)
+            stored, summary = _stored(parquet, _PROVENANCE), _stored(parquet, _SUMMARY)
+    except (pa.ArrowInvalid, OSError):
+        stored, summary = None, None
+    if stored is None:
+        raise OutputError(f"{output} exists and pivotrl did not write it", "choose another name, or add --force")
+    changed = differences(stored, provenance.to_dict())
+    if changed:
+        raise OutputError(
+            f"{output} exists and was made differently: {'; '.join(changed)}",
+            "add --force to overwrite it, or choose another -o",
+        )
+    return summary or {}
+
+
+def _stored(file: pq.ParquetFile, key: bytes) -> dict[str, Any] | None:
+    text = (file.metadata.metadata or {}).get(key)
+    try:
+        parsed = json.loads(text) if text is not None else None
+    except ValueError:
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _brief(kind: pa.DataType) -> str:
+    text = str(kind)
+    return text if len(text) <= 40 else text[:36] + "..."
