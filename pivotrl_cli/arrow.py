@@ -85,10 +85,17 @@ def rows_to_table(row: type[Row], rows: Sequence[Row]) -> pa.Table:
     return table_of(row, arrays)
 
 
+def with_columns(table: pa.Table, row: type[Row], values: dict[str, list[Any]]) -> pa.Table:
+    """The table with those columns added that `row` has beyond it."""
+    arrays: dict[str, Any] = {name: table.column(name) for name in table.column_names}
+    arrays |= {name: _plain_array(row.model_fields[name].annotation, column) for name, column in values.items()}
+    return table_of(row, arrays)
+
+
 def table_of(row: type[Row], arrays: dict[str, Any]) -> pa.Table:
     """A table with the row model's nullability, whatever the encodings of the arrays."""
     fields = [f.with_type(arrays[f.name].type) for f in fields_of(row)]
-    return pa.Table.from_arrays([arrays[f.name] for f in fields], schema=pa.schema(fields))
+    return pa.table([arrays[f.name] for f in fields], schema=pa.schema(fields))
 
 
 def _plain_array(annotation: Any, values: list[Any]) -> pa.Array:

@@ -82,19 +82,19 @@ class ChatFormat:
         assert isinstance(text, str)
         return text
 
-    def parse(self, text: str, prompt: str = "") -> Message:
+    def parse(self, text: str, prompt_ids: list[int] | None = None) -> Message:
         """Read a completion as an action; raises `UnparsableError`.
 
         With the tokenizer's own `response_template` where it has one (transformers' response parsing), else as
         Hermes-style tags: `<think>` for reasoning, `<tool_call>` around `{"name": ..., "arguments": {...}}`.
         """
         if getattr(self.tokenizer, "response_template", None) is not None:
-            return self._parse_by_template(text, prompt)
+            return self._parse_by_template(text, prompt_ids or [])
         return parse_hermes(text, reasoning_open=self.opens_reasoning)
 
-    def _parse_by_template(self, text: str, prompt: str) -> Message:
+    def _parse_by_template(self, text: str, prompt_ids: list[int]) -> Message:
         try:
-            parsed = self.tokenizer.parse_response(text, prefix=prompt)
+            parsed = self.tokenizer.parse_response(text, prefix=prompt_ids)
         except (ValueError, TypeError, KeyError) as error:
             raise UnparsableError(f"the tokenizer's response template does not match: {error}") from error
         calls = [call.get("function", call) for call in parsed.get("tool_calls") or []]

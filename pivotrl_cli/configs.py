@@ -59,9 +59,9 @@ class ExtractConfig(StageConfig):
     """Format of the trajectories; `auto` recognises it by content."""
     verifier: str = "tool_call"
     """Verifier that will score actions: a built-in name or `module:function`."""
-    tools: Path | None = None
+    tools: Path | None = option(None, identity=False)
     """JSON file with the tool schemas, for formats that keep them outside the record."""
-    system: Path | None = None
+    system: Path | None = option(None, identity=False)
     """Text file with the system prompt, for formats that keep it outside the record."""
     only_successful: bool = False
     """Leave out trajectories whose recorded outcome is below 1 or unknown."""
@@ -73,6 +73,8 @@ class ExtractConfig(StageConfig):
     """Seed of the holdout split."""
     limit: int | None = Field(None, ge=1)
     """Stop after this many trajectories."""
+    rejects: Path | None = option(None, identity=False)
+    """Where the rejects go; beside the output as `<stem>.rejects.parquet` by default."""
 
 
 class ProfileConfig(StageConfig):
@@ -102,8 +104,8 @@ class ProfileConfig(StageConfig):
     """Profile only this many candidates, spread evenly over the file."""
     seed: int = 0
     """Seed; each rollout's own seed derives from it, the candidate and the sample index."""
-    token_budget: int = Field(16384, ge=1)
-    """Most tokens in one batch, padding included."""
+    token_budget: int = Field(131072, ge=1)
+    """Most tokens that one batch may keep in its cache: rows times (longest prompt + new tokens)."""
     device: str = "auto"
     """Torch device; `auto` takes the GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -177,7 +179,9 @@ class TrainConfig(StageConfig):
     seed: int = 0
     """Seed of the order and of all samples."""
     token_budget: int = Field(16384, ge=1)
-    """Most tokens in one forward pass, padding included."""
+    """Most tokens in one forward pass with gradients, padding included."""
+    sample_token_budget: int = Field(131072, ge=1)
+    """Most tokens that one sampling batch may keep in its cache: rows times (longest prompt + new tokens)."""
     device: str = "auto"
     """Torch device; `auto` takes the GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -207,8 +211,8 @@ class EvalConfig(StageConfig):
     """Exit with 1 if more than this share of the rows could not be measured."""
     seed: int = 0
     """Seed of all samples."""
-    token_budget: int = Field(16384, ge=1)
-    """Most tokens in one batch, padding included."""
+    token_budget: int = Field(131072, ge=1)
+    """Most tokens that one batch may keep in its cache: rows times (longest prompt + new tokens)."""
     device: str = "auto"
     """Torch device; `auto` takes the GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -254,7 +258,7 @@ class DeskConfig(Config):
     """Output file; `-` writes to standard output."""
 
 
-TABLE_CONFIGS: dict[str, type[Config]] = {
+COMMANDS: dict[str, type[Config]] = {
     "extract": ExtractConfig,
     "profile": ProfileConfig,
     "filter": FilterConfig,

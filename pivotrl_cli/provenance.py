@@ -6,6 +6,7 @@ No timestamps, absolute paths or secrets: the same inputs, config and seed give 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from pivotrl_cli.configs import Config
-from pivotrl_cli.errors import InputError
+from pivotrl_cli.errors import InputError, OutputError
 from pivotrl_cli.rows import Candidate, Dropped, EvalResult, Pivot, Profile, Reject, Row, StepMetrics, TrainRollout
 
 SCHEMA_VERSION = 1
@@ -100,6 +101,18 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     ]
 
 
+def refuse_another(output: str, stored: dict[str, Any] | None, provenance: Provenance) -> None:
+    """Raise `OutputError` unless an existing output's stored provenance is the one of this run."""
+    if stored is None:
+        raise OutputError(f"{output} exists and pivotrl did not write it", "choose another name, or add --force")
+    changed = differences(stored, provenance.to_dict())
+    if changed:
+        raise OutputError(
+            f"{output} exists and was made differently: {'; '.join(changed)}",
+            "add --force to overwrite it, or choose another -o",
+        )
+
+
 def _comparable(stored: dict[str, Any]) -> dict[str, Any]:
     flat = {key: stored.get(key) for key in ("table", "schema_version", "version", "command")}
     flat |= {f"config.{key}": value for key, value in stored.get("config", {}).items()}
@@ -128,6 +141,12 @@ def file_input(path: Path) -> Input:
             return Input(path.name, hash_stream(file))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}", "check the path") from error
+
+
+def source_fingerprint(function: Any) -> str:
+    """sha256 of the module that a plug-in's function was defined in."""
+    source = inspect.getsourcefile(inspect.unwrap(function))
+    return file_input(Path(source)).sha256 if source else "unknown"
 
 
 def hash_stream(file: BinaryIO) -> str:

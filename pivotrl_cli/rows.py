@@ -265,8 +265,8 @@ class StepMetrics(Row):
     """Mean reward of all scored rollouts of this step, refilled groups included; null for SFT."""
     reward_std: float | None
     """Mean over groups of the population standard deviation; null for SFT."""
-    loss: float
-    """Loss that was differentiated."""
+    loss: float | None
+    """Loss that was differentiated; null where no group had variance, so nothing was trained."""
     kl: float | None
     """Mean k3 estimate of KL(policy || reference) per token, in nats; null without a reference pass."""
     entropy: float | None
@@ -279,8 +279,8 @@ class StepMetrics(Row):
     """Share of tokens clipped above."""
     logprob_gap: float | None
     """Largest absolute difference between sampler and trainer log-probabilities before the update, in nats."""
-    grad_norm: float
-    """Gradient norm before clipping."""
+    grad_norm: float | None
+    """Gradient norm before clipping; null where nothing was trained."""
     learning_rate: float
     """Learning rate of this step."""
     n_groups: int
@@ -291,6 +291,8 @@ class StepMetrics(Row):
     """Groups refilled because every reward was equal and below 1."""
     n_unscored: int
     """Rollouts without a reward (truncated or failed)."""
+    n_unusable: int
+    """Pivots that could not be used (too long, unrenderable)."""
     n_completion_tokens: int
     """Tokens that carried loss."""
     rollout_turns: int
@@ -341,8 +343,8 @@ class EvalResult(Row):
     """Seed of this trial."""
     score: float | None
     """Score in [0, 1]; null where not measured."""
-    status: Literal["ok", "truncated", "too_long", "max_turns", "error"]
-    """How the run ended."""
+    status: Literal["ok", "truncated", "unparsable", "too_long", "max_turns", "error"]
+    """How the run ended; all but `ok` score 0, or null where it was no doing of the policy's."""
     error: str | None
     """What failed, where something did."""
     n_turns: int

@@ -45,10 +45,10 @@ def partial_path(output: str | Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
-def open_partial(output: str) -> BinaryIO:
-    """Open what will become `output`; `-` is spooled until it is complete."""
+def open_partial(output: str, *, binary: bool = True) -> BinaryIO:
+    """Open what will become `output`; `-` is spooled until it is complete, and must not be a terminal if binary."""
     if output == "-":
-        if sys.stdout.isatty():
+        if binary and sys.stdout.isatty():
             raise OutputError("standard output is a terminal", "pipe it on, or name a file with -o")
         return cast(BinaryIO, tempfile.TemporaryFile())
     try:

@@ -14,14 +14,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Generic, Self, TypeVar, cast
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from pivotrl_cli.arrow import arrow_schema, compact, dictionary_leaves, is_shared, rows_to_table
-from pivotrl_cli.errors import InputError, OutputError
-from pivotrl_cli.provenance import SCHEMA_VERSION, TABLES, Input, Provenance, differences, hash_stream, table_name
+from pivotrl_cli.errors import InputError
+from pivotrl_cli.provenance import SCHEMA_VERSION, TABLES, Input, Provenance, hash_stream, refuse_another, table_name
 from pivotrl_cli.rows import Message, Row
 from pivotrl_cli.streams import open_input, open_partial, publish, remove_partial
 
@@ -30,6 +31,7 @@ R = TypeVar("R", bound=Row)
 _PROVENANCE, _SUMMARY = b"pivotrl", b"pivotrl_summary"
 _FLUSH_BYTES = 8 << 20
 _FLUSH_ROWS = 8192
+_KEPT_GROUPS = 8
 
 
 class TableWriter:
@@ -141,6 +143,7 @@ class Table(Generic[R]):
         self.name = name
         self.row = row
         self._source = file
+        self._kept_groups: dict[int, pa.Table] = {}
         try:
             self._file = pq.ParquetFile(file, read_dictionary=dictionary_leaves(row))
             self._check_columns()
@@ -195,10 +198,31 @@ class Table(Generic[R]):
             yield from rows_of(table, self.row, self.name, number)
             number += table.num_rows
 
+    def has(self, column: str) -> bool:
+        """Whether the file has a column beyond those of its row model."""
+        return column in self._file.schema_arrow.names
+
+    def at(self, index: int) -> R:
+        """One validated row by its number; a few row groups are kept, for rows that are near each other."""
+        group = int(np.searchsorted(self._group_ends, index, side="right"))
+        first = int(self._group_ends[group - 1]) if group else 0
+        return next(rows_of(self._group(group).slice(index - first, 1), self.row, self.name, index))
+
+    @cached_property
+    def _group_ends(self) -> np.ndarray:
+        metadata = self._file.metadata
+        return np.cumsum([metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)])
+
+    def _group(self, i: int) -> pa.Table:
+        if i not in self._kept_groups:
+            if len(self._kept_groups) >= _KEPT_GROUPS:
+                self._kept_groups.pop(next(iter(self._kept_groups)))
+            self._kept_groups[i] = self._file.read_row_group(i, columns=list(self.row.model_fields))
+        return self._kept_groups[i]
+
     def frame(self, columns: Sequence[str]) -> pl.DataFrame:
-        """Some columns of all rows; leave the histories out of it."""
-        self._source.seek(0)
-        return pl.read_parquet(self._source, columns=list(columns))
+        """Some columns of all rows, nested ones by their Parquet path; leave the histories out of it."""
+        return cast(pl.DataFrame, pl.from_arrow(self._file.read(columns=list(columns))))
 
     def _check_columns(self) -> None:
         have = {field.name: field.type for field in self._file.schema_arrow}
@@ -275,14 +299,7 @@ def current_summary(output: str | Path, provenance: Provenance, force: bool) -> 
             stored, summary = _stored(parquet, _PROVENANCE), _stored(parquet, _SUMMARY)
     except (pa.ArrowInvalid, OSError):
         stored, summary = None, None
-    if stored is None:
-        raise OutputError(f"{output} exists and pivotrl did not write it", "choose another name, or add --force")
-    changed = differences(stored, provenance.to_dict())
-    if changed:
-        raise OutputError(
-            f"{output} exists and was made differently: {'; '.join(changed)}",
-            "add --force to overwrite it, or choose another -o",
-        )
+    refuse_another(output, stored, provenance)
     return summary or {}
 
 

@@ -1,0 +1,87 @@
+# Every target does its own set-up. `make demo` and `make test` are all that a stranger needs.
+#   make PYTHON=python3.12 ...   choose the interpreter for the virtual environment
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIVOTRL := $(BIN)/pivotrl
+export HF_HUB_DISABLE_TELEMETRY = 1
+export TOKENIZERS_PARALLELISM = false
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+# ---- set-up -------------------------------------------------------------------------------------------------------
+
+INSTALLED := $(VENV)/installed
+DEV       := $(VENV)/installed-dev
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pivotrl needs Python 3.11 or newer: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e .
+	@touch $@
+
+$(DEV): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@
+
+install: $(INSTALLED) ## Make the virtual environment and install pivotrl
+
+# ---- checks -------------------------------------------------------------------------------------------------------
+
+test: $(DEV) ## Run the tests
+	$(BIN)/python -m pytest -n auto
+
+check: $(DEV) ## Format, lint, types, import floors, schemas, docs, tests: what CI runs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python recipes/schemas.py --check
+	$(BIN)/cog --check -r README.md
+	$(BIN)/python -m pytest -n auto
+
+fix: $(DEV) ## Format, sort imports, regenerate schemas and docs
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	$(BIN)/python recipes/schemas.py
+	$(BIN)/cog -r README.md
+
+# ---- the shipped policy -------------------------------------------------------------------------------------------
+
+policy: $(INSTALLED) ## Train the tiny policy that ships with the package, from scratch
+	$(BIN)/python recipes/desk_policy.py --output pivotrl_cli/policies/desk --seed 0
+
+# ---- the demo: the five stages on the desk world -------------------------------------------------------------------
+# Each stage depends on its input and on a file with its settings that changes only when they do.
+
+include recipes/demo.mk
+
+# ---- recorded trajectories ----------------------------------------------------------------------------------------
+
+DATA ?= ../shared/data
+REAL := runs/real
+
+real: $(REAL)/pivots.parquet ## Extract recorded tau-bench and tau2-bench runs, profile a slice, filter it
+
+$(REAL)/candidates.parquet: $(INSTALLED) $(wildcard $(DATA)/tau_bench/* $(DATA)/tau2_bench/*/*)
+	@test -d $(DATA)/tau_bench || { echo "no recorded runs in $(DATA): make real DATA=folder"; exit 2; }
+	@mkdir -p $(REAL)
+	$(PIVOTRL) extract $(DATA)/tau_bench $(DATA)/tau2_bench -o $@ --force
+
+$(REAL)/profile.parquet: $(REAL)/candidates.parquet
+	$(PIVOTRL) profile $< -o $@ -n 4 --max-new-tokens 64 --limit 64 --force
+
+$(REAL)/pivots.parquet: $(REAL)/profile.parquet
+	$(PIVOTRL) filter $< -o $@ --dropped $(REAL)/dropped.parquet --force
+
+clean: ## Remove what the targets made, the virtual environment included
+	rm -rf runs $(VENV)
+
+.PHONY: help install test check fix policy demo real clean

@@ -1,0 +1,5 @@
+"""`python -m pivotrl_cli`."""
+
+from pivotrl_cli.cli import main
+
+main()

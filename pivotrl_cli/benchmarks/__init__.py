@@ -1,0 +1,34 @@
+"""Benchmarks: a name, a list of episodes, and whether they are in the domain that is trained on.
+
+A benchmark is a function `(argument, split, limit) -> episodes`; the argument is what stands after the colon in
+`pivots:holdout.parquet`. Episodes are made anew for every trial. A new benchmark is a new file here and a line in
+`BENCHMARKS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pivotrl_cli.environments import Episode
+from pivotrl_cli.errors import ConfigError
+from pivotrl_cli.registry import load
+
+Benchmark = Callable[[str, str, int | None], Sequence[Episode]]
+
+BENCHMARKS = {
+    "desk": "pivotrl_cli.benchmarks.desk:episodes",
+    "skills": "pivotrl_cli.benchmarks.skills:episodes",
+    "pivots": "pivotrl_cli.benchmarks.pivots:episodes",
+}
+
+OUT_OF_DOMAIN = frozenset({"skills"})
+"""Benchmarks that measure what training elsewhere has done to a policy."""
+
+
+def open_benchmark(spec: str) -> tuple[str, Callable[[str, int | None], Sequence[Episode]]]:
+    """Name of the benchmark in `name` or `name:argument`, and how to make its episodes for a split and a limit."""
+    name, _, argument = spec.partition(":")
+    benchmark: Benchmark = load("benchmark", name, BENCHMARKS)
+    if name == "pivots" and not argument:
+        raise ConfigError("benchmark pivots needs a table", "write pivots:profile.parquet")
+    return name, lambda split, limit: benchmark(argument, split, limit)

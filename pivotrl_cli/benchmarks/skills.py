@@ -1,0 +1,17 @@
+"""Skills that have nothing to do with the desk: what does training there make the policy forget?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pivotrl_cli.environments import Episode, skills
+
+N_ITEMS = 200
+"""Items by default."""
+
+_SEEDS = {"test": 0, "val": 1}
+
+
+def episodes(argument: str, split: str, limit: int | None) -> Sequence[Episode]:
+    """One-turn questions, the skills in turn."""
+    return skills.items(limit or N_ITEMS, seed=_SEEDS[split])

@@ -1,0 +1,126 @@
+"""Model folders: find one, fingerprint it, load it, save one that transformers loads unchanged.
+
+`desk` is the policy that ships with the package. Only safetensors are read and written, and no code from a model
+folder is ever run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pivotrl_cli.errors import ConfigError, InputError, OutputError
+
+if TYPE_CHECKING:  # torch and transformers cost seconds
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_SHIPPED = {"desk": Path(__file__).parent / "policies" / "desk"}
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+_FORMAT = ("config.json", "generation_config.json", "tokenizer*", "chat_template*", "vocab.json", "merges.txt")
+
+
+def resolve(model: str) -> Path:
+    """Local folder of a model given as a folder, the name of a shipped policy, or a hub name."""
+    folder = _SHIPPED.get(model, Path(model))
+    if not folder.is_dir():
+        folder = _from_hub(model)
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{model}: no config.json in the model folder", "name a folder that transformers can load")
+    if not any(folder.glob("*.safetensors")):
+        raise InputError(f"{model}: no .safetensors weights in the model folder", "save the model as safetensors")
+    return folder
+
+
+def _from_hub(model: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    if model.count("/") > 1 or model.startswith((".", "/")) or model.endswith("/"):
+        raise InputError(f"{model}: no such model folder", "check the path, or use --model desk")
+    try:
+        return Path(snapshot_download(model, allow_patterns=[*_WEIGHTS, *_FORMAT]))
+    except (OSError, ValueError, HFValidationError) as error:
+        raise InputError(
+            f"{model}: neither a model folder nor to be had from the hub", "check the name, or use --model desk"
+        ) from error
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 over everything that decides what the model writes: config, weights, tokenizer, chat template."""
+    digest = hashlib.sha256()
+    files = {path for pattern in (*_WEIGHTS, *_FORMAT) for path in folder.glob(pattern)}
+    for path in sorted(files):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The folder's tokenizer."""
+    _quiet()
+    from transformers import AutoTokenizer
+
+    tokenizer: PreTrainedTokenizerBase = _loaded(
+        folder, "tokenizer", lambda: AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    )
+    return tokenizer
+
+
+def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    """The folder's causal language model, in evaluation mode."""
+    _quiet()
+    from transformers import AutoModelForCausalLM
+
+    def load() -> Any:
+        return AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=dtype, use_safetensors=True)
+
+    model: PreTrainedModel = _loaded(folder, "model", load)
+    model.to(device)  # type: ignore[arg-type]
+    model.train(False)
+    return model
+
+
+def _loaded(folder: Path, what: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{folder}: transformers cannot load the {what}: {first_line}", "check the folder") from error
+
+
+def place(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
+    """Torch device and number format for the two options of that name."""
+    import torch
+
+    try:
+        chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    except RuntimeError as error:
+        raise ConfigError(f"--device {device}: torch does not know it", "use cpu, cuda, cuda:0 or auto") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"--device {device}: torch sees no GPU", "use --device cpu, or a CUDA build of torch")
+    if dtype == "auto":
+        return chosen, torch.bfloat16 if chosen.type == "cuda" else torch.float32
+    return chosen, {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write weights, config, tokenizer and chat template, for transformers to load unchanged."""
+    try:
+        model.save_pretrained(folder, safe_serialization=True)
+        tokenizer.save_pretrained(folder)
+    except OSError as error:
+        raise OutputError(f"{folder}: {error.strerror or error}", "choose a folder that can be written") from error
+
+
+def _quiet() -> None:
+    """Keep transformers' notices and bars off the terminal; ours say what a user can act on."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,0 +1,167 @@
+"""The command line: parse, run one stage, print its summary. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from pivotrl_cli.configs import (
+    CompareConfig,
+    Config,
+    DeskConfig,
+    EvalConfig,
+    ExtractConfig,
+    FilterConfig,
+    InspectConfig,
+    ProfileConfig,
+    StageConfig,
+    TrainConfig,
+)
+from pivotrl_cli.errors import ConfigError, PivotRLError
+from pivotrl_cli.options import with_options
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+C = TypeVar("C", bound=Config)
+
+app = typer.Typer(
+    help="Find the turns of your agent's trajectories that are worth training on, and train on those alone.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from pivotrl_cli.provenance import package_version
+
+        typer.echo(f"pivotrl {package_version()}")
+        raise typer.Exit
+
+
+def _command(name: str, config_type: type[C]) -> Callable[[Callable[[C], None]], None]:
+    """Register a command whose options are the config's fields; its docstring is the line in the overview."""
+
+    def register(command: Callable[[C], None]) -> None:
+        app.command(name, short_help=command.__doc__)(with_options(config_type)(command))
+
+    return register
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+@_command("extract", ExtractConfig)
+def extract(config: ExtractConfig) -> None:
+    """Turn trajectories into candidates."""
+    from pivotrl_cli.stages import extract as stage
+
+    _report(config, stage.run(config), stage.describe)
+
+
+@_command("profile", ProfileConfig)
+def profile(config: ProfileConfig) -> None:
+    """Sample and score rollouts at every candidate."""
+    from pivotrl_cli.stages import profile as stage
+
+    _report(config, stage.run(config), stage.describe)
+
+
+@_command("filter", FilterConfig)
+def filter_(config: FilterConfig) -> None:
+    """Keep the pivots."""
+    from pivotrl_cli.stages import filter as stage
+
+    _report(config, stage.run(config), stage.describe)
+
+
+@_command("train", TrainConfig)
+def train(config: TrainConfig) -> None:
+    """Train on the pivots."""
+    from pivotrl_cli.stages import train as stage
+
+    _report(config, stage.run(config), stage.describe)
+
+
+@_command("eval", EvalConfig)
+def eval_(config: EvalConfig) -> None:
+    """Score a policy on benchmarks."""
+    from pivotrl_cli.stages import eval as stage
+
+    _report(config, stage.run(config), stage.describe)
+
+
+@_command("compare", CompareConfig)
+def compare(config: CompareConfig) -> None:
+    """Put evaluations side by side."""
+    from pivotrl_cli.stages import compare as stage
+
+    stage.run(config)
+
+
+@_command("inspect", InspectConfig)
+def inspect_(config: InspectConfig) -> None:
+    """Look at a table."""
+    from pivotrl_cli.stages import inspect as stage
+
+    stage.run(config)
+
+
+@_command("desk", DeskConfig)
+def desk(config: DeskConfig) -> None:
+    """Write expert trajectories of the embedded world."""
+    from pivotrl_cli.stages import desk as stage
+
+    stage.run(config)
+
+
+def _report(config: StageConfig, summary: dict[str, Any], describe: Callable[[dict[str, Any]], RenderableType]) -> None:
+    """Data on standard output, everything else on standard error."""
+    from rich.console import Console
+
+    if config.json_summary:
+        if config.output == "-":
+            raise ConfigError("--json needs the table to go to a file", "add -o FILE")
+        typer.echo(json.dumps(summary))
+        return
+    console = Console(stderr=True)
+    console.print(describe(summary), highlight=False)
+    done = "is up to date" if summary.get("cached") else "written"
+    if config.output != "-":
+        console.print(f"{config.output} {done}", highlight=False, markup=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point: errors that the user can fix become one line and a hint."""
+    try:
+        app(standalone_mode=True)
+    except PivotRLError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nobody is there to tell
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Engines sample actions from a policy: n completions at each state.
+
+An engine renders the state, samples, and reads the completions back as actions. What it cannot do is a value, not an
+exception: a state that does not fit comes back as a group without completions and a status that says why. A new engine
+is a new file here and a line in `ENGINES`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from pivotrl_cli.rows import Message
+
+ENGINES = {
+    "hf": "pivotrl_cli.engines.hf:open_engine",
+    "replay": "pivotrl_cli.engines.replay:open_engine",
+}
+"""Engine names; each opens from an `EngineConfig`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How to sample."""
+
+    n: int = 1
+    temperature: float = 1.0
+    """0 is greedy."""
+    max_new_tokens: int = 256
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One state to act at. Seeds derive from `key`, so it must name the state and nothing else."""
+
+    key: str
+    state: list[Message]
+    tools: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """One sampled action.
+
+    Example: `Completion(text="Done.", action=Message(role="assistant", content="Done."), token_ids=[31, 4, 2],
+    logprobs=[-0.1, -0.7, 0.0], finish_reason="stop", seed=17)`
+    """
+
+    text: str
+    action: Message | None
+    """None where the text is not an action; `problem` says why."""
+    problem: str | None = None
+    token_ids: list[int] = field(default_factory=list)
+    """Sampled tokens, the end token included."""
+    logprobs: list[float] = field(default_factory=list)
+    """Of each sampled token, in nats, at the sampling temperature (at temperature 1 for greedy)."""
+    finish_reason: Literal["stop", "length", "error"] = "stop"
+    seed: int = 0
+    error: str | None = None
+    """What failed; the completion is then not a measurement."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The completions at one state, or why there are none."""
+
+    request: Request
+    completions: list[Completion]
+    prompt_ids: list[int] = field(default_factory=list)
+    status: Literal["ok", "too_long", "unrenderable"] = "ok"
+    detail: str = ""
+
+
+class Engine(Protocol):
+    """Samples actions from one frozen policy."""
+
+    def sample(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Group]:
+        """One group per request, in any order."""
+        ...
+
+
+def sample_seed(seed: int, key: str, sample: int) -> int:
+    """Seed of one sample: depends on the run's seed, the state and the sample index, never on order. 63 bits."""
+    digest = hashlib.sha256(f"{seed}/{key}/{sample}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -1,0 +1,64 @@
+"""Scripted completions instead of a model, for tests and dry runs.
+
+The script is JSONL, one object a line: `{"candidate_id": "...", "completions": ["text", {"error": "..."}, ...]}`. Texts
+are read as Hermes-style actions. A state that the script does not have, or a sample beyond its list, is an error value,
+as it would be with an engine that failed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pivotrl_cli.chat import UnparsableError, parse_hermes
+from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
+from pivotrl_cli.errors import InputError
+
+
+def open_engine(path: Path) -> ReplayEngine:
+    """Read a script."""
+    script: dict[str, list[Any]] = {}
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}", "check the path") from error
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            script[record["candidate_id"]] = list(record["completions"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} line {number}: not a scripted candidate",
+                'each line is {"candidate_id": "...", "completions": ["text", ...]}',
+            ) from error
+    return ReplayEngine(script)
+
+
+class ReplayEngine:
+    """Returns what it was given."""
+
+    def __init__(self, script: dict[str, list[Any]]) -> None:
+        self.script = script
+
+    def sample(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Group]:
+        """One group per request, in order."""
+        for request in requests:
+            lines = self.script.get(request.key, [])[: sampling.n]
+            lines = lines + [{"error": "the script has no such completion"}] * (sampling.n - len(lines))
+            completions = [
+                _completion(line, sample_seed(sampling.seed, request.key, i)) for i, line in enumerate(lines)
+            ]
+            yield Group(request=request, completions=completions)
+
+
+def _completion(line: Any, seed: int) -> Completion:
+    if isinstance(line, dict):
+        if "error" in line:
+            return Completion(text="", action=None, finish_reason="error", seed=seed, error=str(line["error"]))
+        return Completion(text=str(line.get("text", "")), action=None, finish_reason="length", seed=seed)
+    try:
+        return Completion(text=str(line), action=parse_hermes(str(line)), seed=seed)
+    except UnparsableError as error:
+        return Completion(text=str(line), action=None, problem=str(error), seed=seed)

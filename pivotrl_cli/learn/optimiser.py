@@ -1,0 +1,95 @@
+"""AdamW with float32 master weights, the learning-rate schedule, and the stop on a gradient that is not finite.
+
+Master weights are kept for 16-bit parameters only. A bfloat16 weight has eight significant bits, so an update below
+1/512 of its size rounds away: at the learning rates of reinforcement learning nearly all of them would. Gradients of
+micro-batches are summed in float32 for the same reason. Left out: fused and sharded optimisers, other schedules.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch.nn import Parameter
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+BETAS = (0.9, 0.999)
+"""Decay of AdamW's first and second moment, as in the recipes of NeMo RL."""
+
+
+class NonFiniteGradient(ArithmeticError):
+    """The gradient has a NaN or an infinity; weights and optimiser are as they were before the step."""
+
+
+def learning_rate(
+    step: int, *, peak: float, schedule: Literal["constant", "cosine"], warmup_steps: int, total_steps: int
+) -> float:
+    """Learning rate of a step; steps count from 1.
+
+    Warm-up rises linearly over `warmup_steps` and the step after it is the first at the peak. Cosine falls from there
+    towards zero, which it would reach one step after the last: every step moves the weights.
+
+    Example: peak 1.0, cosine, 1 warm-up step, 5 steps: 0.5, 1.0, 0.854, 0.5, 0.146.
+    """
+    if step <= warmup_steps:
+        return peak * step / (warmup_steps + 1)
+    if schedule == "constant":
+        return peak
+    progress = (step - warmup_steps - 1) / (total_steps - warmup_steps)
+    return peak * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+
+
+class Optimiser:
+    """AdamW over a model's trainable parameters: `collect` after every backward pass, `step` after the last one."""
+
+    def __init__(self, model: torch.nn.Module, *, weight_decay: float = 0.0, max_grad_norm: float = 1.0) -> None:
+        self.max_grad_norm = max_grad_norm
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+        self._masters = [_master(weight) for weight in weights]
+        self._copies = [(w, m) for w, m in zip(weights, self._masters, strict=True) if w is not m]
+        # Gains and biases are few and have a scale of their own; decay would only pull them off it.
+        groups = [
+            {"params": [m for m in self._masters if m.ndim >= 2], "weight_decay": weight_decay},
+            {"params": [m for m in self._masters if m.ndim < 2], "weight_decay": 0.0},
+        ]
+        self._adamw = torch.optim.AdamW([group for group in groups if group["params"]], betas=BETAS)
+
+    def collect(self) -> None:
+        """Add the 16-bit gradients of one backward pass to the float32 sums."""
+        for weight, master in self._copies:
+            if weight.grad is None:
+                continue
+            gradient = weight.grad.to(master.dtype)
+            master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+            weight.grad = None
+
+    def step(self, rate: float) -> float:
+        """Clip the summed gradient, take one step of AdamW, clear the gradient; returns the norm before clipping."""
+        self.collect()
+        norm = get_total_norm([m.grad for m in self._masters if m.grad is not None])
+        if not torch.isfinite(norm):
+            self._clear()
+            raise NonFiniteGradient(f"the gradient norm is {norm.item()}")
+        clip_grads_with_norm_(self._masters, self.max_grad_norm, norm)
+        for group in self._adamw.param_groups:
+            group["lr"] = rate
+        self._adamw.step()
+        self._publish()
+        self._clear()
+        return norm.item()
+
+    @torch.no_grad()
+    def _publish(self) -> None:
+        for weight, master in self._copies:
+            weight.copy_(master)
+
+    def _clear(self) -> None:
+        self._adamw.zero_grad(set_to_none=True)
+
+
+def _master(weight: Parameter) -> Parameter:
+    """The parameter itself, or its float32 copy if it has 16 bits."""
+    if weight.dtype not in (torch.bfloat16, torch.float16):
+        return weight
+    return Parameter(weight.detach().to(torch.float32))

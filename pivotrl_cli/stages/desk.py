@@ -1,0 +1,22 @@
+"""Desk: write the expert's trajectories of the embedded world, as any team's own would come, in OpenAI chat JSONL."""
+
+from __future__ import annotations
+
+import json
+
+from pivotrl_cli.configs import DeskConfig
+from pivotrl_cli.environments import desk
+from pivotrl_cli.errors import OutputError
+from pivotrl_cli.streams import open_partial, publish
+
+
+def run(config: DeskConfig) -> None:
+    """Demonstrate `n` training tasks."""
+    file = open_partial(config.output, binary=False)
+    try:
+        for task in desk.tasks("train", config.n, config.seed):
+            record = desk.to_record(task, desk.demonstrate(task, config.seed))
+            file.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
+        publish(file, config.output)
+    except OSError as error:
+        raise OutputError(f"{config.output}: {error.strerror}", "choose a file that can be written") from error

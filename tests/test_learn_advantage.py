@@ -1,0 +1,76 @@
+"""Group-normalised advantages against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from pivotrl_cli.learn.advantage import group_normalised, has_variance
+
+NAN = float("nan")
+
+
+def advantages(rewards: list[list[float]], **options: object) -> list[list[float]]:
+    return group_normalised(torch.tensor(rewards, dtype=torch.float64), **options).tolist()
+
+
+def test_half_right_gives_plus_and_minus_one():
+    assert advantages([[1, 0, 0, 1]], eps_std=0.0) == [[1, -1, -1, 1]]
+
+
+def test_one_right_of_four():
+    # mean 1/4, population std sqrt(3)/4
+    assert advantages([[0, 1, 0, 0]], eps_std=0.0)[0] == pytest.approx(
+        [-1 / math.sqrt(3), math.sqrt(3)] + [-1 / math.sqrt(3)] * 2
+    )
+
+
+def test_eps_is_added_to_the_standard_deviation():
+    assert advantages([[1, 0]], eps_std=0.5) == [[0.5, -0.5]]
+
+
+def test_groups_do_not_see_each_other():
+    assert advantages([[1, 0], [0.25, 0.75]], eps_std=0.0) == [[1, -1], [-1, 1]]
+
+
+@pytest.mark.parametrize(
+    "group",
+    [[0, 0, 0], [1, 1, 1], [0.1, 0.1, 0.1], [0.7] * 3, [NAN, NAN, NAN], [1, NAN, NAN], [0.1, NAN, 0.1]],
+    ids=["all wrong", "all right", "equal", "equal, rounded mean", "none scored", "one scored", "two scored, equal"],
+)
+def test_degenerate_groups_are_exactly_zero(group: list[float]):
+    assert advantages([group]) == [[0, 0, 0]]
+
+
+def test_rounding_of_the_mean_invents_no_variance():
+    rewards = torch.full((1, 7), 0.1, dtype=torch.float32)
+    assert rewards.mean().item() != rewards[0, 0].item()
+    assert group_normalised(rewards).eq(0).all()
+
+
+def test_group_of_one():
+    assert advantages([[1], [0]]) == [[0], [0]]
+
+
+def test_unscored_rollouts_have_no_part():
+    assert advantages([[1, NAN, 0, NAN]], eps_std=0.0) == [[1, 0, -1, 0]]
+
+
+def test_a_mask_rules_over_the_reward_that_stands_there():
+    scored = torch.tensor([[True, True, False]])
+    assert advantages([[1, 0, 1]], scored_P_G=scored, eps_std=0.0) == [[1, -1, 0]]
+
+
+def test_scored_advantages_have_mean_zero_and_variance_one():
+    rewards = torch.rand(5, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    result = group_normalised(rewards, eps_std=0.0)
+    torch.testing.assert_close(result.mean(dim=1), torch.zeros(5, dtype=torch.float64), atol=1e-14, rtol=0)
+    torch.testing.assert_close(result.square().mean(dim=1), torch.ones(5, dtype=torch.float64))
+
+
+def test_has_variance():
+    rewards = torch.tensor([[1.0, 0.0, NAN], [1.0, 1.0, 0.0], [NAN, NAN, NAN]])
+    scored = torch.tensor([[True, True, False], [True, True, False], [False, False, False]])
+    assert has_variance(rewards, scored).tolist() == [True, False, False]
