@@ -3,8 +3,8 @@
     python benchmarks/storage.py [--trajectories 50] [--turns 100]
 
 Disk: the candidates file against two baselines in the same run: a zstd Parquet of the raw trajectories (one row per
-message), and the naive candidates file with every state written out as JSON text. Memory: peak RSS of `extract` on one
-trajectory against the same on four times as many, each in a process of its own, in units of one trajectory in memory.
+message), and the naive candidates file with every state written out as JSON text. Memory: peak RSS of `extract`, each
+run in a process of its own, over that of a run on short trajectories, in units of one trajectory's JSON.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ import polars as pl
 TOOLS = [{"type": "function", "function": {"name": "search", "parameters": {"type": "object", "properties": {}}}}]
 
 
-def trajectory(rng: random.Random, turns: int) -> dict[str, Any]:
+def trajectory(rng: random.Random, turns: int, reply_words: int = 60) -> dict[str, Any]:
     """One recorded run: a call and a tool reply per turn, words drawn so that nothing compresses to nothing."""
 
     def words(n: int) -> str:
@@ -35,7 +34,7 @@ def trajectory(rng: random.Random, turns: int) -> dict[str, Any]:
         arguments = json.dumps({"query": words(6), "page": rng.randrange(9)})
         call = {"id": f"c{i}", "type": "function", "function": {"name": "search", "arguments": arguments}}
         messages.append({"role": "assistant", "content": "", "tool_calls": [call]})  # type: ignore[dict-item]
-        messages.append({"role": "tool", "tool_call_id": f"c{i}", "content": words(60)})
+        messages.append({"role": "tool", "tool_call_id": f"c{i}", "content": words(reply_words)})
     return {"messages": messages, "tools": TOOLS}
 
 
@@ -74,13 +73,11 @@ def naive_parquet(path: Path, records: list[dict[str, Any]]) -> None:
 def extract_peak_mb(source: Path, output: Path) -> float:
     """Peak RSS of `pivotrl extract` in a fresh process."""
     command = [sys.executable, "-m", "pivotrl_cli", "extract", str(source), "-o", str(output), "--force"]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     probe = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stderr=subprocess.DEVNULL); "
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"
     )
     out = subprocess.run([sys.executable, "-c", probe, *command], check=True, capture_output=True, text=True).stdout
-    assert before >= 0
     return float(out)
 
 
@@ -100,17 +97,18 @@ def disk(folder: Path, n: int, turns: int) -> None:
 
 
 def memory(folder: Path, turns: int) -> None:
-    """Print how extract's peak grows with the length of one trajectory and with the number of trajectories."""
-    print(f"memory: peak of extract, by input (one unit is {turns} assistant turns)")
-    write_jsonl(folder / "small.jsonl", [trajectory(random.Random(0), 2)])
-    constant = extract_peak_mb(folder / "small.jsonl", folder / "m.parquet")
-    print(f"  constant (a trajectory of two turns): {constant:.0f} MB")
-    for n, length in ((1, 20 * turns), (1, 40 * turns), (400, turns)):
-        write_jsonl(folder / "big.jsonl", [trajectory(random.Random(i), length) for i in range(n)])
-        size = (folder / "big.jsonl").stat().st_size / n / 1e6
-        over = extract_peak_mb(folder / "big.jsonl", folder / "m.parquet") - constant
-        ratio = over / size
-        print(f"  {n:>4} x {length:>6} turns ({size:6.2f} MB each): {over:6.0f} MB over it, {ratio:6.1f} x a trajectory")
+    """Print how extract's peak grows with the size of one trajectory and with their number."""
+
+    def peak(name: str, n: int, reply_words: int) -> tuple[float, float]:
+        write_jsonl(folder / name, [trajectory(random.Random(i), turns, reply_words) for i in range(n)])
+        return extract_peak_mb(folder / name, folder / "m.parquet"), (folder / name).stat().st_size / n / 1e6
+
+    print(f"memory: peak of extract on trajectories of {turns} assistant turns")
+    constant, _ = peak("small.jsonl", 400, 60)
+    print(f"  400 short ones: {constant:.0f} MB, the constant")
+    for n, words in ((1, 20_000), (1, 40_000), (6, 40_000)):
+        top, size = peak("big.jsonl", n, words)
+        print(f"  {n} of {size:.1f} MB each: {top - constant:+.0f} MB, {(top - constant) / size:.1f} x one trajectory")
 
 
 def main() -> None:

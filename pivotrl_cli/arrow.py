@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Any, Literal, Union, get_args, get_origin
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -125,13 +126,31 @@ def _history_array(histories: list[list[Message]]) -> pa.Array:
                 distinct.append(message)
             indices.append(slot)
         offsets.append(len(indices))
-    element = arrow_type(Message)[0]
-    values = _encode_leaves(pa.array([m.model_dump() for m in distinct], element))
+    values = _encoded([m.model_dump() for m in distinct], arrow_type(Message)[0])
     return pa.ListArray.from_arrays(
         pa.array(offsets, pa.int32()),
         values.take(pa.array(indices, pa.int64())),
         type=pa.list_(pa.field("element", values.type, nullable=False)),
     )
+
+
+def _encoded(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """Python values as an Arrow array whose string leaves are dictionaries; each distinct string is copied once."""
+    if pa.types.is_struct(kind):
+        children = [
+            _encoded([v[kind.field(i).name] for v in values], kind.field(i).type) for i in range(kind.num_fields)
+        ]
+        fields = [kind.field(i).with_type(child.type) for i, child in enumerate(children)]
+        return pa.StructArray.from_arrays(children, fields=fields)
+    if pa.types.is_list(kind):
+        offsets = np.cumsum([0, *(len(v) for v in values)])
+        inner = _encoded([item for v in values for item in v], kind.value_type)
+        field = kind.value_field.with_type(inner.type)
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), inner, type=pa.list_(field))
+    assert pa.types.is_string(kind), kind
+    slots: dict[str, int] = {}
+    indices = [None if v is None else slots.setdefault(v, len(slots)) for v in values]
+    return pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), pa.array(list(slots), pa.string()))
 
 
 def _map_leaves(array: pa.Array, change: Any) -> pa.Array:
@@ -153,10 +172,6 @@ def _map_leaves(array: pa.Array, change: Any) -> pa.Array:
 
 def _mask(array: pa.Array) -> pa.Array | None:
     return array.is_null() if array.null_count else None
-
-
-def _encode_leaves(array: pa.Array) -> pa.Array:
-    return _map_leaves(array, lambda leaf: leaf.dictionary_encode())
 
 
 def _used_entries_only(leaf: pa.Array) -> pa.Array:

@@ -82,29 +82,25 @@ class ChatFormat:
         assert isinstance(text, str)
         return text
 
-    def parse(self, text: str, prompt_ids: list[int] | None = None) -> Message:
+    def parse(self, text: str, prompt_ids: list[int] | None = None, tools: str = "[]") -> Message:
         """Read a completion as an action; raises `UnparsableError`.
 
-        With the tokenizer's own `response_template` where it has one (transformers' response parsing), else as
-        Hermes-style tags: `<think>` for reasoning, `<tool_call>` around `{"name": ..., "arguments": {...}}`.
+        With the tokenizer's own `response_template` where it has one (transformers' response parsing, which casts
+        arguments that are written without types by the schemas in `tools`), else as Hermes-style tags: `<think>` for
+        reasoning, `<tool_call>` around `{"name": ..., "arguments": {...}}`.
         """
         if getattr(self.tokenizer, "response_template", None) is not None:
-            return self._parse_by_template(text, prompt_ids or [])
+            return self._parse_by_template(text, prompt_ids or [], tools)
         return parse_hermes(text, reasoning_open=self.opens_reasoning)
 
-    def _parse_by_template(self, text: str, prompt_ids: list[int]) -> Message:
+    def _parse_by_template(self, text: str, prompt_ids: list[int], tools: str) -> Message:
         try:
-            parsed = self.tokenizer.parse_response(text, prefix=prompt_ids)
-        except (ValueError, TypeError, KeyError) as error:
+            parsed = self.tokenizer.parse_response(text, prefix=prompt_ids, tools=_tool_list(tools))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UnparsableError(f"the tokenizer's response template does not match: {error}") from error
-        calls = [call.get("function", call) for call in parsed.get("tool_calls") or []]
-        action = Message(
-            role="assistant",
-            content=(parsed.get("content") or "").strip(),
-            reasoning=parsed.get("reasoning_content") or parsed.get("thinking") or None,
-            tool_calls=[_checked_call(call) for call in calls],
-        )
-        return _non_empty(action)
+        calls = [call.get("function", call) if isinstance(call, dict) else call for call in _calls_of(parsed)]
+        reasoning = parsed.get("reasoning_content") or parsed.get("thinking")
+        return _action(str(parsed.get("content") or ""), str(reasoning) if reasoning else None, calls)
 
     def _render(self, messages: tuple[dict[str, Any], ...], tools: str, *, add_generation_prompt: bool) -> str:
         from jinja2.exceptions import TemplateError
@@ -116,7 +112,7 @@ class ChatFormat:
                 add_generation_prompt=add_generation_prompt,
                 tokenize=False,
             )
-        except (TemplateError, TypeError, ValueError, KeyError) as error:
+        except (TemplateError, TypeError, ValueError, KeyError, RecursionError) as error:
             raise UnrenderableError(f"{type(error).__name__}: {error}") from error
         assert isinstance(text, str)
         return text
@@ -184,51 +180,74 @@ def parse_hermes(text: str, *, reasoning_open: bool = False) -> Message:
     Example: `'<tool_call>\\n{"name": "f", "arguments": {"x": 1}}\\n</tool_call>'` is one call of `f`.
     """
     reasoning, rest = _split_reasoning(text, reasoning_open)
-    calls = [_call_from_json(body) for body in _CALL.findall(rest)]
-    content = _CALL.sub("", rest).strip()
+    calls = [_json_of(body) for body in _CALL.findall(rest)]
+    content = _CALL.sub("", rest)
     if "<tool_call>" in content or "</tool_call>" in content:
         raise UnparsableError("a <tool_call> tag without its partner")
-    return _non_empty(Message(role="assistant", content=content, reasoning=reasoning, tool_calls=calls))
+    return _action(content, reasoning, calls)
 
 
 def _split_reasoning(text: str, reasoning_open: bool) -> tuple[str | None, str]:
     opened = reasoning_open or text.lstrip().startswith("<think>")
     reasoning, end, rest = text.partition("</think>")
-    if end:
+    if end and (opened or "<tool_call>" not in reasoning):  # else the tag is text inside a call
         return reasoning.strip().removeprefix("<think>").strip() or None, rest
     if opened:
         raise UnparsableError("the reasoning does not end")
     return None, text
 
 
-def _call_from_json(body: str) -> ToolCall:
+def _json_of(body: str) -> Any:
     try:
-        call = json.loads(body)
+        return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise UnparsableError(f"a tool call is not JSON: {str(error)[:80]}") from error
+
+
+def _calls_of(parsed: dict[str, Any]) -> list[Any]:
+    calls = parsed.get("tool_calls") or []
+    return calls if isinstance(calls, list) else [calls]
+
+
+def _action(content: str, reasoning: str | None, calls: list[Any]) -> Message:
+    """The action of these parts, checked; raises `UnparsableError`."""
+    action = Message(
+        role="assistant",
+        content=valid_text(content).strip(),
+        reasoning=None if reasoning is None else valid_text(reasoning),
+        tool_calls=[_checked_call(call) for call in calls],
+    )
+    if not action.content and not action.tool_calls:
+        raise UnparsableError("empty")
+    return action
+
+
+def _checked_call(call: Any) -> ToolCall:
     if not isinstance(call, dict):
         raise UnparsableError("a tool call is not a JSON object")
-    return _checked_call(call)
-
-
-def _checked_call(call: dict[str, Any]) -> ToolCall:
     name, arguments = call.get("name"), call.get("arguments", {})
     if not isinstance(name, str) or not name:
         raise UnparsableError("a tool call has no name")
-    if isinstance(arguments, str):
-        return ToolCall(name=name, arguments=arguments)
-    return ToolCall(name=name, arguments=canonical_json(arguments))
+    text = _escaped(arguments) if isinstance(arguments, str) else canonical_json(arguments)
+    return ToolCall(name=valid_text(name), arguments=text)
 
 
 def canonical_json(value: Any) -> str:
     """JSON text in the one form that histories are written in; key order is kept."""
     try:
-        return json.dumps(value, ensure_ascii=False)
+        return _escaped(json.dumps(value, ensure_ascii=False))
     except (ValueError, RecursionError) as error:
         raise UnparsableError(f"arguments cannot be written as JSON: {str(error)[:80]}") from error
 
 
-def _non_empty(action: Message) -> Message:
-    if not action.content and not action.tool_calls:
-        raise UnparsableError("empty")
-    return action
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _escaped(text: str) -> str:
+    """JSON text with lone surrogates as escapes: they are legal in JSON and in nothing else."""
+    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def valid_text(text: str) -> str:
+    """Text that UTF-8 can carry: lone surrogates, which JSON escapes can spell, become the replacement character."""
+    return _SURROGATE.sub("\ufffd", text)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 C = TypeVar("C", bound=Config)
+S = TypeVar("S", bound=StageConfig)
+Summary = dict[str, Any]
 
 app = typer.Typer(
     help="Find the turns of your agent's trajectories that are worth training on, and train on those alone.",
@@ -71,7 +73,7 @@ def extract(config: ExtractConfig) -> None:
     """Turn trajectories into candidates."""
     from pivotrl_cli.stages import extract as stage
 
-    _report(config, stage.run(config), stage.describe)
+    _report(config, stage.run, stage.describe)
 
 
 @_command("profile", ProfileConfig)
@@ -79,7 +81,7 @@ def profile(config: ProfileConfig) -> None:
     """Sample and score rollouts at every candidate."""
     from pivotrl_cli.stages import profile as stage
 
-    _report(config, stage.run(config), stage.describe)
+    _report(config, stage.run, stage.describe)
 
 
 @_command("filter", FilterConfig)
@@ -87,7 +89,7 @@ def filter_(config: FilterConfig) -> None:
     """Keep the pivots."""
     from pivotrl_cli.stages import filter as stage
 
-    _report(config, stage.run(config), stage.describe)
+    _report(config, stage.run, stage.describe)
 
 
 @_command("train", TrainConfig)
@@ -95,7 +97,7 @@ def train(config: TrainConfig) -> None:
     """Train on the pivots."""
     from pivotrl_cli.stages import train as stage
 
-    _report(config, stage.run(config), stage.describe)
+    _report(config, stage.run, stage.describe)
 
 
 @_command("eval", EvalConfig)
@@ -103,7 +105,7 @@ def eval_(config: EvalConfig) -> None:
     """Score a policy on benchmarks."""
     from pivotrl_cli.stages import eval as stage
 
-    _report(config, stage.run(config), stage.describe)
+    _report(config, stage.run, stage.describe)
 
 
 @_command("compare", CompareConfig)
@@ -130,20 +132,21 @@ def desk(config: DeskConfig) -> None:
     stage.run(config)
 
 
-def _report(config: StageConfig, summary: dict[str, Any], describe: Callable[[dict[str, Any]], RenderableType]) -> None:
-    """Data on standard output, everything else on standard error."""
+def _report(config: S, run: Callable[[S], Summary], describe: Callable[[Summary], RenderableType]) -> None:
+    """Run a stage. Data on standard output, everything else on standard error."""
     from rich.console import Console
 
+    if config.json_summary and config.output == "-":
+        raise ConfigError("--json needs the table to go to a file", "add -o FILE")
+    summary = run(config)
     if config.json_summary:
-        if config.output == "-":
-            raise ConfigError("--json needs the table to go to a file", "add -o FILE")
         typer.echo(json.dumps(summary))
         return
-    console = Console(stderr=True)
-    console.print(describe(summary), highlight=False)
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    console.print(describe(summary))
     done = "is up to date" if summary.get("cached") else "written"
     if config.output != "-":
-        console.print(f"{config.output} {done}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{config.output} {done}", soft_wrap=True)
 
 
 def main() -> None:

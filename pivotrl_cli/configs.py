@@ -69,7 +69,7 @@ class ExtractConfig(StageConfig):
     """Leave out trajectories whose recorded outcome is below this or unknown."""
     holdout: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of tasks (trajectories where the task is unknown) put in the holdout split."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Seed of the holdout split."""
     limit: int | None = Field(None, ge=1)
     """Stop after this many trajectories."""
@@ -86,7 +86,7 @@ class ProfileConfig(StageConfig):
     """Model folder, hub name, or `desk` for the policy that ships with the package."""
     engine: Literal["hf", "replay"] = "hf"
     """Engine that samples."""
-    replay: Path | None = None
+    replay: Path | None = option(None, identity=False)
     """With `--engine replay`: JSONL of `{"candidate_id": ..., "completions": [...]}`."""
     n: int = option(16, "-n", ge=1)
     """Rollouts per candidate (the paper's K)."""
@@ -102,7 +102,7 @@ class ProfileConfig(StageConfig):
     """Which split to profile."""
     limit: int | None = Field(None, ge=1)
     """Profile only this many candidates, spread evenly over the file."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Seed; each rollout's own seed derives from it, the candidate and the sample index."""
     token_budget: int = Field(131072, ge=1)
     """Most tokens that one batch may keep in its cache: rows times (longest prompt + new tokens)."""
@@ -129,7 +129,7 @@ class FilterConfig(StageConfig):
     """Which split to select from."""
     dropped: Path | None = option(None, identity=False)
     """Also write the dropped candidates with their reasons to this file."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Seed of the random control."""
 
 
@@ -176,7 +176,7 @@ class TrainConfig(StageConfig):
     """Rounds of fresh pivots that replace groups without variance before a step goes on with fewer."""
     verifier: str | None = None
     """Score with this verifier instead of the one that the pivots name."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Seed of the order and of all samples."""
     token_budget: int = Field(16384, ge=1)
     """Most tokens in one forward pass with gradients, padding included."""
@@ -207,9 +207,9 @@ class EvalConfig(StageConfig):
     """Longest completion in tokens."""
     max_turns: int = Field(40, ge=1)
     """Most assistant turns in one episode."""
-    max_error_rate: float = Field(0.05, ge=0.0, le=1.0)
+    max_error_rate: float = option(0.05, identity=False, ge=0.0, le=1.0)
     """Exit with 1 if more than this share of the rows could not be measured."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Seed of all samples."""
     token_budget: int = Field(131072, ge=1)
     """Most tokens that one batch may keep in its cache: rows times (longest prompt + new tokens)."""
@@ -228,7 +228,7 @@ class CompareConfig(Config):
     """Comma-separated names for the columns; the file names by default."""
     resamples: int = Field(10000, ge=100)
     """Bootstrap resamples, clustered by task."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Seed of the bootstrap."""
     format: Literal["table", "markdown", "json"] = "table"
     """How to print."""
@@ -252,7 +252,7 @@ class DeskConfig(Config):
 
     n: int = option(128, "-n", ge=1)
     """Number of trajectories."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Seed of the tasks and of the expert's style."""
     output: str = option("-", "-o", identity=False)
     """Output file; `-` writes to standard output."""

@@ -100,9 +100,11 @@ def _from_toml(path: Path, command: str, config_type: type[Config]) -> dict[str,
         table = tomllib.loads(path.read_text())
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}", "check the path") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise ConfigError(f"{path}: {error}", "it must be TOML, such as: max_mean = 0.6") from error
-    section = table.get(command, {k: v for k, v in table.items() if not isinstance(v, dict)})
+    section = table.get(command)
+    if not isinstance(section, dict):
+        section = {key: value for key, value in table.items() if not isinstance(value, dict)}
     keys: dict[str, Any] = {str(key).replace("-", "_"): value for key, value in section.items()}
     unknown = [key for key in keys if key not in config_type.model_fields]
     if unknown:

@@ -21,8 +21,9 @@ class Progress:
     Example: `with Progress("profile", 600, "rollouts") as bar: bar.advance(16, "pass rate 0.41")`
     """
 
-    def __init__(self, title: str, total: int, unit: str) -> None:
+    def __init__(self, title: str, total: int, unit: str, log_seconds: float = LOG_SECONDS) -> None:
         self._title, self._total, self._unit = title, total, unit
+        self._log_seconds = log_seconds
         self._done = 0
         self._started = self._logged = time.monotonic()
         self._bar: RichProgress | None = None
@@ -40,10 +41,10 @@ class Progress:
         text = f"{rate:.3g} {self._unit}/s" + (f", {note}" if note else "")
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self._done, note=text)
-        elif time.monotonic() - self._logged >= LOG_SECONDS:
+        elif time.monotonic() - self._logged >= self._log_seconds:
             self._logged = time.monotonic()
-            left = (self._total - self._done) / rate
-            line = f"{self._title}: {self._done}/{self._total} {self._unit}, {text}, {left:.0f} s left"
+            left = f", {(self._total - self._done) / rate:.0f} s left" if rate else ""
+            line = f"{self._title}: {self._done}/{self._total} {self._unit}, {text}{left}"
             print(line, file=sys.stderr, flush=True)
 
     def __exit__(

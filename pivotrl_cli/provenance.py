@@ -144,8 +144,12 @@ def file_input(path: Path) -> Input:
 
 
 def source_fingerprint(function: Any) -> str:
-    """sha256 of the module that a plug-in's function was defined in."""
-    source = inspect.getsourcefile(inspect.unwrap(function))
+    """sha256 of the module that a plug-in was defined in: a function, or an object that can be called."""
+    inner = inspect.unwrap(function)
+    try:
+        source = inspect.getsourcefile(inner if inspect.isroutine(inner) or inspect.isclass(inner) else type(inner))
+    except TypeError:  # built into the interpreter
+        source = None
     return file_input(Path(source)).sha256 if source else "unknown"
 
 

@@ -29,14 +29,14 @@ def open_input(path: str) -> BinaryIO:
 def _spooled_stdin() -> BinaryIO:
     """Standard input as a seekable file; read once, however often it is opened."""
     global _spooled
-    if _spooled is None or _spooled.closed:
+    if _spooled is None:
         if sys.stdin.isatty():
             raise InputError("standard input is a terminal", "pipe a table into it, or name a file")
         spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         shutil.copyfileobj(sys.stdin.buffer, spool)
         _spooled = cast(BinaryIO, spool)
     _spooled.seek(0)
-    return _spooled
+    return os.fdopen(os.dup(_spooled.fileno()), "rb")  # the caller closes its own
 
 
 def partial_path(output: str | Path) -> Path:
@@ -75,7 +75,11 @@ def publish(file: BinaryIO, output: str) -> None:
         return
     os.fsync(file.fileno())
     file.close()
-    partial_path(output).replace(output)
+    try:
+        partial_path(output).replace(output)
+    except OSError as error:
+        remove_partial(output)
+        raise OutputError(f"{output}: {error.strerror}", "choose another name") from error
     folder = os.open(Path(output).parent, os.O_RDONLY)
     try:
         os.fsync(folder)

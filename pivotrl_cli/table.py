@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Generic, Self, TypeVar, cast
@@ -31,6 +31,10 @@ R = TypeVar("R", bound=Row)
 _PROVENANCE, _SUMMARY = b"pivotrl", b"pivotrl_summary"
 _FLUSH_BYTES = 8 << 20
 _FLUSH_ROWS = 8192
+_FLUSH_REFERENCES = 100_000
+"""Entries of all buffered histories together; each costs some 60 bytes until it is written."""
+_SPLIT_REFERENCES = 4_000_000
+"""Above it even one trajectory is split over row groups, each with its messages again: 2,000 turns fit in one."""
 _KEPT_GROUPS = 8
 
 
@@ -44,21 +48,28 @@ class TableWriter:
         self._summary: dict[str, Any] = {}
         self._buffer: list[Row] = []
         self._tables: list[pa.Table] = []
-        self._buffered_bytes = 0
+        self._buffered_bytes = self._references = 0
         self._seen: set[int] = set()
         self.n_rows = 0
 
     def __enter__(self) -> Self:
+        _return_freed_memory()
         self._file = open_partial(self._output)
         self._writer: pq.ParquetWriter | None = None
         return self
 
     def write(self, row: Row) -> None:
         """Add one row. Rows of one trajectory must follow each other, for their shared messages to be stored once."""
-        if self._is_full() and getattr(row, "trajectory_id", 0) != getattr(self._buffer[-1], "trajectory_id", 1):
+        if self._is_full() and self._may_split_before(row):
             self._flush_rows()
         self._buffer.append(row)
         self._buffered_bytes += self._new_bytes(row)
+        self._references += sum(len(getattr(row, name)) for name in self._histories)
+
+    def end_trajectory(self) -> None:
+        """Say that the next row belongs to another trajectory, so that a large one need not wait for it in memory."""
+        if self._buffer and self._is_full():
+            self._flush_rows()
 
     def write_table(self, table: pa.Table) -> None:
         """Add the rows of an Arrow table that has this row model's columns; histories must be dictionary-encoded."""
@@ -92,7 +103,16 @@ class TableWriter:
         publish(self._file, self._output)
 
     def _is_full(self) -> bool:
-        return self._buffered_bytes >= _FLUSH_BYTES or len(self._buffer) >= _FLUSH_ROWS
+        return (
+            self._buffered_bytes >= _FLUSH_BYTES
+            or len(self._buffer) >= _FLUSH_ROWS
+            or self._references >= _FLUSH_REFERENCES
+        )
+
+    def _may_split_before(self, row: Row) -> bool:
+        current = getattr(self._buffer[-1], "trajectory_id", None)
+        same = current is not None and current == getattr(row, "trajectory_id", None)
+        return not same or self._references >= _SPLIT_REFERENCES
 
     def _new_bytes(self, row: Row) -> int:
         size = 0
@@ -109,11 +129,13 @@ class TableWriter:
         return [name for name, field in self.row.model_fields.items() if is_shared(field.annotation)]
 
     def _flush_rows(self) -> None:
-        if self._buffer:
-            self._flush_tables()
-            self._write_group(rows_to_table(self.row, self._buffer))
-        self._buffer, self._buffered_bytes = [], 0
+        rows, self._buffer, self._buffered_bytes, self._references = self._buffer, [], 0, 0
         self._seen.clear()
+        if rows:
+            self._flush_tables()
+            table = rows_to_table(self.row, rows)
+            del rows
+            self._write_group(table)
 
     def _flush_tables(self) -> None:
         if self._tables:
@@ -301,6 +323,14 @@ def current_summary(output: str | Path, provenance: Provenance, force: bool) -> 
         stored, summary = None, None
     refuse_another(output, stored, provenance)
     return summary or {}
+
+
+@cache
+def _return_freed_memory() -> None:
+    """Have Arrow give memory back at once: its default pool keeps what one large trajectory needed."""
+    if "jemalloc" in pa.supported_memory_backends():
+        pa.set_memory_pool(pa.jemalloc_memory_pool())
+        pa.jemalloc_set_decay_ms(0)
 
 
 def _stored(file: pq.ParquetFile, key: bytes) -> dict[str, Any] | None:

@@ -37,7 +37,7 @@ def run(config: CompareConfig) -> None:
 def _frames(config: CompareConfig) -> dict[str, pl.DataFrame]:
     names = config.names.split(",") if config.names else [Path(path).stem for path in config.results]
     if len(names) != len(config.results) or len(set(names)) != len(names):
-        raise ConfigError(f"{len(config.results)} tables and the names {names}", "give one distinct name per table")
+        raise ConfigError(f"{len(config.results)} tables and the names {names}", "give one distinct name per table: --names base,pivotrl")
     return {name: _frame(path) for name, path in zip(names, config.results, strict=True)}
 
 
@@ -66,16 +66,21 @@ def compare(frames: dict[str, pl.DataFrame], config: CompareConfig) -> dict[str,
 def _matched(frames: dict[str, pl.DataFrame]) -> pl.DataFrame:
     """One row per item that every table measured, one score column per model."""
     (first, frame), *rest = frames.items()
-    matched = frame.rename({"score": first})
+    matched = frame.rename({"score": _score(first)})
     for name, other in rest:
-        scores = other.select([*_ITEM, pl.col("score").alias(name)])
+        scores = other.select([*_ITEM, pl.col("score").alias(_score(name))])
         matched = matched.join(scores, on=_ITEM, how="inner", maintain_order="left")
-    return matched.drop_nulls(list(frames))
+    return matched.drop_nulls([_score(name) for name in frames])
+
+
+def _score(model: str) -> str:
+    """Column of a model's scores; a model may be called `benchmark`."""
+    return f"score of {model}"
 
 
 def _one(rows: pl.DataFrame, name: str, first: str, others: list[str], config: CompareConfig) -> dict[str, Any]:
     clusters = rows["cluster"].to_list()
-    scores = {model: rows[model].to_numpy() for model in [first, *others]}
+    scores = {model: rows[_score(model)].to_numpy() for model in [first, *others]}
     means = {m: clustered_mean(v, clusters, config.resamples, config.seed) for m, v in scores.items()}
     differences = {
         m: paired_difference(scores[first], scores[m], clusters, config.resamples, config.seed) for m in others

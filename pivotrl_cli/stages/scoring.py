@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pivotrl_cli.engines import Completion
 from pivotrl_cli.rows import Candidate, Rollout
-from pivotrl_cli.verifiers import Verifier
+from pivotrl_cli.verifiers import Verdict, Verifier
 
 Truncated = Literal["exclude", "zero"]
 
@@ -43,6 +43,8 @@ def _measure(candidate: Candidate, completion: Completion, verifier: Verifier, t
         verdict = verifier(candidate, completion.action)
     except Exception as error:  # a verifier is user code: what it fails on is unmeasured, not wrong
         return {"reward": None, "verdict": "error", "error": f"{type(error).__name__}: {error}"}
+    if not isinstance(verdict, Verdict):
+        return {"reward": None, "verdict": "error", "error": f"the verifier returned {verdict!r}, not a Verdict"}
     if not 0.0 <= verdict.reward <= 1.0:
         return {"reward": None, "verdict": "error", "error": f"the verifier returned reward {verdict.reward}"}
     return {"reward": verdict.reward, "verdict": verdict.category, "detail": verdict.detail}

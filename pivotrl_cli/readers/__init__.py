@@ -1,0 +1,73 @@
+"""Trajectory formats: a reader recognises one by content and turns its records into trajectories.
+
+A new format is a new file here and a line in `READERS`, before any format that would also recognise it; a user's own is
+named as `module:Class`. Shared by the readers: `document.py` (what they read), `fields.py` (records taken apart with
+the place of every complaint), `messages.py` (OpenAI-style messages and tools). `sources.py` finds the documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from textwrap import shorten
+from typing import Protocol
+
+from pivotrl_cli.errors import InputError
+from pivotrl_cli.readers.document import Document, Head
+from pivotrl_cli.registry import load
+from pivotrl_cli.rows import Reject, Trajectory
+
+READERS: dict[str, str] = {
+    "tau_bench": "pivotrl_cli.readers.tau_bench:TauBenchReader",
+    "tau2_bench": "pivotrl_cli.readers.tau2_bench:Tau2BenchReader",
+    "openai": "pivotrl_cli.readers.openai:OpenAIReader",
+}
+"""Format -> where its reader is, the most particular first."""
+
+
+class Reader(Protocol):
+    """One format. Made without arguments, keeps nothing between documents."""
+
+    def sniff(self, head: Head) -> str | None:
+        """Why this is the format, in a few words, or None. Sees the first record, possibly cut short."""
+
+    def read(self, document: Document) -> Iterator[Trajectory | Reject]:
+        """Every record of the document, as a trajectory or a reject; only one in memory at a time."""
+
+
+def load_reader(name: str) -> Reader:
+    """The reader of a format."""
+    reader: type[Reader] = load("format", name, READERS)
+    return reader()
+
+
+def detect(document: Document) -> tuple[str, str] | None:
+    """Format and the reason for it, or None where no reader recognises the document."""
+    for name in READERS:
+        why = load_reader(name).sniff(document.head)
+        if why:
+            return name, why
+    return None
+
+
+def unknown(document: Document) -> InputError:
+    """The error for a document that the user named but no reader recognises."""
+    if document.head.container == "empty":
+        return InputError(f"{document.source}: the file is empty", "name a file with trajectories")
+    return InputError(
+        f"{document.source}: unknown format ({describe_head(document.head)})",
+        f"formats are {', '.join(sorted(READERS))}; --format forces one",
+    )
+
+
+def describe_head(head: Head) -> str:
+    """What a document looks like, for an unknown one."""
+    packing = {
+        "lines": "JSON lines",
+        "array": "a JSON array",
+        "object": "one JSON object",
+        "rows": "a data set",
+        "text": "not JSON",
+        "empty": "empty",
+    }[head.container]
+    keys = ", ".join(head.keys)
+    return f"{packing} with {shorten(keys, 80, placeholder=' ...')}" if keys else packing

@@ -1,0 +1,127 @@
+"""A cursor over parsed JSON that knows its own path, so that every complaint names the place.
+
+Readers take a record apart with it: `record["messages"].list()[2]["role"].text()` either gives text or raises
+`RecordError("messages.2.role: expected text, got a number")`. An absent key and an explicit null are alike, since
+recorded data mixes the two. Left out: schemas per format; a reader touches a dozen fields, and its lines say which.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+
+class RecordError(ValueError):
+    """A record lacks a field or has a wrong type; the message begins with the field's path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Json:
+    """One value of a record and where it stands.
+
+    Example: `Json({"a": [1]})["a"].list()[0] == Json(1, "a.0")`
+    """
+
+    value: Any
+    path: str = ""
+
+    def __getitem__(self, key: str) -> Json:
+        """Field of an object; null where it is absent."""
+        return Json(self.object().get(key), f"{self.path}.{key}" if self.path else key)
+
+    def first(self, *keys: str) -> Json:
+        """The first of these fields that is not null, else the first one."""
+        found = [self[key] for key in keys]
+        return next((field for field in found if field), found[0])
+
+    def __bool__(self) -> bool:
+        """Whether something stands here: false for null alone."""
+        return self.value is not None
+
+    def object(self) -> dict[str, Any]:
+        """The value as an object."""
+        if not isinstance(self.value, dict):
+            raise self.error("expected an object")
+        return self.value
+
+    def fields(self) -> Json:
+        """The value as an object, an empty one where it is null."""
+        return self if self else Json({}, self.path)
+
+    def list(self) -> list[Json]:
+        """The elements of a list; none where the field is null."""
+        if self.value is None:
+            return []
+        if not isinstance(self.value, list):
+            raise self.error("expected a list")
+        return [Json(value, f"{self.path}.{i}" if self.path else str(i)) for i, value in enumerate(self.value)]
+
+    def text(self) -> str:
+        """The value as text."""
+        if not isinstance(self.value, str):
+            raise self.error("expected text")
+        return self.value
+
+    def text_or_none(self) -> str | None:
+        """Text, or None where the field is null."""
+        return self.text() if self else None
+
+    def label(self) -> str:
+        """An identifier, text or integer, as text; empty where the field is null."""
+        if isinstance(self.value, int) and not isinstance(self.value, bool):
+            return str(self.value)
+        return self.text() if self else ""
+
+    def number_or_none(self) -> float | None:
+        """A number or a truth value as a float, or None where the field is null."""
+        if not isinstance(self.value, int | float | Decimal | None):
+            raise self.error("expected a number")
+        return None if self.value is None else float(self.value)
+
+    def json_text(self) -> Json:
+        """The value itself or, where it is JSON text, what that text says; the path stays."""
+        if not isinstance(self.value, str):
+            return self
+        try:
+            return Json(json.loads(self.value) if self.value.strip() else None, self.path)
+        except (ValueError, RecursionError) as error:
+            raise RecordError(f"{self.path}: not JSON text: {error}") from error
+
+    def error(self, expected: str) -> RecordError:
+        """A complaint about this value."""
+        return RecordError(f"{self.path or 'record'}: {expected}, got {_kind(self.value)}")
+
+
+def compact(value: Any) -> str:
+    """JSON text without spaces, keys in their order; raises `RecordError` on what JSON cannot say."""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_number)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"cannot be written as JSON: {error}") from error
+
+
+def _number(value: Any) -> float:
+    """Decimals come from the streaming parser, which keeps numbers exact."""
+    if isinstance(value, Decimal):
+        return float(value)
+    raise ValueError(f"{type(value).__name__} is not a JSON type")
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "a truth value"
+        case int() | float() | Decimal():
+            return "a number"
+        case str():
+            return f"'{value}'" if len(value) <= 20 else "text"
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+        case _:
+            return type(value).__name__

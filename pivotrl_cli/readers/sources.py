@@ -1,0 +1,150 @@
+"""What the user names, as documents: files, folders (everything in them, in order), globs, and data sets.
+
+A document's name in the tables is relative to the folder that was named, or the file's own name; where two would be
+alike, enough of the folders above tells them apart. A file that is named twice is read once. Hidden files in folders
+are left out. Parquet and Arrow files and `hf:NAME` go through `datasets`, which is imported only then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Any
+
+from pivotrl_cli.errors import InputError
+from pivotrl_cli.provenance import file_input
+from pivotrl_cli.readers.document import Document, FileDocument, RowsDocument
+
+_BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
+_HF = "hf:"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file, or one data set, that the user's words led to.
+
+    Example: `Source(Path("logs/day1/run.jsonl"), "day1/run.jsonl", named=False)`
+    """
+
+    path: Path | str
+    """The file; for a data set the name behind `hf:`."""
+    name: str
+    """Its name in the tables."""
+    named: bool
+    """Whether the user named this very file, instead of a folder or a glob that holds it."""
+
+    def documents(self) -> Iterator[Document]:
+        """The file itself, or one document per split of the data set."""
+        if isinstance(self.path, str):
+            yield from _splits(self.name, path=self.path)
+        elif self.path.suffix in _BUILDERS:
+            yield from _splits(self.name, path=_BUILDERS[self.path.suffix], data_files=str(self.path))
+        else:
+            yield FileDocument(self.path, self.name)
+
+    def digests(self) -> list[str]:
+        """sha256 of each file behind it, for the provenance; of a data set on a hub only its name can be hashed."""
+        if isinstance(self.path, Path):
+            return [file_input(self.path).sha256]
+        if Path(self.path).is_dir():
+            return [file_input(file).sha256 for file in _files(Path(self.path))]
+        return [hashlib.sha256(self.path.encode()).hexdigest()]
+
+
+def find(words: list[str]) -> list[Source]:
+    """All sources that the words name, each once, in the order of the words."""
+    found: dict[str, Source] = {}
+    for word in words:
+        for source in _expand(word):
+            key = str(source.path.resolve()) if isinstance(source.path, Path) else source.name
+            found[key] = found.get(key, source)
+    if not found:
+        raise InputError(f"{', '.join(words)}: no file found", "name files, folders or globs that hold trajectories")
+    return _told_apart(list(found.values()))
+
+
+def _expand(word: str) -> Iterator[Source]:
+    path = Path(word)
+    if word.startswith(_HF):
+        yield _data_set(word.removeprefix(_HF))
+    elif path.is_file():
+        yield Source(path, path.name, named=True)
+    elif path.is_dir():
+        yield from _beneath(path, path)
+    elif has_magic(word):
+        yield from _matches(word)
+    else:
+        raise InputError(f"{word}: no such file or folder", "check the path; quote globs; data sets are hf:NAME")
+
+
+def _data_set(name: str) -> Source:
+    local = Path(name).exists()
+    return Source(name, _HF + (Path(name).resolve().name if local else name), named=True)
+
+
+def _beneath(path: Path, root: Path) -> Iterator[Source]:
+    for file in [path] if path.is_file() else _files(path):
+        yield Source(file, file.relative_to(root).as_posix(), named=False)
+
+
+def _matches(pattern: str) -> Iterator[Source]:
+    parts = Path(pattern).parts
+    root = Path(*parts[: next(i for i, part in enumerate(parts) if has_magic(part))])
+    for match in sorted(glob(pattern, recursive=True)):  # noqa: PTH207 - Path.glob refuses absolute patterns
+        yield from _beneath(Path(match), root)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _told_apart(sources: list[Source]) -> list[Source]:
+    """Names made unique by the path below the deepest folder that all files with that name share."""
+    count = Counter(source.name for source in sources)
+    return [
+        source if count[source.name] == 1 or isinstance(source.path, str) else _longer_name(source, sources)
+        for source in sources
+    ]
+
+
+def _longer_name(source: Source, sources: list[Source]) -> Source:
+    alike = [other.path.resolve() for other in sources if other.name == source.name and isinstance(other.path, Path)]
+    shared = Path(os.path.commonpath(alike))
+    return Source(source.path, Path(source.path).resolve().relative_to(shared).as_posix(), source.named)
+
+
+def _splits(name: str, **load: str) -> Iterator[Document]:
+    """One document per split; streamed, so nothing is copied into a cache."""
+    from datasets import load_dataset
+
+    splits = _opened(name, lambda: load_dataset(**load, streaming=True))
+    for split, rows in splits.items():
+        yield RowsDocument(name if "data_files" in load else f"{name}/{split}", _rows(name, rows))
+
+
+def _rows(name: str, rows: Iterable[dict[str, Any]]) -> Callable[[], Iterator[dict[str, Any]]]:
+    def read() -> Iterator[dict[str, Any]]:
+        iterator = _opened(name, lambda: iter(rows))
+        while (row := _opened(name, lambda: next(iterator, None))) is not None:
+            yield row
+
+    return read
+
+
+def _opened(name: str, action: Callable[[], Any]) -> Any:
+    """The result of a call into `datasets`, its many errors turned into one line."""
+    try:
+        return action()
+    except (OSError, ValueError, RuntimeError) as error:
+        words = str(error).strip().splitlines()
+        raise InputError(
+            f"{name}: datasets cannot open it: {words[0] if words else type(error).__name__}",
+            "check the name, or download it and name its files",
+        ) from error

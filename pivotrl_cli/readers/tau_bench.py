@@ -1,0 +1,40 @@
+"""tau-bench, version 1: a JSON array of `{task_id, reward, info, traj, trial}`.
+
+`traj` holds OpenAI's chat messages, system prompt included. The tool schemas are not in the file (`--tools`), and
+neither is the name of the domain. A run that crashed has an empty `traj` and says why in `info.error`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pivotrl_cli.readers.document import Document, Head, Record, trajectories
+from pivotrl_cli.readers.fields import compact
+from pivotrl_cli.readers.messages import messages_of
+from pivotrl_cli.rows import Reject, Trajectory
+
+
+class TauBenchReader:
+    """Result files of tau-bench."""
+
+    def sniff(self, head: Head) -> str | None:
+        """Records have `traj` and `task_id`."""
+        return "records have task_id and traj" if {"task_id", "traj"} <= set(head.keys) else None
+
+    def read(self, document: Document) -> Iterator[Trajectory | Reject]:
+        """One trajectory per element."""
+        return trajectories(document.records(), _trajectory, document.source)
+
+
+def _trajectory(record: Record) -> Trajectory:
+    json = record.json
+    error = json["info"].fields()["error"]
+    return Trajectory(
+        source=record.source,
+        line=record.line,
+        messages=messages_of(json["traj"]),
+        task_id=json["task_id"].label(),
+        trial=json["trial"].label(),
+        outcome=json["reward"].number_or_none(),
+        provenance=compact({"error": error.value} if error else {}),
+    )

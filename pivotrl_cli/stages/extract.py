@@ -1,0 +1,309 @@
+"""extract: trajectories to candidates, one row per assistant turn.
+
+A candidate is a state (the messages before) and the demonstrated action. Nothing disappears: each assistant turn of a
+readable record, and each record that cannot be read, becomes a candidate, a reject with an enumerated reason, or is
+filtered because the user asked for it. The three add up to what came in, and an assertion holds that.
+
+Ids derive from content, so they survive the renaming and merging of files; an exact repetition of a trajectory gets
+`~2`, `~3`. The holdout split goes by task where the task is known, because trials of one task are much alike.
+
+Left out: the repair of broken records, the merging of overlapping prefixes, and any judgement of a turn beyond the
+check that its verifier accepts its own demonstration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from pivotrl_cli.actions import read_object_call, shown
+from pivotrl_cli.configs import ExtractConfig
+from pivotrl_cli.errors import InputError
+from pivotrl_cli.provenance import Input, Provenance, file_input
+from pivotrl_cli.readers import describe_head, detect, load_reader, unknown
+from pivotrl_cli.readers.document import Document, parse_json
+from pivotrl_cli.readers.fields import Json, compact
+from pivotrl_cli.readers.messages import tools_of
+from pivotrl_cli.readers.sources import Source, find
+from pivotrl_cli.rows import Candidate, Message, Reject, RejectReason, Trajectory
+from pivotrl_cli.stages.accounting import Tally, describe
+from pivotrl_cli.table import TableWriter, current_summary
+from pivotrl_cli.verifiers import UnverifiableError, Verifier, load_verifier
+
+__all__ = ["candidates_of", "describe", "run"]
+
+Split: TypeAlias = Literal["train", "holdout"]
+
+
+def run(config: ExtractConfig) -> dict[str, Any]:
+    """Write the candidates and the rejects; the summary says what became of everything that came in."""
+    rejects = rejects_path(config)
+    sources = [source for source in find(config.sources) if not _is_own_output(source, config, rejects)]
+    provenance = Provenance.of("extract", Candidate, config, _inputs(sources), _fingerprints(config, sources))
+    stored = _stored(config, provenance, rejects)
+    if stored is not None:
+        return stored | {"cached": True}
+    extraction = Extraction.of(config)
+    with ExitStack() as stack:
+        writers = [TableWriter(config.output, Candidate, provenance)]
+        if rejects:
+            writers.append(TableWriter(rejects, Reject, provenance.for_table(Reject)))
+        for writer in writers:
+            stack.enter_context(writer)
+        _write(extraction.rows(sources), writers)
+        summary = extraction.tally.summary()
+        for writer in writers:
+            writer.set_summary(summary)
+    return summary
+
+
+def rejects_path(config: ExtractConfig) -> Path | None:
+    """Where the rejects go: `candidates.parquet` -> `candidates.rejects.parquet`; nowhere beside standard output."""
+    if config.rejects or config.output == "-":
+        return config.rejects
+    return Path(config.output).with_suffix(".rejects.parquet")
+
+
+@dataclass
+class Extraction:
+    """One pass over the sources."""
+
+    config: ExtractConfig
+    verify: Verifier
+    system: Message | None
+    tools: str | None
+    tally: Tally = field(default_factory=Tally)
+    _seen: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, config: ExtractConfig) -> Extraction:
+        """With the verifier loaded and the supplied files read."""
+        system = read_system(config.system) if config.system else None
+        tools = read_tools(config.tools) if config.tools else None
+        return cls(config, load_verifier(config.verifier), system, tools)
+
+    def rows(self, sources: Iterable[Source]) -> Iterator[Candidate | Reject]:
+        """Candidates and rejects in the order of the input, counted on the way."""
+        for found in self._read(sources):
+            if isinstance(found, Reject):
+                self.tally.give(found)
+                yield found
+            else:
+                yield from self._turns(self._supply(found))
+            del found  # a trajectory may be large: let it go before the next one is parsed
+            if self.tally.n_trajectories == self.config.limit:
+                return
+
+    def _read(self, sources: Iterable[Source]) -> Iterator[Trajectory | Reject]:
+        for source in sources:
+            try:
+                for document in source.documents():
+                    yield from self._read_document(document, source.named)
+            except InputError as error:
+                if source.named:
+                    raise
+                yield _whole(source.name, RejectReason.BAD_RECORD, error.message)
+
+    def _read_document(self, document: Document, named: bool) -> Iterator[Trajectory | Reject]:
+        found = self._format(document)
+        if found is None and named:
+            raise unknown(document)
+        if found is None:
+            yield _whole(document.source, RejectReason.UNKNOWN_FORMAT, describe_head(document.head))
+            return
+        self.tally.open(document.source, *found)
+        yield from load_reader(found[0]).read(document)
+
+    def _format(self, document: Document) -> tuple[str, str] | None:
+        if document.head.container == "empty":
+            return None
+        return detect(document) if self.config.format == "auto" else (self.config.format, "--format")
+
+    def _supply(self, trajectory: Trajectory) -> Trajectory:
+        """The trajectory with what its record lacks and the user gives."""
+        update: dict[str, Any] = {}
+        if self.system:
+            lacks = all(message.role != "system" for message in trajectory.messages)
+            update |= {"messages": [self.system, *trajectory.messages]} if lacks else {}
+            self.tally.supplied["system"] += lacks
+        if self.tools:
+            lacks = trajectory.tools == "[]"
+            update |= {"tools": self.tools} if lacks else {}
+            self.tally.supplied["tools"] += lacks
+        return trajectory.model_copy(update=update)
+
+    def _turns(self, trajectory: Trajectory) -> Iterator[Candidate | Reject]:
+        n_turns = sum(message.role == "assistant" for message in trajectory.messages)
+        if n_turns:
+            kept = self._passes(trajectory.outcome)
+            self.tally.take(trajectory, n_turns, kept)
+            if not kept:
+                return
+        for row in candidates_of(trajectory, *self._labels(trajectory), self.config.verifier, self.verify):
+            self.tally.give(row, trajectory.domain)
+            yield row
+
+    def _passes(self, outcome: float | None) -> bool:
+        limits = [1.0] if self.config.only_successful else []
+        limits += [self.config.min_outcome] if self.config.min_outcome is not None else []
+        return all(outcome is not None and outcome >= limit for limit in limits)
+
+    def _labels(self, trajectory: Trajectory) -> tuple[str, Split]:
+        """Id and split; repetitions have ids of their own and share the split."""
+        content = trajectory_id(trajectory)
+        self._seen[content] += 1
+        repetition = self._seen[content]
+        self.tally.n_repeated_trajectories += repetition > 1
+        key = compact([self.config.seed, trajectory.domain, trajectory.task_id or content])
+        split: Split = "holdout" if uniform(key) < self.config.holdout else "train"
+        return (content if repetition == 1 else f"{content}~{repetition}"), split
+
+
+def candidates_of(
+    trajectory: Trajectory, name: str, split: Split, verifier: str, verify: Verifier
+) -> Iterator[Candidate | Reject]:
+    """One row per assistant turn, or one reject where there is none; `name` is the trajectory's id.
+
+    All states are slices over the same message objects, which is what lets the table store each message once.
+    """
+    turns = [i for i, message in enumerate(trajectory.messages) if message.role == "assistant"]
+    declared = tool_names(trajectory.tools)
+    if not turns:
+        yield _reject(trajectory, name, None, RejectReason.NO_ASSISTANT_TURN, "no message is the assistant's")
+    for turn, i in enumerate(turns):
+        candidate = Candidate(
+            candidate_id=f"{name}-{turn:03d}",
+            trajectory_id=name,
+            task_id=trajectory.task_id,
+            source=trajectory.source,
+            turn=turn,
+            n_turns=len(turns),
+            domain=trajectory.domain,
+            verifier=verifier,
+            state=trajectory.messages[:i],
+            tools=trajectory.tools,
+            expected_action=trajectory.messages[i],
+            outcome=trajectory.outcome,
+            split=split,
+            provenance=trajectory.provenance,
+        )
+        problem = fault(candidate, declared, verify)
+        yield candidate if problem is None else _reject(trajectory, name, turn, *problem)
+
+
+def fault(candidate: Candidate, declared: set[str], verify: Verifier) -> tuple[RejectReason, str] | None:
+    """Why a turn cannot be a candidate, the first reason that applies; None where it can."""
+    action = candidate.expected_action
+    if not action.content.strip() and not action.tool_calls:
+        return RejectReason.EMPTY_ACTION, "neither text nor calls"
+    if not candidate.state:
+        return RejectReason.EMPTY_STATE, "nothing stands before it"
+    for i, call in enumerate(action.tool_calls):
+        problem = read_object_call(call).problem
+        if problem:
+            return RejectReason.BAD_ARGUMENTS, f"call {i} of {shown(call.name)}: {problem.detail}"
+        if declared and call.name not in declared:
+            return RejectReason.UNDECLARED_TOOL, f"call {i}: {shown(call.name)} is not among the {len(declared)} tools"
+    return _refusal(candidate, verify)
+
+
+def trajectory_id(trajectory: Trajectory) -> str:
+    """16 hexadecimal digits over messages, tools, task and trial: the same run has the same id in any file."""
+    digest = hashlib.sha256()
+    for part in (trajectory.task_id, trajectory.trial, json.loads(trajectory.tools), *trajectory.messages):
+        content = part.model_dump(exclude_defaults=True) if isinstance(part, Message) else part
+        digest.update(json.dumps(content, ensure_ascii=False, sort_keys=True).encode() + b"\n")
+    return digest.hexdigest()[:16]
+
+
+def uniform(key: str) -> float:
+    """A number in [0, 1) that the key alone decides."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big") / 2**56
+
+
+def tool_names(tools: str) -> set[str]:
+    """Names of the functions in a JSON list of schemas."""
+    return {tool["function"]["name"] for tool in json.loads(tools)}
+
+
+def read_tools(path: Path) -> str:
+    """Tool schemas from a JSON file: a list, or an object that has it as `tools`."""
+    try:
+        tools = Json(parse_json(path.read_bytes()))
+        return tools_of(tools["tools"] if isinstance(tools.value, dict) else tools)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}", "check the path given to --tools") from error
+    except ValueError as error:
+        raise InputError(f"{path}: {error}", "--tools takes a JSON list of function schemas") from error
+
+
+def read_system(path: Path) -> Message:
+    """System message from a text file."""
+    try:
+        return Message(role="system", content=path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: {error}", "--system takes a UTF-8 text file") from error
+
+
+def _is_own_output(source: Source, config: ExtractConfig, rejects: Path | None) -> bool:
+    """Whether an earlier run left this in a folder that is now read."""
+    outputs = {Path(path).resolve() for path in (config.output, rejects) if path}
+    return not source.named and Path(source.path).resolve() in outputs
+
+
+def _write(rows: Iterable[Candidate | Reject], writers: list[TableWriter]) -> None:
+    for row in rows:
+        for writer in writers:
+            if isinstance(row, writer.row):
+                writer.write(row)
+                if isinstance(row, Candidate) and row.turn + 1 == row.n_turns:
+                    writer.end_trajectory()
+        del row  # it holds its trajectory while the next one is parsed
+
+
+def _inputs(sources: Iterable[Source]) -> list[Input]:
+    return [Input(source.name, digest) for source in sources for digest in source.digests()]
+
+
+def _fingerprints(config: ExtractConfig, sources: Iterable[Source]) -> dict[str, str]:
+    """What decides the table beside config and input: the sources' names, and the files that supply what is missing."""
+    files = {"tools": config.tools, "system": config.system}
+    supplied = {name: file_input(path).sha256 for name, path in files.items() if path}
+    names = compact([source.name for source in sources])
+    return {"source names": hashlib.sha256(names.encode()).hexdigest()} | supplied
+
+
+def _stored(config: ExtractConfig, provenance: Provenance, rejects: Path | None) -> dict[str, Any] | None:
+    """The summary of an earlier run, if all that this run would write is there."""
+    summary = current_summary(config.output, provenance, config.force)
+    if summary is None or rejects is None:
+        return summary
+    there = current_summary(rejects, provenance.for_table(Reject), config.force)
+    return None if there is None else summary
+
+
+def _refusal(candidate: Candidate, verify: Verifier) -> tuple[RejectReason, str] | None:
+    try:
+        verdict = verify(candidate, candidate.expected_action)
+    except UnverifiableError as error:
+        return RejectReason.REJECTED_BY_VERIFIER, str(error)
+    if verdict.reward >= 1.0:
+        return None
+    return RejectReason.REJECTED_BY_VERIFIER, f"{verdict.category}: {verdict.detail}"
+
+
+def _reject(trajectory: Trajectory, name: str, turn: int | None, reason: RejectReason, detail: str) -> Reject:
+    return Reject(
+        source=trajectory.source, line=trajectory.line, trajectory_id=name, turn=turn, reason=reason, detail=detail
+    )
+
+
+def _whole(source: str, reason: RejectReason, detail: str) -> Reject:
+    """A source that cannot be used at all."""
+    return Reject(source=source, line=0, reason=reason, detail=detail)
