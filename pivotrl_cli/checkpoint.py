@@ -77,7 +77,13 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> PreTra
     from transformers import AutoModelForCausalLM
 
     def load() -> Any:
-        return AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=dtype, use_safetensors=True)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, dtype=dtype, use_safetensors=True, output_loading_info=True
+        )
+        model, found = loaded
+        if found["missing_keys"]:  # transformers would go on with random ones
+            raise ValueError(f"the weights lack {sorted(found['missing_keys'])[0]}")
+        return model
 
     model: PreTrainedModel = _loaded(folder, "model", load)
     model.to(device)  # type: ignore[arg-type]
@@ -86,9 +92,11 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> PreTra
 
 
 def _loaded(folder: Path, what: str, load: Callable[[], Any]) -> Any:
+    from safetensors import SafetensorError
+
     try:
         return load()
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{folder}: transformers cannot load the {what}: {first_line}", "check the folder") from error
 
@@ -110,6 +118,7 @@ def place(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write weights, config, tokenizer and chat template, for transformers to load unchanged."""
+    _quiet()
     try:
         model.save_pretrained(folder, safe_serialization=True)
         tokenizer.save_pretrained(folder)

@@ -19,6 +19,7 @@ from pivotrl_cli.configs import (
     FilterConfig,
     InspectConfig,
     ProfileConfig,
+    ScoreConfig,
     StageConfig,
     TrainConfig,
 )
@@ -116,6 +117,14 @@ def compare(config: CompareConfig) -> None:
     stage.run(config)
 
 
+@_command("score", ScoreConfig)
+def score(config: ScoreConfig) -> None:
+    """Score recorded rollouts again; audit verifiers."""
+    from pivotrl_cli.stages import score as stage
+
+    _report(config, stage.run, stage.describe)
+
+
 @_command("inspect", InspectConfig)
 def inspect_(config: InspectConfig) -> None:
     """Look at a table."""
@@ -145,7 +154,7 @@ def _report(config: S, run: Callable[[S], Summary], describe: Callable[[Summary]
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     console.print(describe(summary))
     done = "is up to date" if summary.get("cached") else "written"
-    if config.output != "-":
+    if config.output not in ("-", None):
         console.print(f"{config.output} {done}", soft_wrap=True)
 
 

@@ -1,7 +1,7 @@
 """One config per command: the field's docstring is the flag's help and the schema's description.
 
-Only pydantic here, so that parsing a command line never touches torch. A field marked `not_identity` does not change
-what is computed (where it reads, where it writes, how it looks), so it stays out of the provenance.
+Only pydantic here, so that parsing a command line never touches torch. A field with `identity=False` does not
+change what is computed (where it reads, where it writes, how it looks), so it stays out of the provenance.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ def argument(default: Any = ..., **limits: Any) -> Any:
     return Field(default, json_schema_extra={"cli": "argument", "identity": False}, **limits)
 
 
-def option(default: Any, *flags: str, identity: bool = True, **limits: Any) -> Any:
-    """An option with extra flags, or one that does not change the result."""
+def option(default: Any, *flags: str, identity: bool | Literal["name"] = True, **limits: Any) -> Any:
+    """An option with extra flags, or one that does not change the result.
+
+    `identity="name"` is for what may be given as a path and is recorded by its content: only its last part is kept.
+    """
     return Field(default, json_schema_extra={"flags": list(flags), "identity": identity}, **limits)
 
 
@@ -30,13 +33,16 @@ class Config(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """The part of the config that decides the result, as JSON values, for the provenance."""
-        chosen = {
-            name
+        kinds = {
+            name: field.json_schema_extra.get("identity", True) if isinstance(field.json_schema_extra, dict) else True
             for name, field in type(self).model_fields.items()
-            if not isinstance(field.json_schema_extra, dict) or field.json_schema_extra.get("identity", True)
         }
-        dumped: dict[str, Any] = json.loads(self.model_dump_json(include=chosen))
-        return dumped
+        dumped = json.loads(self.model_dump_json(include={name for name, kind in kinds.items() if kind}))
+        return {name: _last_part(value) if kinds[name] == "name" else value for name, value in dumped.items()}
+
+
+def _last_part(value: str | None) -> str | None:
+    return value and (Path(value).name or value)
 
 
 class StageConfig(Config):
@@ -57,16 +63,24 @@ class ExtractConfig(StageConfig):
     """Trajectory files, folders or globs; `hf:NAME` opens anything that datasets.load_dataset does."""
     format: str = "auto"
     """Format of the trajectories; `auto` recognises it by content."""
-    verifier: str = "tool_call"
+    verifier: str = option("tool_call", identity="name")
     """Verifier that will score actions: a built-in name or `module:function`."""
     tools: Path | None = option(None, identity=False)
     """JSON file with the tool schemas, for formats that keep them outside the record."""
     system: Path | None = option(None, identity=False)
     """Text file with the system prompt, for formats that keep it outside the record."""
     only_successful: bool = False
-    """Leave out trajectories whose recorded outcome is below 1 or unknown."""
+    """Leave out trajectories whose recorded outcome is below `--success-threshold` or unknown."""
+    success_threshold: float = 1.0
+    """Outcome from which on a trajectory counts as successful."""
     min_outcome: float | None = None
     """Leave out trajectories whose recorded outcome is below this or unknown."""
+    dedup: bool = False
+    """Reject candidates whose state and action an earlier one has, whatever task or run they are from."""
+    check_against: Path | None = option(None, identity=False)
+    """File of a benchmark or validation set; report the trajectories whose prompt overlaps with one of its prompts."""
+    drop_contaminated: bool = False
+    """Reject the turns of the trajectories that `--check-against` reports."""
     holdout: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of tasks (trajectories where the task is unknown) put in the holdout split."""
     seed: int = Field(0, ge=0)
@@ -82,7 +96,7 @@ class ProfileConfig(StageConfig):
 
     candidates: str = argument()
     """Candidates table; `-` reads standard input."""
-    model: str = "desk"
+    model: str = option("desk", identity="name")
     """Model folder, hub name, or `desk` for the policy that ships with the package."""
     engine: Literal["hf", "replay"] = "hf"
     """Engine that samples."""
@@ -94,7 +108,7 @@ class ProfileConfig(StageConfig):
     """Sampling temperature; 0 is greedy."""
     max_new_tokens: int = Field(256, ge=1)
     """Longest completion in tokens."""
-    verifier: str | None = None
+    verifier: str | None = option(None, identity="name")
     """Score with this verifier instead of the one that the candidates name."""
     truncated: Literal["exclude", "zero"] = "exclude"
     """Completions cut by the token limit: leave them out of the pass rate, or reward 0."""
@@ -105,7 +119,7 @@ class ProfileConfig(StageConfig):
     seed: int = Field(0, ge=0)
     """Seed; each rollout's own seed derives from it, the candidate and the sample index."""
     token_budget: int = Field(131072, ge=1)
-    """Most tokens that one batch may keep in its cache: rows times (longest prompt + new tokens)."""
+    """Most tokens that one batch may keep in its cache: prompts times (longest prompt + n times the new tokens)."""
     device: str = "auto"
     """Torch device; `auto` takes the GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -140,7 +154,7 @@ class TrainConfig(StageConfig):
     """Pivots table; candidates or a profile will do for SFT."""
     output: str = option(..., "-o", identity=False)
     """Folder for the model, `metrics.parquet` and `rollouts.parquet`."""
-    model: str = "desk"
+    model: str = option("desk", identity="name")
     """Model folder, hub name, or `desk` for the policy that ships with the package."""
     method: Literal["grpo", "sft"] = "grpo"
     """`grpo` samples and scores; `sft` imitates the demonstrated actions of the same rows."""
@@ -174,14 +188,14 @@ class TrainConfig(StageConfig):
     """Longest completion in tokens."""
     max_refills: int = Field(4, ge=0)
     """Rounds of fresh pivots that replace groups without variance before a step goes on with fewer."""
-    verifier: str | None = None
+    verifier: str | None = option(None, identity="name")
     """Score with this verifier instead of the one that the pivots name."""
     seed: int = Field(0, ge=0)
     """Seed of the order and of all samples."""
     token_budget: int = Field(16384, ge=1)
     """Most tokens in one forward pass with gradients, padding included."""
     sample_token_budget: int = Field(131072, ge=1)
-    """Most tokens that one sampling batch may keep in its cache: rows times (longest prompt + new tokens)."""
+    """Most tokens that one sampling batch may keep in its cache: prompts times (longest prompt + n times the new tokens)."""
     device: str = "auto"
     """Torch device; `auto` takes the GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -193,7 +207,7 @@ class EvalConfig(StageConfig):
 
     benchmarks: list[str] = argument()
     """Benchmarks: `desk`, `skills`, or `pivots:FILE` for held-out candidates."""
-    model: str = "desk"
+    model: str = option("desk", identity="name")
     """Model folder, hub name, or `desk` for the policy that ships with the package."""
     limit: int | None = Field(None, ge=1)
     """Tasks per benchmark; all by default."""
@@ -212,7 +226,7 @@ class EvalConfig(StageConfig):
     seed: int = Field(0, ge=0)
     """Seed of all samples."""
     token_budget: int = Field(131072, ge=1)
-    """Most tokens that one batch may keep in its cache: rows times (longest prompt + new tokens)."""
+    """Most tokens that one batch may keep in its cache: prompts times (longest prompt + n times the new tokens)."""
     device: str = "auto"
     """Torch device; `auto` takes the GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -258,6 +272,21 @@ class DeskConfig(Config):
     """Output file; `-` writes to standard output."""
 
 
+class ScoreConfig(StageConfig):
+    """Score recorded rollouts again, with other verifiers and no sampling; or audit what verifiers let through."""
+
+    rollouts: str = argument()
+    """Profile table, training rollouts (with `--candidates`), or NeMo Gym rollouts (JSONL); a candidates table to audit."""
+    verifier: list[str] = []
+    """Verifier to score with; repeat it to compare several. By default the one that each candidate names."""
+    candidates: Path | None = option(None, identity=False)
+    """With training rollouts: the pivots table that they come from."""
+    audit: bool = False
+    """Score wrong actions made on purpose at every candidate instead, and report what is accepted."""
+    output: str | None = option(None, "-o", identity=False)  # type: ignore[assignment]
+    """Write the profile with the first verifier's rewards here; nothing is written by default."""
+
+
 COMMANDS: dict[str, type[Config]] = {
     "extract": ExtractConfig,
     "profile": ProfileConfig,
@@ -265,6 +294,7 @@ COMMANDS: dict[str, type[Config]] = {
     "train": TrainConfig,
     "eval": EvalConfig,
     "compare": CompareConfig,
+    "score": ScoreConfig,
     "inspect": InspectConfig,
     "desk": DeskConfig,
 }

@@ -49,29 +49,6 @@ class Message(Row):
     """On a tool message: the tool that answered."""
 
 
-class Trajectory(Row):
-    """One recorded agent run, as a reader yields it. Never written to a table."""
-
-    source: str
-    """File it came from, relative to what the user named."""
-    line: int
-    """Record number in that file, from 1."""
-    messages: list[Message]
-    """What the agent saw and did, in order, system prompt included."""
-    tools: str = "[]"
-    """Tool schemas as a JSON list in OpenAI's form, `[{"type": "function", "function": {...}}]`."""
-    domain: str = ""
-    """Domain that the format names (`airline`), else empty."""
-    task_id: str = ""
-    """Task that several trials share, else empty."""
-    trial: str = ""
-    """What tells runs of one task apart where the format has it."""
-    outcome: float | None = None
-    """Recorded outcome of the whole run."""
-    provenance: str = "{}"
-    """JSON object: whatever else the format says of the run (model, termination reason)."""
-
-
 class RejectReason(StrEnum):
     """Why an input record or a turn could not become a candidate."""
 
@@ -91,8 +68,61 @@ class RejectReason(StrEnum):
     """A demonstrated call's arguments are not a JSON object."""
     UNDECLARED_TOOL = "undeclared_tool"
     """A demonstrated call names a tool that the record's own schemas do not have."""
+    INCOMPLETE = "incomplete"
+    """Part of the state or of the action was not recorded: a prompt, an unreadable message, a call."""
+    MERGED_TURNS = "merged_turns"
+    """The record merges several turns of the model into one."""
+    TOO_LARGE = "too_large"
+    """An archive or one of its members unpacks to more than the limit."""
     REJECTED_BY_VERIFIER = "rejected_by_verifier"
     """The turn's verifier does not accept its own demonstration."""
+    DUPLICATE = "duplicate"
+    """An earlier candidate has the same state and action (`--dedup`)."""
+    CONTAMINATED = "contaminated"
+    """The task's prompt overlaps with the file given to `--check-against` (`--drop-contaminated`)."""
+
+
+class Fault(Row):
+    """A turn that cannot become a candidate, known to the reader alone.
+
+    Example: `Fault(message=3, reason=RejectReason.MERGED_TURNS, detail="2 model calls in one step")`
+    """
+
+    message: int
+    """Index of the assistant message."""
+    reason: RejectReason
+    """Enumerated reason."""
+    detail: str
+    """What was wrong, for a person."""
+
+
+class Trajectory(Row):
+    """One recorded agent run, as a reader yields it. Never written to a table."""
+
+    source: str
+    """File it came from, relative to what the user named."""
+    line: int
+    """Record number in that file, from 1."""
+    messages: list[Message]
+    """What the agent saw and did, in order, system prompt included."""
+    context: list[int] = []
+    """Assistant messages that are no turns of this run: prompts, demonstrations, copies from another record."""
+    faults: list[Fault] = []
+    """Turns that the reader knows to be unusable."""
+    tools: str = "[]"
+    """Tool schemas as a JSON list in OpenAI's form, `[{"type": "function", "function": {...}}]`."""
+    domain: str = ""
+    """Domain that the format names (`airline`), else empty."""
+    task_id: str = ""
+    """Task that several trials share, else empty."""
+    trial: str = ""
+    """What tells runs of one task apart where the format has it."""
+    run: str = ""
+    """The run's recorded name, where several records are pieces of one run."""
+    outcome: float | None = None
+    """Recorded outcome of the whole run."""
+    provenance: str = "{}"
+    """JSON object: whatever else the format says of the run (model, termination reason)."""
 
 
 class Reject(Row):

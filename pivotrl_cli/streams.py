@@ -51,6 +51,8 @@ def open_partial(output: str, *, binary: bool = True) -> BinaryIO:
         if binary and sys.stdout.isatty():
             raise OutputError("standard output is a terminal", "pipe it on, or name a file with -o")
         return cast(BinaryIO, tempfile.TemporaryFile())
+    if Path(output).is_dir():
+        raise OutputError(f"{output}: is a folder", "name a file in it")
     try:
         Path(output).parent.mkdir(parents=True, exist_ok=True)
         return partial_path(output).open("w+b")

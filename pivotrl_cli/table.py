@@ -36,6 +36,8 @@ _FLUSH_REFERENCES = 100_000
 _SPLIT_REFERENCES = 4_000_000
 """Above it even one trajectory is split over row groups, each with its messages again: 2,000 turns fit in one."""
 _KEPT_GROUPS = 8
+_THREADS = False
+"""No reading ahead, no decoding in threads: one that lets go of a Python file while the interpreter exits aborts it."""
 
 
 class TableWriter:
@@ -167,8 +169,11 @@ class Table(Generic[R]):
         self._source = file
         self._kept_groups: dict[int, pa.Table] = {}
         try:
-            self._file = pq.ParquetFile(file, read_dictionary=dictionary_leaves(row))
+            self._file = pq.ParquetFile(file, pre_buffer=_THREADS)
             self._check_columns()
+            leaves = {self._file.schema.column(i).path for i in range(len(self._file.schema))}
+            shared = [path for path in dictionary_leaves(row) if path in leaves]
+            self._file = pq.ParquetFile(file, metadata=self._file.metadata, read_dictionary=shared, pre_buffer=_THREADS)
         except (pa.ArrowInvalid, OSError) as error:
             file.close()
             raise InputError(f"{name}: not a Parquet file, or cut short", "write it again with pivotrl") from error
@@ -211,7 +216,7 @@ class Table(Generic[R]):
         """Row groups, in order, with histories dictionary-encoded."""
         columns = list(self.row.model_fields)
         for i in range(self._file.num_row_groups):
-            yield self._file.read_row_group(i, columns=columns)
+            yield self._file.read_row_group(i, columns=columns, use_threads=_THREADS)
 
     def rows(self) -> Iterator[R]:
         """Validated rows, in order, one in memory at a time."""
@@ -239,12 +244,13 @@ class Table(Generic[R]):
         if i not in self._kept_groups:
             if len(self._kept_groups) >= _KEPT_GROUPS:
                 self._kept_groups.pop(next(iter(self._kept_groups)))
-            self._kept_groups[i] = self._file.read_row_group(i, columns=list(self.row.model_fields))
+            columns = list(self.row.model_fields)
+            self._kept_groups[i] = self._file.read_row_group(i, columns=columns, use_threads=_THREADS)
         return self._kept_groups[i]
 
     def frame(self, columns: Sequence[str]) -> pl.DataFrame:
         """Some columns of all rows, nested ones by their Parquet path; leave the histories out of it."""
-        return cast(pl.DataFrame, pl.from_arrow(self._file.read(columns=list(columns))))
+        return cast(pl.DataFrame, pl.from_arrow(self._file.read(columns=list(columns), use_threads=_THREADS)))
 
     def _check_columns(self) -> None:
         have = {field.name: field.type for field in self._file.schema_arrow}

@@ -19,7 +19,8 @@ from pivotrl_cli.configs import ExtractConfig
 from pivotrl_cli.errors import ConfigError, InputError, OutputError
 from pivotrl_cli.readers.sources import find
 from pivotrl_cli.rows import Candidate, Message, Reject, RejectReason, ToolCall, Trajectory
-from pivotrl_cli.stages.extract import Extraction, candidates_of, describe, rejects_path, run, trajectory_id, uniform
+from pivotrl_cli.stages.extract import Extraction, describe, rejects_path, run
+from pivotrl_cli.stages.turns import candidates_of, trajectory_id, uniform
 from pivotrl_cli.table import Table
 from pivotrl_cli.verifiers import UnverifiableError, Verdict
 
@@ -252,6 +253,8 @@ def test_everything_is_accounted_for(tmp_path: Path) -> None:
         "n_trajectories": 2,
         "n_filtered_trajectories": 1,
         "n_repeated_trajectories": 0,
+        "n_known_outcomes": 3,
+        "n_successful": 2,
         "supplied": {},
         "splits": {"train": 1, "holdout": 0},
         "rejects": {"unknown_format": 1, "no_assistant_turn": 1, "empty_state": 1, "bad_record": 1, "bad_json": 1},

@@ -10,27 +10,12 @@ import pytest
 
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.readers import READERS, detect, load_reader, unknown
-from pivotrl_cli.readers.document import HEAD_BYTES, Document, FileDocument, Head, RowsDocument, parse_head
+from pivotrl_cli.readers.document import Document, FileDocument, RowsDocument
 from pivotrl_cli.readers.fields import Json, RecordError
 from pivotrl_cli.readers.messages import message_of, tools_of
+from pivotrl_cli.readers.parsing import HEAD_BYTES, Head, parse_head
 from pivotrl_cli.readers.sources import find
 from pivotrl_cli.rows import Message, Reject, RejectReason, ToolCall, Trajectory
-
-DATA = Path(__file__).parents[1] / "../shared/data"
-
-COUNTS = {
-    "tau_bench/gpt-4o-airline.json": ("tau_bench", 200, 2454),
-    "tau2_bench/results/ft-gpt-4.1_airline.json": ("tau2_bench", 20, 268),
-    "tau2_bench/results/ft-gpt-4.1_retail.json": ("tau2_bench", 40, 571),
-    "tau2_bench/results/ft-gpt-4.1_telecom.json": ("tau2_bench", 40, 1053),
-    "tau2_bench/results/ft-gpt-4.1_telecom_no-user.json": ("tau2_bench", 40, 629),
-    "tau2_bench/results/gpt-4.1_airline.json": ("tau2_bench", 20, 226),
-    "tau2_bench/results/gpt-4.1_retail.json": ("tau2_bench", 40, 516),
-    "tau2_bench/results/gpt-4.1_telecom.json": ("tau2_bench", 40, 660),
-    "tau2_bench/results/sft-v1-small.json": ("tau2_bench", 61, 856),
-    "tau2_bench/openai_sft/test_sft-v1-small.jsonl": ("openai", 24, 364),
-    "tau2_bench/openai_sft/train_sft-v1-small.jsonl": ("openai", 37, 492),
-}
 
 
 def read(document: Document) -> list[Trajectory | Reject]:
@@ -62,28 +47,6 @@ CHAT_MESSAGES = [Message(role="user", content="hi"), Message(role="assistant", c
 
 def chat(line: int, source: str = "t.jsonl") -> Trajectory:
     return Trajectory(source=source, line=line, messages=CHAT_MESSAGES)
-
-
-@pytest.mark.parametrize("name", COUNTS)
-def test_turn_counts_equal_those_of_the_shared_data(name: str) -> None:
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"shared data file {name} is not here")
-    document = FileDocument(path, path.name)
-    found = detect(document)
-    assert found is not None
-    read = list(load_reader(found[0]).read(document))
-    trajectories = [t for t in read if isinstance(t, Trajectory)]
-    turns = sum(message.role == "assistant" for t in trajectories for message in t.messages)
-    assert (found[0], len(read), len(trajectories), turns) == (COUNTS[name][0], COUNTS[name][1], *COUNTS[name][1:])
-
-
-def test_shared_files_of_other_formats_are_unknown() -> None:
-    others = ["atif_derived", "bfcl", "claude_code_log", "inspect_logs", "nemo_gym_rollouts", "openhands", "swe_agent"]
-    paths = [path for folder in others for path in sorted((DATA / folder).rglob("*.*")) if path.is_file()]
-    if not paths:
-        pytest.skip("shared data is not here")
-    assert {path.name: detect(FileDocument(path, path.name)) for path in paths} == {path.name: None for path in paths}
 
 
 # openai
@@ -266,6 +229,18 @@ def test_a_record_that_does_not_fit_is_rejected_with_its_field(tmp_path: Path, r
     assert rows == [chat(1), reject, chat(3)]
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"trajectory": CHAT["messages"], "instance_id": "i", "resolved": False},
+        {"conversations": CHAT["messages"], "task_id": "i", "reward": 0},
+        {"messages": json.dumps(CHAT["messages"]), "instance_id": "i", "score": 0.0},
+    ],
+)
+def test_messages_under_other_names_or_as_text(tmp_path: Path, record: dict[str, Any]) -> None:
+    assert read_record(tmp_path, **record) == chat(1).model_copy(update={"task_id": "i", "outcome": 0.0})
+
+
 def test_the_first_recorded_outcome_counts(tmp_path: Path) -> None:
     assert read_record(tmp_path, **CHAT, reward=None, outcome=True, score=0.2).outcome == 1.0
 
@@ -312,13 +287,34 @@ def test_array_and_single_object(tmp_path: Path, indent: int | None) -> None:
     [
         (', {"messages": [{"ro', "the file ends inside a record"),
         ("", "the file ends inside a record"),
-        (', {"messages": oops}]', "lexical error: invalid char in json text."),
-        (', {"messages": "\udcff"}]', "lexical error: invalid bytes in UTF8 string."),
+        ("] [", "something stands behind the end"),
     ],
 )
 def test_a_broken_array_gives_the_records_before_and_one_reject(tmp_path: Path, tail: str, detail: str) -> None:
     text = f"[{CHAT_LINE}, {CHAT_LINE}{tail}".encode(errors="surrogateescape")
     assert read_text(tmp_path, text) == [chat(1), chat(2), bad_json(3, detail)]
+
+
+@pytest.mark.parametrize(
+    ("element", "detail"),
+    [
+        ('{"messages": oops}', "Expecting value at column 14"),
+        ('{"messages": "\udcff"}', "not UTF-8 at byte 15"),
+        ('{"messages": "\\ud83d"}', "half of a surrogate pair in an escape"),
+        ('{"reward": NaN}', "NaN is not JSON"),
+        ("[" * 10_000 + "]" * 10_000, "nested too deeply"),
+        ("9" * 5_000, None),
+        ("", "Expecting value at column 1"),
+    ],
+)
+def test_a_broken_element_costs_only_itself(tmp_path: Path, element: str, detail: str | None) -> None:
+    text = f"[{CHAT_LINE}, {element}, {CHAT_LINE}]".encode(errors="surrogateescape")
+    first, broken, last = read_text(tmp_path, text)
+    assert (first, last) == (chat(1), chat(3))
+    assert isinstance(broken, Reject)
+    digits = "Exceeds the limit (4300 digits) for integer string conversion"
+    assert broken.detail.startswith(detail or digits)
+    assert (broken.line, broken.reason) == (2, RejectReason.BAD_JSON)
 
 
 def test_numbers_beyond_64_bits_stay_exact(tmp_path: Path) -> None:
@@ -379,9 +375,10 @@ def test_detection_reads_no_further_than_the_head(tmp_path: Path) -> None:
         ('{\n "info": {"a": 1},\n "tasks": [\n  "' + "x" * 2 * HEAD_BYTES + '"]}', "tau2_bench"),
         ('{"splits": {"train": [{"messages": []}]}}', "tau2_bench"),
         ('{"splits": {"train": [{"text": ""}]}}', None),
-        ('{"messages": [{"role": "user", "content": [{"type": "text", "value": "hi"}]}]}', None),
-        ('{"conversations": [{"from": "human", "value": "hi"}]}', None),
-        ('[{"role": "user", "content": "hi"}]', None),
+        ('{"messages": [{"role": "user", "content": [{"type": "text", "value": "hi"}]}]}', "sharegpt"),
+        ('{"conversations": [{"from": "human", "value": "hi"}]}', "sharegpt"),
+        ('[{"role": "user", "content": "hi"}]', "mini_swe_agent"),
+        ('{"messages_display": "user: hi"}', None),
         ("just text", None),
     ],
 )

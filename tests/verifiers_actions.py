@@ -10,6 +10,13 @@ from typing import Any
 import pytest
 
 from pivotrl_cli.rows import Candidate, Message, ToolCall
+from pivotrl_cli.verifiers import VERIFIERS, Verdict, load_verifier
+
+BY_RULE = [name for name in VERIFIERS if name not in ("judge", "execute")]
+"""Verifiers that look at the two actions alone."""
+
+MENDED = [name for name in BY_RULE if "compat" not in name]
+"""Those that follow nobody."""
 
 DATA = Path(__file__).parents[1] / "../shared/data"
 
@@ -27,7 +34,7 @@ def says(content: str) -> Message:
     return Message(role="assistant", content=content)
 
 
-def candidate(expected: Message) -> Candidate:
+def candidate(expected: Message, tools: str = "[]", provenance: str = "{}") -> Candidate:
     return Candidate(
         candidate_id="t-0",
         trajectory_id="t",
@@ -38,12 +45,22 @@ def candidate(expected: Message) -> Candidate:
         domain="",
         verifier="tool_call",
         state=[Message(role="user", content="hello")],
-        tools="[]",
+        tools=tools,
         expected_action=expected,
         outcome=None,
         split="train",
-        provenance="{}",
+        provenance=provenance,
     )
+
+
+def score(name: str, expected: Message, action: Message, tools: str = "[]", provenance: str = "{}") -> Verdict:
+    return load_verifier(name)(candidate(expected, tools, provenance), action)
+
+
+def tool(name: str, required: list[str] | None = None, **properties: Any) -> str:
+    """A `tools` column with one tool."""
+    parameters = {"type": "object", "properties": properties, "required": required or []}
+    return json.dumps([{"type": "function", "function": {"name": name, "parameters": parameters}}])
 
 
 def data(path: str) -> Path:
@@ -62,6 +79,13 @@ def gym_action(action: dict[str, Any]) -> Message:
     if action["type"] == "message":
         return says(action["content"])
     return calls(*(call(c["name"], c["arguments"]) for c in action.get("calls", [action])))
+
+
+def gym_output(items: list[dict[str, Any]]) -> Message:
+    """The output items of a Responses-API reply as a message."""
+    texts = [part["text"] for item in items if item["type"] == "message" for part in item["content"]]
+    found = [call(item["name"], item["arguments"]) for item in items if item["type"] == "function_call"]
+    return calls(*found, content="\n".join(texts))
 
 
 def demonstrations(path: str) -> Iterator[Message]:

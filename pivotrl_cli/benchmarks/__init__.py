@@ -14,6 +14,8 @@ from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.registry import load
 
 Benchmark = Callable[[str, str, int | None], Sequence[Episode]]
+MakeEpisodes = Callable[[str, int | None], Sequence[Episode]]
+"""A benchmark with its argument: split and limit to episodes."""
 
 BENCHMARKS = {
     "desk": "pivotrl_cli.benchmarks.desk:episodes",
@@ -25,7 +27,7 @@ OUT_OF_DOMAIN = frozenset({"skills"})
 """Benchmarks that measure what training elsewhere has done to a policy."""
 
 
-def open_benchmark(spec: str) -> tuple[str, Callable[[str, int | None], Sequence[Episode]]]:
+def open_benchmark(spec: str) -> tuple[str, MakeEpisodes]:
     """Name of the benchmark in `name` or `name:argument`, and how to make its episodes for a split and a limit."""
     name, _, argument = spec.partition(":")
     benchmark: Benchmark = load("benchmark", name, BENCHMARKS)

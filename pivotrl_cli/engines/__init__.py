@@ -83,6 +83,9 @@ class Engine(Protocol):
 
 
 def sample_seed(seed: int, key: str, sample: int) -> int:
-    """Seed of one sample: depends on the run's seed, the state and the sample index, never on order. 63 bits."""
-    digest = hashlib.sha256(f"{seed}/{key}/{sample}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+    """Seed of one sample: depends on the run's seed, the state and the sample index, never on order. 63 bits.
+
+    The samples of one state have consecutive seeds, as vLLM gives them to the samples of one request.
+    """
+    digest = hashlib.sha256(f"{seed}/{key}".encode()).digest()
+    return (int.from_bytes(digest[:8], "big") >> 2) + sample

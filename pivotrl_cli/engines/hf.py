@@ -1,9 +1,9 @@
 """The embedded engine: transformers, on CPU or one GPU.
 
-Each prompt is computed once for its n samples: prefill the distinct prompts, repeat the cache, decode. Randomness is
-per row and counter-based (uniforms from Philox, keyed by the sample's seed, through the inverse CDF), so a sample does
-not depend on what shares its batch, up to rounding. Left out: continuous batching, which transformers does slower than
-this on CPU, and sharing the cache between the samples of a prompt; vLLM does both.
+Each prompt is computed once for its n samples, and what the prompts of a batch open with (the system prompt, the tools)
+once for all of them; `decoding.py` then keeps it once too. Randomness is per row and counter-based (uniforms from
+Philox, keyed by the sample's seed, through the inverse CDF), so a sample does not depend on what shares its batch, up
+to rounding. Left out: continuous batching, which transformers does slower than this on CPU.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from transformers import DynamicCache, PreTrainedModel
 from pivotrl_cli.chat import ChatFormat, UnparsableError, UnrenderableError
 from pivotrl_cli.checkpoint import load_model, load_tokenizer, place, resolve
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
+from pivotrl_cli.engines.decoding import open_decoder
 
 
 def open_engine(model: str, device: str, dtype: str, token_budget: int) -> HFEngine:
@@ -89,34 +90,20 @@ class HFEngine:
             yield Group(request=prompt.request, completions=completions, prompt_ids=prompt.ids)
 
     def _decode(self, batch: list[_Prompt], rows: list[_Row], sampling: Sampling) -> None:
-        """Fill the rows token by token; finished rows leave the batch once half of it is finished."""
+        """Fill the rows token by token."""
         uniforms = np.stack([_uniforms(row.seed, sampling.max_new_tokens) for row in rows])
-        ids, mask = self._left_padded(batch)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        cache = DynamicCache(config=self.model.config)
-        out = self.model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
-        )
-        cache.batch_repeat_interleave(sampling.n)
-        logits = out.logits[:, -1].repeat_interleave(sampling.n, dim=0)
-        mask = mask.repeat_interleave(sampling.n, dim=0)
-        position = mask.sum(-1, keepdim=True)
+        logits, mask, cache = self._prefill([prompt.ids for prompt in batch])
+        logits = logits.repeat_interleave(sampling.n, dim=0)
+        decoder = open_decoder(self.model, cache, mask, sampling.n, sampling.max_new_tokens)
         active = list(range(len(rows)))
         for step in range(sampling.max_new_tokens):
             tokens = self._draw(logits, [rows[i] for i in active], uniforms[active, step], sampling.temperature)
             alive = [j for j, i in enumerate(active) if not rows[i].done]
             if not alive or step + 1 == sampling.max_new_tokens:
                 return
-            if 2 * len(alive) <= len(active):
-                keep = torch.tensor(alive, device=mask.device)
-                cache.batch_select_indices(keep)
-                mask, position, tokens = mask[keep], position[keep], tokens[keep]
-                active = [active[j] for j in alive]
-            mask = torch.cat([mask, mask.new_ones(len(active), 1)], dim=-1)
-            out = self.model(
-                input_ids=tokens[:, None], attention_mask=mask, position_ids=position, past_key_values=cache
-            )
-            logits, position = out.logits[:, -1], position + 1
+            kept = decoder.keep(alive)
+            active = [active[j] for j in kept]
+            logits = decoder.step(tokens[torch.tensor(kept, device=tokens.device)])
 
     def _draw(self, logits: torch.Tensor, rows: list[_Row], uniforms: np.ndarray, temperature: float) -> torch.Tensor:
         """One token per row by inverse CDF; rows record it unless they are done."""
@@ -135,18 +122,35 @@ class HFEngine:
                 row.done = token in self._stop_ids
         return tokens
 
-    def _left_padded(self, batch: list[_Prompt]) -> tuple[torch.Tensor, torch.Tensor]:
-        width = max(len(prompt.ids) for prompt in batch)
-        pad = [width - len(prompt.ids) for prompt in batch]
-        ids = [[0] * n + prompt.ids for n, prompt in zip(pad, batch, strict=True)]
-        mask = [[0] * n + [1] * len(prompt.ids) for n, prompt in zip(pad, batch, strict=True)]
-        return torch.tensor(ids, device=self.model.device), torch.tensor(mask, device=self.model.device)
+    def _prefill(self, prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor, DynamicCache]:
+        """Logits after each prompt, the mask of real tokens, and the cache; what all prompts open with runs once.
+
+        Rows are padded between the common opening and their own rest, so that all of them end together.
+        """
+        cache = DynamicCache(config=self.model.config)
+        n_common = _common_prefix(prompts) if len(prompts) > 1 else 0
+        if n_common:
+            self.model(input_ids=self._tensor([prompts[0][:n_common]]), past_key_values=cache, logits_to_keep=1)
+            cache.batch_repeat_interleave(len(prompts))
+        rests = [ids[n_common:] for ids in prompts]
+        width = max(map(len, rests))
+        pads = [width - len(rest) for rest in rests]
+        ids = self._tensor([[0] * pad + rest for pad, rest in zip(pads, rests, strict=True)])
+        mask = self._tensor([[1] * n_common + [0] * pad + [1] * (width - pad) for pad in pads])
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, n_common:]
+        out = self.model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
+        )
+        return out.logits[:, -1], mask, cache
+
+    def _tensor(self, rows: list[list[int]]) -> torch.Tensor:
+        return torch.tensor(rows, device=self.model.device)
 
     def _completion(self, prompt: _Prompt, row: _Row) -> Completion:
-        text = self.chat.decode(row.token_ids)
+        text = self.chat.decode(row.token_ids[:-1] if row.done else row.token_ids)
         action, problem = None, None
         try:
-            action = self.chat.parse(text, prompt.ids)
+            action = self.chat.parse(text, prompt.ids, prompt.request.tools)
         except UnparsableError as error:
             problem = str(error)
         return Completion(
@@ -163,17 +167,25 @@ class HFEngine:
 def pack_by_length(prompts: list[_Prompt], sampling: Sampling, token_budget: int) -> Iterator[list[_Prompt]]:
     """Batches of prompts of similar length, longest first, so that memory fails at once or never.
 
-    A batch's cost is its cache: rows times (longest prompt + new tokens). A prompt above the budget goes alone.
+    A batch's cost is what its cache holds: prompts times (longest prompt + n times the new tokens). A prompt above the
+    budget goes alone.
     """
     batch: list[_Prompt] = []
     for prompt in sorted(prompts, key=lambda p: (-len(p.ids), p.request.key)):
-        width = len((batch or [prompt])[0].ids) + sampling.max_new_tokens
-        if batch and (len(batch) + 1) * sampling.n * width > token_budget:
+        cost = len((batch or [prompt])[0].ids) + sampling.n * sampling.max_new_tokens
+        if batch and (len(batch) + 1) * cost > token_budget:
             yield batch
             batch = []
         batch.append(prompt)
     if batch:
         yield batch
+
+
+def _common_prefix(prompts: list[list[int]]) -> int:
+    """Tokens that all prompts open with; at least one token of each is left for its own pass."""
+    low, high = min(prompts), max(prompts)
+    longest = min(map(len, prompts)) - 1
+    return next((i for i in range(longest) if low[i] != high[i]), longest)
 
 
 def _uniforms(seed: int, n: int) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Scripted completions instead of a model, for tests and dry runs.
 
 The script is JSONL, one object a line: `{"candidate_id": "...", "completions": ["text", {"error": "..."}, ...]}`. Texts
-are read as Hermes-style actions. A state that the script does not have, or a sample beyond its list, is an error value,
-as it would be with an engine that failed.
+are read as Hermes-style actions; `{"text": "..."}` is one that the token limit cut. A state that the script does not
+have, or a sample beyond its list, is an error value, as it would be with an engine that failed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pivotrl_cli.chat import UnparsableError, parse_hermes
+from pivotrl_cli.chat import UnparsableError, parse_hermes, valid_text
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
 from pivotrl_cli.errors import InputError
 
@@ -21,10 +21,12 @@ def open_engine(path: Path) -> ReplayEngine:
     """Read a script."""
     script: dict[str, list[Any]] = {}
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_bytes().splitlines()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}", "check the path") from error
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
             record = json.loads(line)
             script[record["candidate_id"]] = list(record["completions"])
@@ -56,9 +58,11 @@ class ReplayEngine:
 def _completion(line: Any, seed: int) -> Completion:
     if isinstance(line, dict):
         if "error" in line:
-            return Completion(text="", action=None, finish_reason="error", seed=seed, error=str(line["error"]))
-        return Completion(text=str(line.get("text", "")), action=None, finish_reason="length", seed=seed)
+            error = valid_text(str(line["error"]))
+            return Completion(text="", action=None, finish_reason="error", seed=seed, error=error)
+        return Completion(text=valid_text(str(line.get("text", ""))), action=None, finish_reason="length", seed=seed)
+    text = valid_text(str(line))
     try:
-        return Completion(text=str(line), action=parse_hermes(str(line)), seed=seed)
+        return Completion(text=text, action=parse_hermes(text), seed=seed)
     except UnparsableError as error:
-        return Completion(text=str(line), action=None, problem=str(error), seed=seed)
+        return Completion(text=text, action=None, problem=str(error), seed=seed)

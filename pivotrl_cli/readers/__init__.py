@@ -1,8 +1,12 @@
 """Trajectory formats: a reader recognises one by content and turns its records into trajectories.
 
 A new format is a new file here and a line in `READERS`, before any format that would also recognise it; a user's own is
-named as `module:Class`. Shared by the readers: `document.py` (what they read), `fields.py` (records taken apart with
-the place of every complaint), `messages.py` (OpenAI-style messages and tools). `sources.py` finds the documents.
+named as `module:Class`. No two readers recognise the same file.
+
+Shared by the readers: `document.py` and `archive.py` (what they read), `split.py` and `parsing.py` (how), `fields.py`
+(records taken apart with the place of every complaint), `messages.py` (OpenAI-style messages and tools), `responses.py`
+(items of the Responses API), `blocks.py` and `sessions.py` (Anthropic's), `events.py` (OpenHands'), `tags.py` (calls in
+text). `sources.py` finds the documents.
 """
 
 from __future__ import annotations
@@ -12,13 +16,24 @@ from textwrap import shorten
 from typing import Protocol
 
 from pivotrl_cli.errors import InputError
-from pivotrl_cli.readers.document import Document, Head
+from pivotrl_cli.readers.document import Document
+from pivotrl_cli.readers.parsing import Head
 from pivotrl_cli.registry import load
 from pivotrl_cli.rows import Reject, Trajectory
 
 READERS: dict[str, str] = {
     "tau_bench": "pivotrl_cli.readers.tau_bench:TauBenchReader",
     "tau2_bench": "pivotrl_cli.readers.tau2_bench:Tau2BenchReader",
+    "nemo_gym": "pivotrl_cli.readers.nemo_gym:NemoGymReader",
+    "swe_agent": "pivotrl_cli.readers.swe_agent:SweAgentReader",
+    "mini_swe_agent": "pivotrl_cli.readers.mini_swe_agent:MiniSweAgentReader",
+    "openhands": "pivotrl_cli.readers.openhands:OpenHandsReader",
+    "toolbench": "pivotrl_cli.readers.toolbench:ToolBenchReader",
+    "inspect": "pivotrl_cli.readers.inspect:InspectReader",
+    "atif": "pivotrl_cli.readers.atif:AtifReader",
+    "anthropic": "pivotrl_cli.readers.anthropic:AnthropicReader",
+    "sharegpt": "pivotrl_cli.readers.sharegpt:ShareGptReader",
+    "hermes": "pivotrl_cli.readers.hermes:HermesReader",
     "openai": "pivotrl_cli.readers.openai:OpenAIReader",
 }
 """Format -> where its reader is, the most particular first."""
@@ -66,6 +81,7 @@ def describe_head(head: Head) -> str:
         "array": "a JSON array",
         "object": "one JSON object",
         "rows": "a data set",
+        "zip": "a zip archive",
         "text": "not JSON",
         "empty": "empty",
     }[head.container]

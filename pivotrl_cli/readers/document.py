@@ -2,56 +2,29 @@
 
 A file is JSON lines, one JSON array, one JSON object, or something else; its head says which, and is also all that
 detection looks at, so a file of gigabytes on a single line costs no more to recognise than a small one. Lines are
-parsed one by one; arrays and objects are streamed. What cannot be parsed comes back as a `Reject` in its place, and
-after a syntax error inside an array the rest of that file is out of reach, so it ends there.
+parsed one by one; arrays and objects are split into their values (`split.py`), and each is parsed by itself. What
+cannot be parsed comes back as a `Reject` in its place. Zip archives are documents too (`archive.py`).
 
-Left out: compressed files (decompress them first), and the repair of anything. One thing is lost: inside arrays and
-objects the streaming parser turns an escaped half of a surrogate pair into `?`; a line with one is rejected.
+Left out: other compressed files (decompress them first), and the repair of anything.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NoReturn, Protocol, TypeAlias
-
-import ijson
-from ijson.common import ObjectBuilder
+from typing import Any, BinaryIO, NoReturn, Protocol, TypeAlias
 
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.readers.fields import Json, RecordError
+from pivotrl_cli.readers.parsing import HEAD_BYTES, Head, is_json, parse_head, parse_json
+from pivotrl_cli.readers.split import EACH, Splitter
 from pivotrl_cli.rows import Reject, RejectReason, Trajectory
 
-HEAD_BYTES = 1 << 20
-"""What detection sees of a file."""
-
 _BOM = b"\xef\xbb\xbf"
-_SURROGATE = re.compile(r"\\u[dD][89abAB]")
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The beginning of a document.
-
-    Example: `Head("array", {"task_id": 0, "reward": 0.0, "traj": [{"role": "system"}]})`
-    """
-
-    container: Literal["lines", "array", "object", "rows", "text", "empty"]
-    """How records are packed; `text` is not JSON at all."""
-    record: Any
-    """The first record, as far as it reaches into the head: keys and elements behind its end are missing."""
-
-    @property
-    def keys(self) -> list[str]:
-        """Keys of the first record, if it is an object."""
-        return list(self.record) if isinstance(self.record, dict) else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +52,10 @@ class Document(Protocol):
     def records(self) -> Iterator[Parsed]:
         """Lines, elements of the top-level array, rows, or the one object."""
 
-    def items(self, prefix: str, first: int = 1) -> Iterator[Parsed]:
-        """Values at a path inside the one top-level object (`simulations.item`), numbered from `first`."""
+    def items(self, *path: str, first: int = 1) -> Iterator[Parsed]:
+        """Values at a path inside the one top-level value (`"simulations", EACH`), numbered from `first`."""
 
-    def keys(self, prefix: str) -> list[str]:
+    def keys(self, *path: str) -> list[str]:
         """Keys of the object at a path inside the one top-level object."""
 
 
@@ -103,34 +76,36 @@ class FileDocument:
         """Records by the head's container."""
         match self.head.container:
             case "array":
-                return self.items("item")
+                return self.items(EACH)
             case "object":
-                return self.items("")
+                return self.items()
             case _:
                 return self._lines()
 
-    def items(self, prefix: str, first: int = 1) -> Iterator[Parsed]:
-        """Stream the values at a path; numbers stay exact (`Decimal`), because the fast parser's floats overflow."""
+    def items(self, *path: str, first: int = 1) -> Iterator[Parsed]:
+        """Split the document as it streams by; without a path it is one value."""
         number = first
         with self._open() as file:
-            try:
-                for value in ijson.items(file, prefix):
-                    yield Record(self.source, number, Json(value))
-                    number += 1
-            except ijson.JSONError as error:
-                yield _bad_json(self.source, number, _first_words(error))
+            if not path:
+                yield parse_record(self.source, number, file.read())
+                return
+            splitter = Splitter(path)
+            for text in splitter.values(file):
+                yield parse_record(self.source, number, text)
+                number += 1
+            if is_json(splitter.rest):
+                yield parse_record(self.source, number, splitter.rest)
+                number += 1
+            if splitter.fault:
+                yield bad_json(self.source, number, splitter.fault)
 
-    def keys(self, prefix: str) -> list[str]:
-        """Keys in the order of the file, as far as it can be parsed."""
-        found = []
+    def keys(self, *path: str) -> list[str]:
+        """Keys in the order of the file, as far as it goes."""
+        splitter = Splitter((*path, EACH))
         with self._open() as file:
-            try:
-                for place, event, value in ijson.parse(file):
-                    if event == "map_key" and place == prefix:
-                        found.append(value)
-            except ijson.JSONError:
-                pass  # whoever reads the items meets the same error, and reports it
-        return found
+            for _ in splitter.values(file):
+                pass
+        return splitter.keys
 
     def _lines(self) -> Iterator[Parsed]:
         with self._open() as file:
@@ -139,7 +114,7 @@ class FileDocument:
                 if not raw:
                     return
                 if not raw.isspace():
-                    parsed = [_parse_line(self.source, number, raw)]
+                    parsed = [parse_record(self.source, number, raw)]
                     del raw  # a line may be as long as a trajectory
                     yield parsed.pop()
 
@@ -174,13 +149,13 @@ class RowsDocument:
         for number, row in enumerate(self._rows(), 1):
             yield Record(self.source, number, Json(_without_nulls(row)))
 
-    def items(self, prefix: str, first: int = 1) -> NoReturn:
+    def items(self, *path: str, first: int = 1) -> NoReturn:
         """Rows have no top-level object."""
         raise InputError(
-            f"{self.source}: a data set has rows, not one object with {prefix}", "name the JSON file itself"
+            f"{self.source}: a data set has rows, not one object with {path[0]}", "name the JSON file itself"
         )
 
-    def keys(self, prefix: str) -> list[str]:
+    def keys(self, *path: str) -> list[str]:
         """Rows have no top-level object."""
         return []
 
@@ -189,6 +164,13 @@ def trajectories(
     records: Iterable[Parsed], parse: Callable[[Record], Trajectory], source: str
 ) -> Iterator[Trajectory | Reject]:
     """Parse each record; one that does not fit is rejected with its field, and so is a document without any."""
+    return several(records, lambda record: iter((parse(record),)), source)
+
+
+def several(
+    records: Iterable[Parsed], parse: Callable[[Record], Iterator[Trajectory | Reject]], source: str
+) -> Iterator[Trajectory | Reject]:
+    """The same where a record holds several trajectories, or says itself why it holds none."""
     empty = True
     for record in records:
         empty = False
@@ -196,77 +178,14 @@ def trajectories(
             yield record
             continue
         try:
-            yield parse(record)
+            yield from parse(record)
         except RecordError as error:
-            yield Reject(source=source, line=record.line, reason=RejectReason.BAD_RECORD, detail=str(error))
+            yield bad_record(source, record.line, str(error))
+        except RecursionError:
+            yield bad_record(source, record.line, "nested too deeply")
         del record  # a record may be large: let it go before the next one is parsed
     if empty:
-        yield Reject(source=source, line=0, reason=RejectReason.BAD_RECORD, detail="no record in this document")
-
-
-def parse_head(data: bytes) -> Head:
-    """Container and first record of a file from its first bytes."""
-    data = data.lstrip()
-    if not data:
-        return Head("empty", None)
-    first, _, rest = data.partition(b"\n")
-    match data[:1]:
-        case b"[" if not (_is_json(first) and rest.strip()):
-            return Head("array", _partial(data, "item"))
-        case b"{" if _goes_on(first, rest):
-            return Head("object", _partial(data, ""))
-    whole = next((value for line in data.split(b"\n") if isinstance(value := _json_or_none(line), dict | list)), None)
-    if whole is None and data[:1] == b"{":
-        whole = _partial(first, "")
-    return Head("text", None) if whole is None else Head("lines", whole)
-
-
-def parse_json(raw: bytes) -> Any:
-    """Strict JSON; `ValueError` says in a few words what is wrong."""
-    try:
-        text = raw.decode("utf-8")
-        value = json.loads(text, parse_constant=_refuse)
-        if _SURROGATE.search(text):
-            json.dumps(value, ensure_ascii=False).encode()  # half of an escaped pair can be written nowhere
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 at byte {error.start + 1}") from error
-    except UnicodeEncodeError as error:
-        raise ValueError("half of a surrogate pair in an escape") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{error.msg} at column {min(error.pos, len(text.rstrip())) + 1}") from error
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    return value
-
-
-def _goes_on(first: bytes, rest: bytes) -> bool:
-    """Whether an object that the first line opens continues on the next ones, instead of being a broken line."""
-    return not _is_json(first) and (first.strip() == b"{" or rest.lstrip()[:1] in (b'"', b"}"))
-
-
-def _is_json(raw: bytes) -> bool:
-    return _json_or_none(raw) is not None
-
-
-def _json_or_none(raw: bytes) -> Any:
-    try:
-        return parse_json(raw)
-    except ValueError:
-        return None
-
-
-def _partial(data: bytes, prefix: str) -> Any:
-    """The first value at the prefix (`item` or the root), as far as these bytes go."""
-    builder = ObjectBuilder()
-    try:
-        for place, event, value in ijson.parse(BytesIO(data)):
-            if place.startswith(prefix):
-                builder.event(event, value)
-            if place == prefix and event in ("end_map", "end_array", "string", "number", "boolean", "null"):
-                break
-    except ijson.JSONError:
-        pass  # cut off at the end of the head, or broken: what came before still tells the format
-    return builder.value
+        yield bad_record(source, 0, "no record in this document")
 
 
 def _without_nulls(value: Any) -> Any:
@@ -279,23 +198,19 @@ def _without_nulls(value: Any) -> Any:
             return value
 
 
-def _parse_line(source: str, number: int, raw: bytes) -> Parsed:
+def parse_record(source: str, number: int, raw: bytes) -> Parsed:
+    """A record from its text, or why it is none."""
     try:
         return Record(source, number, Json(parse_json(raw)))
     except ValueError as error:
-        return _bad_json(source, number, str(error))
+        return bad_json(source, number, str(error))
 
 
-def _bad_json(source: str, line: int, detail: str) -> Reject:
+def bad_json(source: str, line: int, detail: str) -> Reject:
+    """A record that is not JSON."""
     return Reject(source=source, line=line, reason=RejectReason.BAD_JSON, detail=detail)
 
 
-def _first_words(error: Exception) -> str:
-    """The parser's message without its drawing of the place."""
-    words = re.sub(r"^b['\"]", "", str(error))
-    words = re.split(r"\n|\\n", words)[0].strip()
-    return "the file ends inside a record" if "EOF" in words or "ncomplete" in words else words
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
+def bad_record(source: str, line: int, detail: str) -> Reject:
+    """A record that does not fit its format."""
+    return Reject(source=source, line=line, reason=RejectReason.BAD_RECORD, detail=detail)

@@ -8,8 +8,8 @@ recorded data mixes the two. Left out: schemas per format; a reader touches a do
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 
@@ -76,9 +76,12 @@ class Json:
 
     def number_or_none(self) -> float | None:
         """A number or a truth value as a float, or None where the field is null."""
-        if not isinstance(self.value, int | float | Decimal | None):
+        if not isinstance(self.value, int | float | None):
             raise self.error("expected a number")
-        return None if self.value is None else float(self.value)
+        number = None if self.value is None else _finite(self.value)
+        if number is None and self:
+            raise self.error("expected a finite number")
+        return number
 
     def json_text(self) -> Json:
         """The value itself or, where it is JSON text, what that text says; the path stays."""
@@ -97,16 +100,17 @@ class Json:
 def compact(value: Any) -> str:
     """JSON text without spaces, keys in their order; raises `RecordError` on what JSON cannot say."""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_number)
-    except (ValueError, RecursionError) as error:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
         raise RecordError(f"cannot be written as JSON: {error}") from error
 
 
-def _number(value: Any) -> float:
-    """Decimals come from the streaming parser, which keeps numbers exact."""
-    if isinstance(value, Decimal):
-        return float(value)
-    raise ValueError(f"{type(value).__name__} is not a JSON type")
+def _finite(value: float) -> float | None:
+    """The number, or None where it is infinite or too large for a float."""
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def _kind(value: Any) -> str:
@@ -115,7 +119,7 @@ def _kind(value: Any) -> str:
             return "nothing"
         case bool():
             return "a truth value"
-        case int() | float() | Decimal():
+        case int() | float():
             return "a number"
         case str():
             return f"'{value}'" if len(value) <= 20 else "text"

@@ -1,19 +1,26 @@
 """OpenAI's chat format, as in fine-tuning files: records with `messages` and `tools`.
 
-JSON lines, a JSON array, one object, or the rows of a data set. `tools` may be a list, JSON text or the older
-`functions`. Beside them a record may say `task_id`, `trial`, `domain`, `id`, `model`, and how the run ended: `reward`,
-`outcome` or `score`, the first that is not null.
+JSON lines, a JSON array, one object, or the rows of a data set. The messages may also be called `trajectory` or
+`conversations`, as some published sets do, or be JSON text. `tools` may be a list, JSON text or the older `functions`.
+Beside them a record may say `task_id` or `instance_id`, `trial`, `domain`, `id`, `model`, and how the run ended:
+`reward`, `outcome`, `score` or `resolved`, the first that is not null.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
-from pivotrl_cli.readers.document import Document, Head, Record, trajectories
+from pivotrl_cli.readers.blocks import is_api_record
+from pivotrl_cli.readers.document import Document, Record, trajectories
 from pivotrl_cli.readers.fields import compact
 from pivotrl_cli.readers.messages import messages_of, tools_of
+from pivotrl_cli.readers.parsing import Head
+from pivotrl_cli.readers.tags import is_tagged_conversation
 from pivotrl_cli.rows import Reject, Trajectory
+
+_NAMES = ("messages", "trajectory", "conversations")
 
 
 class OpenAIReader:
@@ -21,14 +28,30 @@ class OpenAIReader:
 
     def sniff(self, head: Head) -> str | None:
         """Records have `messages` with roles, and content that is text or OpenAI's blocks."""
-        messages = head.record.get("messages") if isinstance(head.record, dict) else None
-        if not isinstance(messages, list) or not messages or not all(map(_is_message, messages)):
+        record = head.record if isinstance(head.record, dict) else {}
+        name = next((name for name in _NAMES if record.get(name)), "")
+        messages = _listed(record.get(name))
+        if not messages or not all(map(_is_message, messages)) or _is_anothers(record, messages):
             return None
-        return "records have messages with roles"
+        return f"records have {name} with roles"
 
     def read(self, document: Document) -> Iterator[Trajectory | Reject]:
         """One trajectory per record."""
         return trajectories(document.records(), _trajectory, document.source)
+
+
+def _listed(messages: Any) -> list[Any]:
+    """The messages as a list; none where they are something else, or text that the head cuts short."""
+    try:
+        found = json.loads(messages) if isinstance(messages, str) else messages
+    except (ValueError, RecursionError):
+        return []
+    return found if isinstance(found, list) else []
+
+
+def _is_anothers(record: dict[str, Any], messages: list[Any]) -> bool:
+    """Whether the messages are those of mini-swe-agent or Anthropic, or have their calls in the text."""
+    return "trajectory_format" in record or is_api_record(record) or is_tagged_conversation(messages)
 
 
 def _is_message(message: Any) -> bool:
@@ -37,19 +60,19 @@ def _is_message(message: Any) -> bool:
         return False
     blocks = message.get("content")
     others = isinstance(blocks, list) and any(isinstance(block, dict) and "value" in block for block in blocks)
-    return ("role" in message or "content" in message) and not others
+    return ("role" in message or "content" in message) and not others and "from" not in message
 
 
 def _trajectory(record: Record) -> Trajectory:
-    json = record.json
+    fields = record.json
     return Trajectory(
         source=record.source,
         line=record.line,
-        messages=messages_of(json["messages"]),
-        tools=tools_of(json.first("tools", "functions")),
-        domain=json["domain"].text_or_none() or "",
-        task_id=json["task_id"].label(),
-        trial=json["trial"].label(),
-        outcome=json.first("reward", "outcome", "score").number_or_none(),
-        provenance=compact({key: json[key].label() for key in ("id", "model") if json[key]}),
+        messages=messages_of(fields.first(*_NAMES).json_text()),
+        tools=tools_of(fields.first("tools", "functions")),
+        domain=fields["domain"].text_or_none() or "",
+        task_id=fields.first("task_id", "instance_id").label(),
+        trial=fields["trial"].label(),
+        outcome=fields.first("reward", "outcome", "score", "resolved").number_or_none(),
+        provenance=compact({key: fields[key].label() for key in ("id", "model") if fields[key]}),
     )

@@ -18,6 +18,7 @@ from typing import Any
 
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.provenance import file_input
+from pivotrl_cli.readers.archive import MAGIC, ZipDocument
 from pivotrl_cli.readers.document import Document, FileDocument, RowsDocument
 
 _BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
@@ -44,6 +45,8 @@ class Source:
             yield from _splits(self.name, path=self.path)
         elif self.path.suffix in _BUILDERS:
             yield from _splits(self.name, path=_BUILDERS[self.path.suffix], data_files=str(self.path))
+        elif _is_zip(self.path):
+            yield ZipDocument(self.path, self.name)
         else:
             yield FileDocument(self.path, self.name)
 
@@ -66,6 +69,15 @@ def find(words: list[str]) -> list[Source]:
     if not found:
         raise InputError(f"{', '.join(words)}: no file found", "name files, folders or globs that hold trajectories")
     return _told_apart(list(found.values()))
+
+
+def _is_zip(path: Path) -> bool:
+    """Whether the file begins like a zip archive; one that cannot be read is left to its reader."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
 
 
 def _expand(word: str) -> Iterator[Source]:

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from pivotrl_cli.readers.document import Document, Head, Parsed, Record, trajectories
+from pivotrl_cli.readers.document import Document, Parsed, Record, trajectories
 from pivotrl_cli.readers.fields import Json, compact
 from pivotrl_cli.readers.messages import message_of, messages_of, tools_of
-from pivotrl_cli.rows import Message, Reject, RejectReason, Trajectory
+from pivotrl_cli.readers.parsing import Head
+from pivotrl_cli.readers.split import CUT_OFF, EACH
+from pivotrl_cli.rows import Message, Reject, Trajectory
 
 
 class Tau2BenchReader:
@@ -33,7 +35,7 @@ class Tau2BenchReader:
         if "splits" in document.head.keys:
             return trajectories(_rows(document), _sft_trajectory, document.source)
         simulation = partial(_simulation, _environment(document))
-        return trajectories(document.items("simulations.item"), simulation, document.source)
+        return trajectories(document.items("simulations", EACH), simulation, document.source)
 
 
 def _has_splits(head: Head) -> bool:
@@ -49,13 +51,13 @@ def _environment(document: Document) -> Json:
 
 
 def _rows(document: Document) -> Iterator[Parsed]:
-    """Rows of all splits, numbered through, each with its split; a syntax error ends the file."""
-    number = 1
-    for split in document.keys("splits"):
-        for row in document.items(f"splits.{split}.item", number):
+    """Rows of all splits, numbered through, each with its split; where the file is cut off, that is said once."""
+    number, splits = 1, document.keys("splits")
+    for split in splits:
+        for row in document.items("splits", split, EACH, first=number):
+            if isinstance(row, Reject) and row.detail == CUT_OFF and split != splits[-1]:
+                continue
             yield _with_split(row, split) if isinstance(row, Record) else row
-            if isinstance(row, Reject) and row.reason is RejectReason.BAD_JSON:
-                return
             number += 1
 
 

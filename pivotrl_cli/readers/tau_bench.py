@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pivotrl_cli.readers.document import Document, Head, Record, trajectories
+from pivotrl_cli.readers.document import Document, Record, trajectories
 from pivotrl_cli.readers.fields import compact
 from pivotrl_cli.readers.messages import messages_of
+from pivotrl_cli.readers.parsing import Head
 from pivotrl_cli.rows import Reject, Trajectory
 
 

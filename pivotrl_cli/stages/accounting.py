@@ -32,6 +32,8 @@ class Tally:
     n_trajectories: int = 0
     n_filtered_trajectories: int = 0
     n_repeated_trajectories: int = 0
+    n_known_outcomes: int = 0
+    n_successful: int = 0
     supplied: Counter[str] = field(default_factory=Counter)
     splits: Counter[str] = field(default_factory=Counter)
     rejects: Counter[str] = field(default_factory=Counter)
@@ -43,9 +45,11 @@ class Tally:
         """A document of a known format is about to be read."""
         self.sources[source] = {"format": name, "because": because}
 
-    def take(self, trajectory: Trajectory, n_turns: int, kept: bool) -> None:
-        """A trajectory with assistant turns came in."""
+    def take(self, trajectory: Trajectory, n_turns: int, kept: bool, threshold: float) -> None:
+        """A trajectory with assistant turns came in; from the threshold on its outcome is a success."""
         self.n_in += n_turns
+        self.n_known_outcomes += trajectory.outcome is not None
+        self.n_successful += trajectory.outcome is not None and trajectory.outcome >= threshold
         self.n_trajectories += kept
         self.n_filtered_trajectories += not kept
         self.n_filtered += 0 if kept else n_turns
@@ -78,6 +82,8 @@ class Tally:
             "n_trajectories": self.n_trajectories,
             "n_filtered_trajectories": self.n_filtered_trajectories,
             "n_repeated_trajectories": self.n_repeated_trajectories,
+            "n_known_outcomes": self.n_known_outcomes,
+            "n_successful": self.n_successful,
             "supplied": dict(self.supplied),
             "splits": {"train": self.splits["train"], "holdout": self.splits["holdout"]},
             "rejects": dict(self.rejects.most_common()),
@@ -94,7 +100,7 @@ class Tally:
         if not self.rejects:
             return InputError(
                 f"no candidate: all {self.n_filtered} turns were filtered by the outcome of their trajectory",
-                "drop --only-successful or lower --min-outcome; an unknown outcome passes neither",
+                "drop --only-successful, or lower --success-threshold or --min-outcome; an unknown outcome passes none",
             )
         reason, n = self.rejects.most_common(1)[0]
         return InputError(
@@ -127,6 +133,10 @@ def _headlines(summary: dict[str, Any]) -> Iterator[str]:
     )
     train, holdout = summary["splits"]["train"], summary["splits"]["holdout"]
     yield f"{summary['n_trajectories']:,} trajectories, {train:,} train and {holdout:,} holdout candidates"
+    if summary["n_known_outcomes"]:
+        yield f"{summary['n_successful']:,} of {summary['n_known_outcomes']:,} trajectories with an outcome succeeded"
+    if overlap := summary.get("contamination"):
+        yield f"{overlap['n_trajectories']:,} trajectories overlap with one of {overlap['n_prompts']:,} prompts checked"
     if summary["n_repeated_trajectories"]:
         yield f"{summary['n_repeated_trajectories']:,} trajectories repeat an earlier one"
     for name, n in summary["supplied"].items():

@@ -37,7 +37,10 @@ def run(config: CompareConfig) -> None:
 def _frames(config: CompareConfig) -> dict[str, pl.DataFrame]:
     names = config.names.split(",") if config.names else [Path(path).stem for path in config.results]
     if len(names) != len(config.results) or len(set(names)) != len(names):
-        raise ConfigError(f"{len(config.results)} tables and the names {names}", "give one distinct name per table: --names base,pivotrl")
+        raise ConfigError(
+            f"{len(config.results)} tables and the names {names}",
+            "give one distinct name per table: --names base,pivotrl",
+        )
     return {name: _frame(path) for name, path in zip(names, config.results, strict=True)}
 
 

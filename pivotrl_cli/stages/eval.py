@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pivotrl_cli.benchmarks import open_benchmark
+from pivotrl_cli.benchmarks import MakeEpisodes, open_benchmark
 from pivotrl_cli.configs import EvalConfig
 from pivotrl_cli.engines import Engine, Group, Request, Sampling, sample_seed
 from pivotrl_cli.environments import Episode
-from pivotrl_cli.errors import RunError
+from pivotrl_cli.errors import ConfigError, RunError
 from pivotrl_cli.progress import Progress
 from pivotrl_cli.provenance import Input, Provenance
 from pivotrl_cli.rows import Candidate, EvalResult, Message
@@ -34,13 +34,18 @@ def run(config: EvalConfig) -> dict[str, Any]:
     """Evaluate a model; returns the summary."""
     from pivotrl_cli.checkpoint import fingerprint, resolve
 
-    benchmarks = dict(open_benchmark(spec) for spec in config.benchmarks)
-    provenance = Provenance.of(
-        "eval", EvalResult, config, _inputs(config), {"model": fingerprint(resolve(config.model))}
-    )
+    benchmarks = _benchmarks(config)
+    fingerprints = {"model": fingerprint(resolve(config.model)), "benchmarks": " ".join(benchmarks)}
+    provenance = Provenance.of("eval", EvalResult, config, _inputs(config), fingerprints)
     summary = current_summary(config.output, provenance, config.force)
-    if summary is not None:
-        return summary | {"cached": True}
+    cached = {} if summary is None else {"cached": True}
+    if summary is None:
+        summary = _evaluate(config, benchmarks, provenance)
+    _check_errors(summary, config)
+    return summary | cached
+
+
+def _evaluate(config: EvalConfig, benchmarks: dict[str, MakeEpisodes], provenance: Provenance) -> dict[str, Any]:
     from pivotrl_cli.engines import hf
 
     engine = hf.open_engine(config.model, config.device, config.dtype, config.token_budget)
@@ -53,8 +58,15 @@ def run(config: EvalConfig) -> dict[str, Any]:
         for row in rows:
             out.write(row)
         out.set_summary(summary)
-    _check_errors(rows, config)
     return summary
+
+
+def _benchmarks(config: EvalConfig) -> dict[str, MakeEpisodes]:
+    opened = [open_benchmark(spec) for spec in config.benchmarks]
+    twice = [name for name, n in Counter(name for name, _ in opened).items() if n > 1]
+    if twice:
+        raise ConfigError(f"benchmark {twice[0]} is named twice", "write one table for each")
+    return dict(opened)
 
 
 @dataclass(slots=True)
@@ -82,8 +94,7 @@ class Run:
     def take(self, group: Group, max_turns: int) -> None:
         """Apply what the engine returned for the current state."""
         if group.status != "ok":
-            measured = group.status == "too_long" and self.n_turns > 0
-            self.status = "too_long" if measured else "error"
+            self.status = "too_long" if group.status == "too_long" else "error"
             self.error = f"{group.status}: {group.detail}"
             return
         completion = group.completions[0]
@@ -122,8 +133,8 @@ class Run:
 
     def _score(self) -> tuple[float | None, Status, str | None]:
         assert self.status is not None
-        if self.status == "error":
-            return None, "error", self.error
+        if self.status == "error" or (self.status == "too_long" and self.n_turns == 0):
+            return None, self.status, self.error
         if self.status != "ok":
             return 0.0, self.status, self.error
         try:
@@ -163,6 +174,7 @@ def _summarise_one(rows: list[EvalResult]) -> dict[str, Any]:
     return {
         "n": len(rows),
         "n_unscored": len(rows) - len(scored),
+        "first_unscored": next((f"{r.task_id}: {r.error}" for r in rows if r.score is None), None),
         "mean": None if estimate is None else estimate.mean,
         "low": None if estimate is None else estimate.low,
         "high": None if estimate is None else estimate.high,
@@ -184,13 +196,13 @@ def _names(rows: list[EvalResult]) -> list[str]:
     return list(dict.fromkeys(r.benchmark for r in rows))
 
 
-def _check_errors(rows: list[EvalResult], config: EvalConfig) -> None:
-    failed = [r for r in rows if r.score is None]
-    if len(failed) > config.max_error_rate * len(rows):
-        first = f"{failed[0].benchmark} {failed[0].task_id}: {failed[0].error}"
+def _check_errors(summary: dict[str, Any], config: EvalConfig) -> None:
+    n, n_failed = (sum(one[key] for one in summary.values()) for key in ("n", "n_unscored"))
+    if n_failed > config.max_error_rate * n:
+        first = next(f"{name} {one['first_unscored']}" for name, one in summary.items() if one["n_unscored"])
         raise RunError(
-            f"{len(failed)} of {len(rows)} rows could not be measured, the first: {first}",
-            f"see the error column of {config.output}, or raise --max-error-rate",
+            f"{n_failed} of {n} rows could not be measured, the first: {first}",
+            f"see the error column of {config.output}; --force runs it again, --max-error-rate accepts it",
         )
 
 

@@ -5,40 +5,40 @@ readable record, and each record that cannot be read, becomes a candidate, a rej
 filtered because the user asked for it. The three add up to what came in, and an assertion holds that.
 
 Ids derive from content, so they survive the renaming and merging of files; an exact repetition of a trajectory gets
-`~2`, `~3`. The holdout split goes by task where the task is known, because trials of one task are much alike.
+`~2`, `~3`. Where records are pieces of one run, the id is the run's. The holdout split goes by task where the task is
+known, because trials of one task are much alike.
 
-Left out: the repair of broken records, the merging of overlapping prefixes, and any judgement of a turn beyond the
-check that its verifier accepts its own demonstration.
+Left out: the repair of broken records, and any judgement of a turn beyond the check that its verifier accepts its own
+demonstration.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from pivotrl_cli.actions import read_object_call, shown
 from pivotrl_cli.configs import ExtractConfig
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.provenance import Input, Provenance, file_input
 from pivotrl_cli.readers import describe_head, detect, load_reader, unknown
-from pivotrl_cli.readers.document import Document, parse_json
+from pivotrl_cli.readers.document import Document
 from pivotrl_cli.readers.fields import Json, compact
 from pivotrl_cli.readers.messages import tools_of
+from pivotrl_cli.readers.parsing import parse_json
 from pivotrl_cli.readers.sources import Source, find
 from pivotrl_cli.rows import Candidate, Message, Reject, RejectReason, Trajectory
 from pivotrl_cli.stages.accounting import Tally, describe
+from pivotrl_cli.stages.hygiene import Contamination, Repetitions
+from pivotrl_cli.stages.turns import Split, candidates_of, trajectory_id, turns_of, uniform
 from pivotrl_cli.table import TableWriter, current_summary
-from pivotrl_cli.verifiers import UnverifiableError, Verifier, load_verifier
+from pivotrl_cli.verifiers import Verifier, load_verifier
 
-__all__ = ["candidates_of", "describe", "run"]
-
-Split: TypeAlias = Literal["train", "holdout"]
+__all__ = ["describe", "run"]
 
 
 def run(config: ExtractConfig) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def run(config: ExtractConfig) -> dict[str, Any]:
         for writer in writers:
             stack.enter_context(writer)
         _write(extraction.rows(sources), writers)
-        summary = extraction.tally.summary()
+        summary = extraction.summary()
         for writer in writers:
             writer.set_summary(summary)
     return summary
@@ -78,15 +78,18 @@ class Extraction:
     verify: Verifier
     system: Message | None
     tools: str | None
+    repetitions: Repetitions | None
+    contamination: Contamination | None
     tally: Tally = field(default_factory=Tally)
-    _seen: Counter[str] = field(default_factory=Counter)
+    _seen: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, config: ExtractConfig) -> Extraction:
         """With the verifier loaded and the supplied files read."""
         system = read_system(config.system) if config.system else None
         tools = read_tools(config.tools) if config.tools else None
-        return cls(config, load_verifier(config.verifier), system, tools)
+        repetitions = Repetitions() if config.dedup else None
+        return cls(config, load_verifier(config.verifier), system, tools, repetitions, Contamination.of(config))
 
     def rows(self, sources: Iterable[Source]) -> Iterator[Candidate | Reject]:
         """Candidates and rejects in the order of the input, counted on the way."""
@@ -99,6 +102,11 @@ class Extraction:
             del found  # a trajectory may be large: let it go before the next one is parsed
             if self.tally.n_trajectories == self.config.limit:
                 return
+
+    def summary(self) -> dict[str, Any]:
+        """The account, and what the hygiene options found."""
+        found = {"contamination": self.contamination.summary()} if self.contamination else {}
+        return self.tally.summary() | found
 
     def _read(self, sources: Iterable[Source]) -> Iterator[Trajectory | Reject]:
         for source in sources:
@@ -130,7 +138,7 @@ class Extraction:
         update: dict[str, Any] = {}
         if self.system:
             lacks = all(message.role != "system" for message in trajectory.messages)
-            update |= {"messages": [self.system, *trajectory.messages]} if lacks else {}
+            update |= behind(self.system, trajectory) if lacks else {}
             self.tally.supplied["system"] += lacks
         if self.tools:
             lacks = trajectory.tools == "[]"
@@ -139,97 +147,49 @@ class Extraction:
         return trajectory.model_copy(update=update)
 
     def _turns(self, trajectory: Trajectory) -> Iterator[Candidate | Reject]:
-        n_turns = sum(message.role == "assistant" for message in trajectory.messages)
+        n_turns = len(turns_of(trajectory))
         if n_turns:
             kept = self._passes(trajectory.outcome)
-            self.tally.take(trajectory, n_turns, kept)
+            self.tally.take(trajectory, n_turns, kept, self.config.success_threshold)
             if not kept:
                 return
-        for row in candidates_of(trajectory, *self._labels(trajectory), self.config.verifier, self.verify):
+        for row in self._clean(trajectory, self._rows(trajectory)):
             self.tally.give(row, trajectory.domain)
             yield row
 
+    def _rows(self, trajectory: Trajectory) -> Iterator[Candidate | Reject]:
+        return candidates_of(trajectory, *self._labels(trajectory), self.config.verifier, self.verify)
+
+    def _clean(self, trajectory: Trajectory, rows: Iterator[Candidate | Reject]) -> Iterator[Candidate | Reject]:
+        """The rows without those that the hygiene options turn into rejects."""
+        if self.contamination:
+            rows = self.contamination.checked(trajectory, rows)
+        return self.repetitions.dropped(trajectory, rows) if self.repetitions else rows
+
     def _passes(self, outcome: float | None) -> bool:
-        limits = [1.0] if self.config.only_successful else []
+        limits = [self.config.success_threshold] if self.config.only_successful else []
         limits += [self.config.min_outcome] if self.config.min_outcome is not None else []
         return all(outcome is not None and outcome >= limit for limit in limits)
 
     def _labels(self, trajectory: Trajectory) -> tuple[str, Split]:
         """Id and split; repetitions have ids of their own and share the split."""
         content = trajectory_id(trajectory)
-        self._seen[content] += 1
-        repetition = self._seen[content]
+        piece = content, min((turn for turn, _ in turns_of(trajectory)), default=0)
+        self._seen[piece] += 1
+        repetition = self._seen[piece]
         self.tally.n_repeated_trajectories += repetition > 1
         key = compact([self.config.seed, trajectory.domain, trajectory.task_id or content])
         split: Split = "holdout" if uniform(key) < self.config.holdout else "train"
         return (content if repetition == 1 else f"{content}~{repetition}"), split
 
 
-def candidates_of(
-    trajectory: Trajectory, name: str, split: Split, verifier: str, verify: Verifier
-) -> Iterator[Candidate | Reject]:
-    """One row per assistant turn, or one reject where there is none; `name` is the trajectory's id.
-
-    All states are slices over the same message objects, which is what lets the table store each message once.
-    """
-    turns = [i for i, message in enumerate(trajectory.messages) if message.role == "assistant"]
-    declared = tool_names(trajectory.tools)
-    if not turns:
-        yield _reject(trajectory, name, None, RejectReason.NO_ASSISTANT_TURN, "no message is the assistant's")
-    for turn, i in enumerate(turns):
-        candidate = Candidate(
-            candidate_id=f"{name}-{turn:03d}",
-            trajectory_id=name,
-            task_id=trajectory.task_id,
-            source=trajectory.source,
-            turn=turn,
-            n_turns=len(turns),
-            domain=trajectory.domain,
-            verifier=verifier,
-            state=trajectory.messages[:i],
-            tools=trajectory.tools,
-            expected_action=trajectory.messages[i],
-            outcome=trajectory.outcome,
-            split=split,
-            provenance=trajectory.provenance,
-        )
-        problem = fault(candidate, declared, verify)
-        yield candidate if problem is None else _reject(trajectory, name, turn, *problem)
-
-
-def fault(candidate: Candidate, declared: set[str], verify: Verifier) -> tuple[RejectReason, str] | None:
-    """Why a turn cannot be a candidate, the first reason that applies; None where it can."""
-    action = candidate.expected_action
-    if not action.content.strip() and not action.tool_calls:
-        return RejectReason.EMPTY_ACTION, "neither text nor calls"
-    if not candidate.state:
-        return RejectReason.EMPTY_STATE, "nothing stands before it"
-    for i, call in enumerate(action.tool_calls):
-        problem = read_object_call(call).problem
-        if problem:
-            return RejectReason.BAD_ARGUMENTS, f"call {i} of {shown(call.name)}: {problem.detail}"
-        if declared and call.name not in declared:
-            return RejectReason.UNDECLARED_TOOL, f"call {i}: {shown(call.name)} is not among the {len(declared)} tools"
-    return _refusal(candidate, verify)
-
-
-def trajectory_id(trajectory: Trajectory) -> str:
-    """16 hexadecimal digits over messages, tools, task and trial: the same run has the same id in any file."""
-    digest = hashlib.sha256()
-    for part in (trajectory.task_id, trajectory.trial, json.loads(trajectory.tools), *trajectory.messages):
-        content = part.model_dump(exclude_defaults=True) if isinstance(part, Message) else part
-        digest.update(json.dumps(content, ensure_ascii=False, sort_keys=True).encode() + b"\n")
-    return digest.hexdigest()[:16]
-
-
-def uniform(key: str) -> float:
-    """A number in [0, 1) that the key alone decides."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big") / 2**56
-
-
-def tool_names(tools: str) -> set[str]:
-    """Names of the functions in a JSON list of schemas."""
-    return {tool["function"]["name"] for tool in json.loads(tools)}
+def behind(system: Message, trajectory: Trajectory) -> dict[str, Any]:
+    """What changes in a trajectory when a system message is put before it."""
+    return {
+        "messages": [system, *trajectory.messages],
+        "context": [i + 1 for i in trajectory.context],
+        "faults": [fault.model_copy(update={"message": fault.message + 1}) for fault in trajectory.faults],
+    }
 
 
 def read_tools(path: Path) -> str:
@@ -272,8 +232,8 @@ def _inputs(sources: Iterable[Source]) -> list[Input]:
 
 
 def _fingerprints(config: ExtractConfig, sources: Iterable[Source]) -> dict[str, str]:
-    """What decides the table beside config and input: the sources' names, and the files that supply what is missing."""
-    files = {"tools": config.tools, "system": config.system}
+    """What decides the table beside config and input: the sources' names, and the other files that were given."""
+    files = {"tools": config.tools, "system": config.system, "check_against": config.check_against}
     supplied = {name: file_input(path).sha256 for name, path in files.items() if path}
     names = compact([source.name for source in sources])
     return {"source names": hashlib.sha256(names.encode()).hexdigest()} | supplied
@@ -286,22 +246,6 @@ def _stored(config: ExtractConfig, provenance: Provenance, rejects: Path | None)
         return summary
     there = current_summary(rejects, provenance.for_table(Reject), config.force)
     return None if there is None else summary
-
-
-def _refusal(candidate: Candidate, verify: Verifier) -> tuple[RejectReason, str] | None:
-    try:
-        verdict = verify(candidate, candidate.expected_action)
-    except UnverifiableError as error:
-        return RejectReason.REJECTED_BY_VERIFIER, str(error)
-    if verdict.reward >= 1.0:
-        return None
-    return RejectReason.REJECTED_BY_VERIFIER, f"{verdict.category}: {verdict.detail}"
-
-
-def _reject(trajectory: Trajectory, name: str, turn: int | None, reason: RejectReason, detail: str) -> Reject:
-    return Reject(
-        source=trajectory.source, line=trajectory.line, trajectory_id=name, turn=turn, reason=reason, detail=detail
-    )
 
 
 def _whole(source: str, reason: RejectReason, detail: str) -> Reject:

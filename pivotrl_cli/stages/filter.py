@@ -32,13 +32,22 @@ def run(config: FilterConfig) -> dict[str, Any]:
     """Select pivots from a profile table; returns the summary."""
     with Table.open(config.profile, Profile) as profile:
         provenance = Provenance.of("filter", Pivot, config, [profile.as_input()])
-        summary = current_summary(config.output, provenance, config.force)
-        if summary is not None and (config.dropped is None or config.dropped.exists()):
-            return summary | {"cached": True}
+        stored = _stored(config, provenance)
+        if stored is not None:
+            return stored | {"cached": True}
         decided = decide(_narrow(profile), config)
         summary = summarise(decided, config)
         _write(profile, decided, config, provenance, summary)
         return summary
+
+
+def _stored(config: FilterConfig, provenance: Provenance) -> dict[str, Any] | None:
+    """The summary of an earlier run, if all that this run would write is there."""
+    summary = current_summary(config.output, provenance, config.force)
+    if config.dropped is None:
+        return summary
+    there = current_summary(config.dropped, provenance.for_table(Dropped), config.force)
+    return None if there is None else summary
 
 
 def decide(frame: pl.DataFrame, config: FilterConfig) -> pl.DataFrame:

@@ -42,9 +42,16 @@ def run(config: ProfileConfig) -> dict[str, Any]:
             "profile", Profile, config, [candidates.as_input()], _fingerprints(config, verifiers)
         )
         summary = current_summary(config.output, provenance, config.force)
-        if summary is not None:
-            return summary | {"cached": True}
-        return _profile(config, candidates, selected, verifiers, provenance)
+        summary = _profile(config, candidates, selected, verifiers, provenance) if summary is None else _cached(summary)
+    if 0 < summary["rollouts"] == summary["errors"]:
+        raise RunError(
+            "no rollout could be measured", f"see the error column of {config.output}; --force samples again"
+        )
+    return summary
+
+
+def _cached(summary: dict[str, Any]) -> dict[str, Any]:
+    return summary | {"cached": True}
 
 
 def _profile(
@@ -69,8 +76,6 @@ def _profile(
             first += table.num_rows
         summary = tally.summary(len(selected) - int(selected.sum()))
         out.set_summary(summary)
-    if tally.unscored_by_error():
-        raise RunError("no rollout could be measured", f"see the error column of {config.output}")
     return summary
 
 
@@ -155,10 +160,6 @@ class Tally:
         scored = self.counts["n_scored"]
         return f"pass rate {self.reward_sum / scored:.2f}" if scored else "nothing scored yet"
 
-    def unscored_by_error(self) -> bool:
-        """Rollouts were tried and every single one failed."""
-        return 0 < self.counts["rollouts"] == self.counts["n_error"]
-
     def summary(self, n_left_out: int) -> dict[str, Any]:
         """As JSON values."""
         scored = self.counts["n_scored"]
@@ -206,7 +207,9 @@ def _verifiers(candidates: Table[Candidate], config: ProfileConfig) -> dict[str,
 
 
 def _fingerprints(config: ProfileConfig, verifiers: dict[str, Verifier]) -> dict[str, str]:
-    found = {f"verifier {name}": source_fingerprint(verifier) for name, verifier in sorted(verifiers.items())}
+    found = {
+        f"verifier {Path(name).name}": source_fingerprint(verifier) for name, verifier in sorted(verifiers.items())
+    }
     if config.engine == "replay":
         return found | {"replay": file_input(_script(config)).sha256}
     from pivotrl_cli.checkpoint import fingerprint, resolve

@@ -43,12 +43,12 @@ MAX_EMPTY_STEPS = 3
 def run(config: TrainConfig) -> dict[str, Any]:
     """Train a model on a pivots table; returns the summary."""
     folder = Path(config.output)
-    if config.output == "-":
-        raise ConfigError("train writes a folder", "name one with -o")
+    if config.output == "-" or not folder.name.strip("."):
+        raise ConfigError(f"-o {config.output}: train writes a new folder", "name one with -o")
     with Table.open(config.pivots, Candidate) as table:
         rows, weights = _rows(table)
         verifiers = _verifiers(table, config)
-        fingerprints = {f"verifier {name}": source_fingerprint(v) for name, v in sorted(verifiers.items())}
+        fingerprints = {f"verifier {Path(name).name}": source_fingerprint(v) for name, v in sorted(verifiers.items())}
         fingerprints["model"] = fingerprint(resolve(config.model))
         provenance = Provenance.of("train", StepMetrics, config, [table.as_input()], fingerprints)
         stored = _stored_summary(folder, provenance, config.force)
@@ -92,13 +92,27 @@ def _loop(config: TrainConfig, trainer: Grpo | Sft, output: RunFolder) -> str:
             metrics, rollouts = trainer.step(step)
             output.write_step(metrics, rollouts)
             empty = empty + 1 if metrics.loss is None else 0
+            if empty == MAX_EMPTY_STEPS and metrics.reward_mean is None:
+                raise _nothing_to_learn_from(config, metrics, output)
             if empty == MAX_EMPTY_STEPS:
                 return f"step {step}: no group varied in {empty} steps, the pivots are used up"
             bar.advance(1, _note(metrics))
     return "all steps done"
 
 
+def _nothing_to_learn_from(config: TrainConfig, last: StepMetrics, output: RunFolder) -> RunError:
+    what = f"{last.n_unusable} rows that do not fit the context or the chat template"
+    if config.method == "sft":
+        return RunError(f"step {last.step}: nothing but {what}", "see prompt_tokens in the profile table")
+    return RunError(
+        f"step {last.step}: no rollout could be scored: {last.n_unscored} cut or failed, {what}",
+        f"raise --max-new-tokens if they were cut; the rollouts are in {output.partial}",
+    )
+
+
 def _note(metrics: StepMetrics) -> str:
+    if metrics.loss is None and metrics.reward_mean is None:
+        return "nothing scored"
     if metrics.reward_mean is None:
         return f"loss {metrics.loss:.3f}"
     return f"reward {metrics.reward_mean:.2f}, {metrics.n_groups} groups, {metrics.rollout_turns:,} rollout turns"

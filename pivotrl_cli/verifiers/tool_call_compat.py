@@ -14,6 +14,7 @@ an integer of more than 4,300 digits gets 0 and `arguments_beyond_limits`; a mal
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -162,10 +163,25 @@ def _list_difference(expected: list[Any], actual: list[Any], config: CompatConfi
     return None
 
 
+_WORD = re.compile(r"\S+")
+
+
 def _strings_equal(expected: str, actual: str, threshold: float) -> bool:
-    """Raw equality below two words, else shared words over the sum of both counts, at most 0.5."""
-    want, got = Counter(expected.lower().split()), Counter(actual.lower().split())
-    n_want, n_got = want.total(), got.total()
-    if n_want < 2 or n_got < 2:
+    """Raw equality below two words, else shared words over the sum of both counts, at most 0.5.
+
+    The actual words are taken one by one, until the demonstrated ones cannot be shared often enough any more.
+    """
+    left = Counter(expected.lower().split())
+    n_want, n_got, shared = left.total(), 0, 0
+    if n_want < 2 or len(actual.split(None, 1)) < 2:
         return expected == actual
-    return (want & got).total() / (n_want + n_got) >= threshold
+    if threshold <= 0:
+        return True
+    for match in _WORD.finditer(actual.lower()):
+        n_got += 1
+        if left[match.group()] > 0:
+            left[match.group()] -= 1
+            shared += 1
+        if n_want / (n_want + n_got) < threshold:
+            return False
+    return shared / (n_want + n_got) >= threshold

@@ -1,0 +1,115 @@
+"""Coding tools: the same tool has another name, and the same argument another key, in every harness.
+
+The names and keys are those that NVIDIA's `swe_pivot` knows (OpenHands, OpenCode, Codex and variations of them); names
+in any case and with or without underscores.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+
+class Kind(StrEnum):
+    """What a coding tool is for."""
+
+    EDIT = "edit"
+    """Views or changes a file."""
+    BASH = "bash"
+    """Runs a command."""
+    SEARCH = "search"
+    """Looks for files or text."""
+    READ = "read"
+    """Reads a file."""
+    PLANNING = "planning"
+    """Keeps a list of things to do."""
+    FINISH = "finish"
+    """Ends the task."""
+    THINK = "think"
+    """Writes a thought down."""
+    UNKNOWN = "unknown"
+    """Anything else; such tools are alike only by name."""
+
+
+_NAMES = {
+    Kind.EDIT: "apply_changes apply_diff apply_patch code_editor create_file edit edit_file file_edit file_editor "
+    "modify modify_file patch_file save_file str_replace_editor text_editor update_file write write_file",
+    Kind.BASH: "bash bash_exec exec_cmd exec_command execute_bash run_bash run_shell_cmd shell shell_cmd "
+    "shell_command shell_run terminal",
+    Kind.SEARCH: "code_search file_glob find_files find_in_files find_pattern glob grep grep_files list_dir "
+    "list_directory ls ls_dir match_files search_files search_text show_dir text_search",
+    Kind.READ: "cat_file file_view inspect read read_file read_file_content show_file view view_file",
+    Kind.PLANNING: "edit_plan list_tasks modify_plan plan_tracker read_todos task_tracker todo_read todo_tracker "
+    "todo_write update_plan update_tasks write_todos",
+    Kind.FINISH: "finish submit",
+    Kind.THINK: "think",
+}
+_KINDS = {
+    spelling: kind
+    for kind, names in _NAMES.items()
+    for name in names.split()
+    for spelling in (name, name.replace("_", ""))
+}
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of a tool by its name."""
+    return _KINDS.get(name.lower(), Kind.UNKNOWN)
+
+
+def same_tool(left: str, right: str) -> bool:
+    """Same name in any case, or same known kind."""
+    kind = kind_of(left)
+    return left.lower() == right.lower() or (kind == kind_of(right) and kind != Kind.UNKNOWN)
+
+
+PATH_KEYS = ("path", "file", "file_path", "filePath", "filepath", "filename", "file_name", "target_file")
+"""Where a tool names its file, in any harness; the first one counts."""
+
+COMMAND_KEYS = ("command", "cmd", "script")
+"""Where a shell tool has its command."""
+
+TEXT_KEYS = {
+    Kind.EDIT: (
+        ("old_str", "old_string", "oldString", "old_text", "oldText"),
+        ("new_str", "new_string", "newString", "new_text", "newText"),
+        ("patch", "diff", "content", "contents", "file_text"),
+    ),
+    Kind.BASH: (COMMAND_KEYS,),
+    Kind.SEARCH: (("pattern", "query", "regex", "glob", "search_term", "text", "name"),),
+}
+"""Where the texts are that make an action what it is; each tuple names one text."""
+
+UNCOMPARED_KEYS = ("command", "view_range", "security_risk", "description", "timeout")
+"""What says how a thing is done, or is compared otherwise."""
+
+
+def text_under(arguments: dict[str, str], keys: tuple[str, ...]) -> str:
+    """The text under the first of some keys that is there."""
+    return next((arguments[key].strip() for key in keys if key in arguments), "")
+
+
+def file_path(arguments: Any) -> str:
+    """The file that a tool works on, or nothing; like the next ones, by the keys that `swe_pivot` knows."""
+    return _first(arguments, "path", "file", "file_path", "filename", "file_name")
+
+
+def command_of(arguments: Any) -> str:
+    """The command that a shell tool runs, or nothing."""
+    return _first(arguments, "command", "cmd")
+
+
+def _first(arguments: Any, *keys: str) -> str:
+    return next((str(arguments[key]).strip() for key in keys if key in arguments), "")
+
+
+def first_program(command: str) -> str:
+    """The first word of a command without its folder."""
+    return command.split(None, 1)[0].rsplit("/", 1)[-1] if command.strip() else ""
+
+
+def edit_text(arguments: Any) -> str:
+    """The text that an edit writes, with what it replaces."""
+    if "new_str" in arguments:
+        return f"{arguments.get('old_str', '')}\n{arguments['new_str']}"
+    return next((str(arguments[key]) for key in ("patch", "diff", "content", "file_text") if key in arguments), "")

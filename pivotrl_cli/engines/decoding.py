@@ -1,0 +1,174 @@
+"""Decoding n rows after each prompt, with the prompt's keys and values kept once for all n.
+
+transformers' cache holds a copy of the prompt per row and copies all of it again at every token. Here the prompt's part
+stays where prefill left it; a row adds only its own few keys, and one softmax runs over both. It hooks into a model
+through transformers' public attention interface, for models whose layers all attend to everything; others decode over
+the repeated cache.
+
+Axes: B prompts, N rows of one prompt, K key-value heads, Q query heads per key-value head, P prompt positions,
+C own positions, D head size.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, DynamicCache, PreTrainedModel
+
+_NAME = "pivotrl_shared_prompts"
+_PLAIN_ATTENTION = frozenset({"qwen2", "qwen3", "qwen3_moe", "llama", "mistral"})
+"""Model types whose attention is scaled dot products and nothing else (no sinks, no soft caps)."""
+
+
+class Decoder(Protocol):
+    """Rows on their way; row i belongs to prompt i // n."""
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Feed one token [rows] to each row; returns the next logits [rows, vocabulary]."""
+        ...
+
+    def keep(self, alive: list[int]) -> list[int]:
+        """Let finished rows go where that saves work; returns the rows that stay, `alive` among them."""
+        ...
+
+
+def open_decoder(model: PreTrainedModel, cache: DynamicCache, mask: Tensor, n: int, max_new_tokens: int) -> Decoder:
+    """A decoder after prefill: `cache` and `mask` [B, P] are those of the distinct prompts."""
+    if attends_to_everything(model):
+        return SharedPrompts(model, cache, mask, n, max_new_tokens)
+    return RepeatedCache(model, cache, mask, n)
+
+
+def attends_to_everything(model: PreTrainedModel) -> bool:
+    """Whether every layer is ordinary attention over all positions."""
+    config = model.config.get_text_config()
+    windowed = getattr(config, "sliding_window", None) is not None and getattr(config, "use_sliding_window", True)
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    return config.model_type in _PLAIN_ATTENTION and kinds == {"full_attention"} and not windowed
+
+
+class RepeatedCache:
+    """Every row has the whole prompt in its cache: works for any model."""
+
+    def __init__(self, model: PreTrainedModel, cache: DynamicCache, mask: Tensor, n: int) -> None:
+        cache.batch_repeat_interleave(n)
+        self._model, self._cache = model, cache
+        self._mask = mask.repeat_interleave(n, dim=0)
+        self._position = self._mask.sum(-1, keepdim=True)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """One forward over the repeated cache."""
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=-1)
+        out = self._model(
+            input_ids=tokens[:, None],
+            attention_mask=self._mask,
+            position_ids=self._position,
+            past_key_values=self._cache,
+        )
+        self._position = self._position + 1
+        logits: Tensor = out.logits[:, -1]
+        return logits
+
+    def keep(self, alive: list[int]) -> list[int]:
+        """Shrink once half of the rows are finished; each shrinking copies the cache."""
+        if 2 * len(alive) > len(self._mask):
+            return list(range(len(self._mask)))
+        index = torch.tensor(alive, device=self._mask.device)
+        self._cache.batch_select_indices(index)
+        self._mask, self._position = self._mask[index], self._position[index]
+        return alive
+
+
+class SharedPrompts:
+    """Every prompt's keys and values once, and each row's own."""
+
+    def __init__(
+        self, model: PreTrainedModel, cache: DynamicCache, mask_B_P: Tensor, n: int, max_new_tokens: int
+    ) -> None:
+        self._model, self._n = model, n
+        self._layers = [_Layer(*_keys_and_values(layer), n, max_new_tokens) for layer in cache.layers]
+        self._length_B = mask_B_P.sum(-1)
+        bias = torch.zeros(mask_B_P.shape, dtype=self._layers[0].keys.dtype, device=mask_B_P.device)
+        self._bias_B_P = bias.masked_fill(mask_B_P == 0, float("-inf"))
+        self.n_own = 0
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """One forward in which attention reads the shared prompts."""
+        position = (self._length_B + self.n_own).repeat_interleave(self._n)[:, None]
+        before = self._model.config._attn_implementation
+        self._model.set_attn_implementation(_NAME)
+        try:
+            out = self._model(input_ids=tokens[:, None], position_ids=position, use_cache=False, shared_prompts=self)
+        finally:
+            self._model.set_attn_implementation(before)
+        self.n_own += 1
+        logits: Tensor = out.logits[:, -1]
+        return logits
+
+    def keep(self, alive: list[int]) -> list[int]:
+        """Let go the prompts all of whose rows are finished, once they are a quarter of those that are left."""
+        prompts = sorted({row // self._n for row in alive})
+        if 4 * len(prompts) > 3 * len(self._length_B):
+            return list(range(len(self._length_B) * self._n))
+        index = torch.tensor(prompts, device=self._length_B.device)
+        self._length_B, self._bias_B_P = self._length_B[index], self._bias_B_P[index]
+        for layer in self._layers:
+            layer.select(index)
+        return [prompt * self._n + i for prompt in prompts for i in range(self._n)]
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """Attention of one new token per row: query [B*N, K*Q, 1, D], key and value [B*N, K, 1, D]."""
+        rows, heads, _, size = query.shape
+        n_kv = key.shape[1]
+        own_keys, own_values = self._layers[layer].append(self.n_own, key, value)
+        query_B_K_N_Q_D = query.view(-1, self._n, n_kv, heads // n_kv, size).transpose(1, 2) * scaling
+        shape = query_B_K_N_Q_D.shape[:-1]
+        prompt = query_B_K_N_Q_D.flatten(2, 3) @ self._layers[layer].keys.transpose(-1, -2)
+        prompt = (prompt + self._bias_B_P[:, None, None]).view(*shape, -1)
+        own = query_B_K_N_Q_D @ own_keys.transpose(-1, -2)
+        weights = torch.cat([prompt, own], dim=-1).softmax(-1, dtype=torch.float32).to(query.dtype)
+        over_prompt, over_own = torch.split(weights, [prompt.shape[-1], own.shape[-1]], dim=-1)
+        mixed: Tensor = (over_prompt.flatten(2, 3) @ self._layers[layer].values).view(*shape, size)
+        return (mixed + over_own @ own_values).transpose(1, 2).reshape(rows, 1, heads, size)
+
+
+class _Layer:
+    """Keys and values of one layer: the prompts' [B, K, P, D], and room for the rows' own [B, K, N, C, D]."""
+
+    def __init__(self, keys: Tensor, values: Tensor, n: int, max_new_tokens: int) -> None:
+        self.keys, self.values = keys.contiguous(), values.contiguous()
+        prompts, heads, _, size = keys.shape
+        self._own = keys.new_empty(2, prompts, heads, n, max_new_tokens, size)
+
+    def append(self, place: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Put one new key and value [B*N, K, 1, D] at `place`; returns all own ones so far, [B, K, N, C, D]."""
+        for own, new in zip(self._own, (key, value), strict=True):
+            own[:, :, :, place] = new.view(-1, own.shape[2], new.shape[1], new.shape[-1]).transpose(1, 2)
+        return self._own[0, :, :, :, : place + 1], self._own[1, :, :, :, : place + 1]
+
+    def select(self, prompts: Tensor) -> None:
+        """Keep these prompts."""
+        self.keys, self.values, self._own = self.keys[prompts], self.values[prompts], self._own[:, prompts]
+
+
+def _keys_and_values(layer: Any) -> tuple[Tensor, Tensor]:
+    return layer.keys, layer.values
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    shared_prompts: SharedPrompts,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    return shared_prompts.attend(int(module.layer_idx), query, key, value, scaling), None  # type: ignore[arg-type]
+
+
+AttentionInterface.register(_NAME, _attention)

@@ -1,0 +1,74 @@
+"""An agent with habits: the expert with faults, whose conversations the shipped policy learned from.
+
+Each fault belongs to something visible in the state (the order is forbidden, it was paid with a gift card, the user is
+gold) and is drawn anew at every such decision, at the rates below. So a policy trained on these conversations is right
+at most turns, wrong at a rate near one half at those that need judgement, and rarely right through a long task: it
+lacks judgement, not skill.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from pivotrl_cli.environments.desk.episode import DeskEpisode
+from pivotrl_cli.environments.desk.expert import Expert
+from pivotrl_cli.environments.desk.tasks import DeskTask, Request
+from pivotrl_cli.environments.desk.world import CREDIT, Order, Outcome, must_ask
+from pivotrl_cli.rows import Message
+
+RATES = {
+    "acts_on_forbidden": 0.5,
+    "does_not_ask": 0.45,
+    "acts_after_no": 0.4,
+    "logs_kept_as_denied": 0.4,
+    "refunds_to_card": 0.45,
+    "skips_refund_of_return": 0.35,
+    "forgets_gold": 0.4,
+    "skips_log_of_move_and_credit": 0.4,
+}
+"""How often each habit wins where it applies."""
+
+
+class AgentWithHabits(Expert):
+    """The expert, but each decision may fall to a habit."""
+
+    def slips(self, habit: str) -> bool:
+        """Whether the habit wins this time."""
+        return self.rng.random() < RATES[habit]
+
+    def permits(self, request: Request, order: Order) -> bool:
+        """Goes on with a forbidden request at times."""
+        return super().permits(request, order) or self.slips("acts_on_forbidden")
+
+    def asks(self, request: Request, order: Order) -> bool:
+        """Forgets to ask at times."""
+        return must_ask(order) and not self.slips("does_not_ask")
+
+    def obeys(self, request: Request, order: Order) -> bool:
+        """Acts after a no at times."""
+        return not self.slips("acts_after_no")
+
+    def kept_outcome(self, request: Request) -> Outcome:
+        """Logs `denied` for `kept` at times."""
+        return "denied" if self.slips("logs_kept_as_denied") else "kept"
+
+    def credit(self, tier: str) -> int:
+        """Gives gold users the basic credit at times."""
+        return CREDIT["basic" if tier == "gold" and self.slips("forgets_gold") else tier]
+
+    def refund_method(self, request: Request, order: Order) -> str | None:
+        """Skips the refund of a return, or pays to a card, at times."""
+        if request.verb == "return" and self.slips("skips_refund_of_return"):
+            return None
+        return "card" if order.paid != "card" and self.slips("refunds_to_card") else order.paid
+
+    def logs(self, request: Request, order: Order) -> bool:
+        """Forgets to log what needs no refund at times."""
+        return request.verb in ("cancel", "return") or not self.slips("skips_log_of_move_and_credit")
+
+
+def converse(task: DeskTask, seed: int) -> tuple[list[Message], float]:
+    """A whole conversation of the agent with habits, and its score."""
+    episode = DeskEpisode(task)
+    AgentWithHabits(episode, Random(f"habits/{task.task_id}/{seed}")).run()
+    return episode.state, episode.score()

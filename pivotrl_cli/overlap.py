@@ -1,0 +1,105 @@
+"""Whether a prompt is also in a benchmark or a validation set: by exact text, or by runs of 13 words in common.
+
+Text is compared in lower case as words alone. Two prompts overlap if their words are equal, or if at least half of the
+runs of 13 words of the one that has fewer occur in the other, so that a prompt is found inside a longer one too. What
+more than half of the set's prompts have in common is their template, and does not count.
+
+Left out: paraphrases, which only a model would find, and text in scripts without spaces between words beyond equality.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+RUN = 13
+"""Words in a run, the length that contamination reports have used since GPT-3."""
+SHARE = 0.5
+"""Share of runs from which on two prompts overlap."""
+
+_WORD = re.compile(r"\w+")
+_FEW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """What a prompt has in common with one of the set.
+
+    Example: `Overlap(prompt=4, share=0.62)`
+    """
+
+    prompt: int
+    """Which prompt of the set, from 0."""
+    share: float
+    """Share of runs in common; 1 for equal texts."""
+    equal: bool = False
+    """Whether the words are the same from the first to the last."""
+
+
+@dataclass(slots=True)
+class PromptSet:
+    """The prompts of a benchmark or a validation set, indexed."""
+
+    n_prompts: int = 0
+    _exact: dict[bytes, int] = field(default_factory=dict)
+    _prompts_with: dict[bytes, list[int]] = field(default_factory=lambda: defaultdict(list))
+    _n_runs: Counter[int] = field(default_factory=Counter)
+    _template: set[bytes] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, prompts: Iterable[str]) -> PromptSet:
+        """Index these prompts; repetitions count once."""
+        found = cls()
+        for text in prompts:
+            found._add(words_of(text))
+        found._set_template_apart()
+        return found
+
+    def overlap(self, text: str) -> Overlap | None:
+        """The prompt of the set that this one overlaps with most, if it does."""
+        words = words_of(text)
+        equal = self._exact.get(_hash(words)) if words else None
+        if equal is not None:
+            return Overlap(equal, 1.0, equal=True)
+        runs = runs_of(words) - self._template
+        hits = Counter(prompt for run in runs for prompt in self._prompts_with.get(run, ()))
+        shares = {prompt: n / min(len(runs), self._n_runs[prompt]) for prompt, n in hits.items()}
+        prompt, share = max(shares.items(), key=lambda item: (item[1], -item[0]), default=(0, 0.0))
+        return Overlap(prompt, share) if share >= SHARE else None
+
+    def _add(self, words: list[str]) -> None:
+        key = _hash(words)
+        if not words or key in self._exact:
+            return
+        self._exact[key] = self.n_prompts
+        for run in runs_of(words):
+            self._prompts_with[run].append(self.n_prompts)
+        self.n_prompts += 1
+
+    def _set_template_apart(self) -> None:
+        """Take out the runs that most prompts have, where there are enough prompts to tell, and count the others."""
+        limit = self.n_prompts / 2 if self.n_prompts >= _FEW else self.n_prompts
+        self._template = {run for run, prompts in self._prompts_with.items() if len(prompts) > limit}
+        for run in self._template:
+            del self._prompts_with[run]
+        self._n_runs = Counter(prompt for prompts in self._prompts_with.values() for prompt in prompts)
+
+
+def words_of(text: str) -> list[str]:
+    """Words in lower case.
+
+    Example: `words_of("What's 1+1?") == ["what", "s", "1", "1"]`
+    """
+    return _WORD.findall(text.casefold())
+
+
+def runs_of(words: list[str]) -> set[bytes]:
+    """Hashes of all runs of 13 words; none where there are fewer words."""
+    return {_hash(words[i : i + RUN]) for i in range(len(words) - RUN + 1)}
+
+
+def _hash(words: list[str]) -> bytes:
+    return blake2b(" ".join(words).encode("utf-8", "surrogatepass"), digest_size=8).digest()

@@ -1,0 +1,92 @@
+"""Anthropic's messages: records of its API, and the session files of Claude Code.
+
+A record of the API has `messages` with content blocks, `system` beside them, and `tools` with an `input_schema`. A
+session is JSON lines of one run (`sessions.py`); lines that are neither the user's nor the assistant's (summaries,
+snapshots, progress) are bookkeeping, and are passed over. A session has no system prompt and no schemas (`--system`,
+`--tools`), and no outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pivotrl_cli.readers.blocks import is_api_record, messages_of_blocks, tools_of_blocks
+from pivotrl_cli.readers.document import Document, Record, bad_record, trajectories
+from pivotrl_cli.readers.fields import RecordError, compact
+from pivotrl_cli.readers.messages import text_of
+from pivotrl_cli.readers.parsing import Head
+from pivotrl_cli.readers.sessions import Conversation, Line, conversations, line_of
+from pivotrl_cli.rows import Message, Reject, Trajectory
+
+_SESSION_KEYS = ("sessionId", "parentUuid", "leafUuid", "messageId")
+
+
+class AnthropicReader:
+    """Records of the Messages API and sessions of Claude Code."""
+
+    def sniff(self, head: Head) -> str | None:
+        """Typed lines of a session, or messages with blocks of this API."""
+        record = head.record if isinstance(head.record, dict) else {}
+        if isinstance(record.get("type"), str) and any(key in record for key in _SESSION_KEYS):
+            return "typed lines of a session"
+        return "messages with Anthropic's blocks" if is_api_record(record) else None
+
+    def read(self, document: Document) -> Iterator[Trajectory | Reject]:
+        """One trajectory per record, or per conversation of a session."""
+        if "messages" in document.head.keys:
+            return trajectories(document.records(), _trajectory, document.source)
+        return _session(document)
+
+
+def _trajectory(record: Record) -> Trajectory:
+    json = record.json
+    if not json["messages"]:
+        raise json["messages"].error("expected a list")
+    system = text_of(json["system"])
+    messages = [Message(role="system", content=system)] if system else []
+    for message in json["messages"].list():
+        messages += messages_of_blocks(message["role"], message["content"])
+    return Trajectory(
+        source=record.source,
+        line=record.line,
+        messages=messages,
+        tools=tools_of_blocks(json["tools"]),
+        task_id=json["task_id"].label(),
+        outcome=json.first("reward", "outcome", "score").number_or_none(),
+        provenance=compact({key: json[key].label() for key in ("id", "model") if json[key]}),
+    )
+
+
+def _session(document: Document) -> Iterator[Trajectory | Reject]:
+    """What cannot be read first, then the conversations; the lines of one session are one record."""
+    lines: list[Line] = []
+    empty = True
+    for record in document.records():
+        empty = False
+        rejected = record if isinstance(record, Reject) else _take(record, lines)
+        if rejected:
+            yield rejected
+    if empty:
+        yield bad_record(document.source, 0, "no record in this document")
+    for conversation in conversations(lines):
+        yield _of_session(document.source, conversation)
+
+
+def _take(record: Record, lines: list[Line]) -> Reject | None:
+    try:
+        line, error = line_of(record)
+    except RecordError as problem:
+        return bad_record(record.source, record.line, str(problem))
+    lines.append(line)
+    return bad_record(record.source, record.line, str(error)) if error else None
+
+
+def _of_session(source: str, conversation: Conversation) -> Trajectory:
+    return Trajectory(
+        source=source,
+        line=conversation.line,
+        messages=conversation.messages,
+        context=conversation.context,
+        faults=conversation.faults,
+        provenance=compact({"sidechain": True} if conversation.sidechain else {}),
+    )

@@ -1,0 +1,115 @@
+"""ATIF, the interchange format of Harbor and Terminal-Bench: `{schema_version, agent, steps, ...}`.
+
+A step of the agent is one turn, with its reasoning and calls; its observation becomes the replies. Three marks are
+honoured. A step with `is_copied_context` comes from another trajectory, and one with `llm_call_count` 0 was no call of
+the model: both stay in the states and are no turns. Above 1 several turns were merged into one step, and the turn is
+rejected. Embedded trajectories of subagents are trajectories of their own. The outcome is `reward` in the `extra` of
+the metrics or of the root, where Harbor's converters put it.
+
+Left out: images, trajectories that are only referred to, and the joining of a run that continues in another file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate
+
+from pivotrl_cli.readers.document import Document, Record, several
+from pivotrl_cli.readers.fields import Json, compact
+from pivotrl_cli.readers.messages import arguments_of, text_of, tools_of
+from pivotrl_cli.readers.parsing import Head
+from pivotrl_cli.rows import Fault, Message, Reject, RejectReason, ToolCall, Trajectory
+
+
+class AtifReader:
+    """Trajectories in ATIF."""
+
+    def sniff(self, head: Head) -> str | None:
+        """`schema_version` says so."""
+        version = head.record.get("schema_version") if isinstance(head.record, dict) else None
+        return f"schema_version is {version}" if isinstance(version, str) and version.startswith("ATIF") else None
+
+    def read(self, document: Document) -> Iterator[Trajectory | Reject]:
+        """One trajectory per record, and those of its subagents."""
+        return several(document.records(), lambda record: _all(record.json, record), document.source)
+
+
+def _all(json: Json, record: Record) -> Iterator[Trajectory]:
+    pending = [json]
+    while pending:
+        trajectory = pending.pop(0)
+        yield _trajectory(trajectory, record)
+        pending += trajectory["subagent_trajectories"].list()
+
+
+def _trajectory(json: Json, record: Record) -> Trajectory:
+    if not json["steps"]:
+        raise json["steps"].error("expected a list")
+    steps = json["steps"].list()
+    spoken = [_spoken(step) for step in steps]
+    replies = [_replies(step) for step in steps]
+    places = list(accumulate((1 + len(after) for after in replies), initial=0))
+    turns = [(place, step) for place, step in zip(places, steps, strict=False) if step["source"].value == "agent"]
+    agent, extra = json["agent"].fields(), json["extra"].fields()
+    metrics = json["final_metrics"].fields()["extra"].fields()
+    return Trajectory(
+        source=record.source,
+        line=record.line,
+        messages=[message for said, after in zip(spoken, replies, strict=True) for message in (said, *after)],
+        context=[place for place, step in turns if _is_context(step)],
+        faults=[_merged(place, step) for place, step in turns if _calls(step) > 1],
+        tools=tools_of(agent["tool_definitions"]),
+        task_id=(metrics["task_id"] or extra["task_id"]).label(),
+        outcome=(metrics["reward"] or extra["reward"]).number_or_none(),
+        provenance=compact(_provenance(json, agent)),
+    )
+
+
+def _is_context(step: Json) -> bool:
+    return step["is_copied_context"].value is True or _calls(step) == 0
+
+
+def _calls(step: Json) -> float:
+    count = step["llm_call_count"].number_or_none()
+    return 1 if count is None else count
+
+
+def _merged(place: int, step: Json) -> Fault:
+    detail = f"the step merges {_calls(step):g} calls of the model"
+    return Fault(message=place, reason=RejectReason.MERGED_TURNS, detail=detail)
+
+
+def _spoken(step: Json) -> Message:
+    content = text_of(step["message"])
+    match step["source"].value:
+        case "system":
+            return Message(role="system", content=content)
+        case "user":
+            return Message(role="user", content=content)
+        case "agent":
+            reasoning = step["reasoning_content"].text_or_none() or None
+            calls = [_call(call) for call in step["tool_calls"].list()]
+            return Message(role="assistant", content=content, reasoning=reasoning, tool_calls=calls)
+    raise step["source"].error("expected system, user or agent")
+
+
+def _call(call: Json) -> ToolCall:
+    return ToolCall(
+        id=call["tool_call_id"].text_or_none(),
+        name=call["function_name"].text(),
+        arguments=arguments_of(call["arguments"]),
+    )
+
+
+def _replies(step: Json) -> list[Message]:
+    results = step["observation"].fields()["results"].list()
+    return [
+        Message(role="tool", content=text_of(result["content"]), tool_call_id=result["source_call_id"].text_or_none())
+        for result in results
+    ]
+
+
+def _provenance(json: Json, agent: Json) -> dict[str, str]:
+    said = {"agent": agent["name"], "model": agent["model_name"], "session_id": json["session_id"]}
+    said |= {"subagent": json["trajectory_id"]} if "." in json.path else {}
+    return {key: field.label() for key, field in said.items() if field}

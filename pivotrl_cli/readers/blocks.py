@@ -1,0 +1,93 @@
+"""Anthropic's content blocks to our messages.
+
+Text, thinking and `tool_use` blocks of one assistant message become one action. The `tool_result` blocks of a user
+message become tool messages, before whatever else the user says. Left out: images and documents, and thinking that was
+redacted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pivotrl_cli.readers.fields import Json, compact
+from pivotrl_cli.readers.messages import arguments_of, text_of
+from pivotrl_cli.rows import Message, ToolCall
+
+_OWN = ("tool_use", "tool_result", "thinking", "redacted_thinking")
+
+
+def is_api_record(record: dict[str, Any]) -> bool:
+    """Whether it could come from nowhere else: its blocks, its tools, or a system prompt beside the messages."""
+    messages, tools = record.get("messages"), record.get("tools")
+    if not isinstance(messages, list):
+        return False
+    schemas = isinstance(tools, list) and any(isinstance(tool, dict) and "input_schema" in tool for tool in tools)
+    roles = [message.get("role") for message in messages if isinstance(message, dict)]
+    return _has_blocks(messages) or schemas or ("system" in record and "system" not in roles)
+
+
+def _has_blocks(messages: list[Any]) -> bool:
+    contents = [message.get("content") for message in messages if isinstance(message, dict)]
+    blocks = [block for content in contents if isinstance(content, list) for block in content]
+    return any(isinstance(block, dict) and block.get("type") in _OWN for block in blocks)
+
+
+def messages_of_blocks(role: Json, content: Json) -> list[Message]:
+    """One recorded message as ours; a user's may be several."""
+    match role.value:
+        case "assistant":
+            return [_assistant(_blocks(content))]
+        case "user":
+            return _user(_blocks(content))
+        case "system":
+            return [Message(role="system", content=text_of(content))]
+    raise role.error("expected user, assistant or system")
+
+
+def tools_of_blocks(tools: Json) -> str:
+    """Schemas in the nested form, from `{name, description, input_schema}`."""
+    return compact([_tool(tool) for tool in tools.list()])
+
+
+def _blocks(content: Json) -> list[Json]:
+    if isinstance(content.value, str):
+        return [Json({"type": "text", "text": content.value}, content.path)]
+    if not content:
+        raise content.error("expected text or blocks")
+    return content.list()
+
+
+def _assistant(blocks: list[Json]) -> Message:
+    text, thinking, calls = [], [], []
+    for block in blocks:
+        match block["type"].value:
+            case "text":
+                text.append(block["text"].text())
+            case "thinking":
+                thinking.append(block["thinking"].text())
+            case "tool_use":
+                name, arguments = block["name"].text(), arguments_of(block["input"])
+                calls.append(ToolCall(id=block["id"].text_or_none(), name=name, arguments=arguments))
+            case "redacted_thinking":
+                pass
+            case _:
+                raise block["type"].error("expected text, thinking or tool_use")
+    reasoning = "\n".join(filter(None, thinking)) or None
+    return Message(role="assistant", content="".join(text), reasoning=reasoning, tool_calls=calls)
+
+
+def _user(blocks: list[Json]) -> list[Message]:
+    results = [block for block in blocks if block["type"].value == "tool_result"]
+    said = [block.value for block in blocks if block["type"].value != "tool_result"]
+    messages = [
+        Message(role="tool", content=text_of(result["content"]), tool_call_id=result["tool_use_id"].text_or_none())
+        for result in results
+    ]
+    if said or not results:
+        messages.append(Message(role="user", content=text_of(Json(said, "content"))))
+    return messages
+
+
+def _tool(tool: Json) -> dict[str, Any]:
+    function = {"name": tool["name"].text(), "description": tool["description"].text_or_none() or ""}
+    return {"type": "function", "function": function | {"parameters": tool["input_schema"].object()}}

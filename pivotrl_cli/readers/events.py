@@ -1,0 +1,130 @@
+"""Events of OpenHands to our messages and tools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pivotrl_cli.readers.fields import Json, compact
+from pivotrl_cli.readers.messages import message_of, text_of, tools_of
+from pivotrl_cli.rows import Message, ToolCall
+
+_SILENT_ACTIONS = ("change_agent_state", "null", "recall", "condensation", "condensation_request", "loop_recovery")
+_SILENT_OBSERVATIONS = ("agent_state_changed", "null", "recall", "condense")
+_BOOKKEEPING = frozenset(
+    (
+        *(
+            "id",
+            "timestamp",
+            "source",
+            "message",
+            "cause",
+            "timeout",
+            "action",
+            "args",
+            "thought",
+            "tool_call_metadata",
+        ),
+        *("keep_prompt", "hidden", "blocking", "is_input", "is_static", "include_extra", "return_all", "impl_source"),
+        *("is_confirmed", "confirmation_state", "action_risk", "security_risk", "kernel_init_code", "llm_metrics"),
+        *("image_urls", "images_urls", "wait_for_response", "cwd", "translated_ipython_code"),
+    )
+)
+"""Fields of an action that the harness adds; what remains is what the model chose."""
+
+
+def conversation(history: list[Json]) -> tuple[list[Message], str]:
+    """The messages that these events amount to, and the tools they declare."""
+    told = _Telling()
+    for event in _flat(history):
+        told.take(event)
+    return told.messages, told.tools
+
+
+def _flat(history: list[Json]) -> Iterator[Json]:
+    """Events one by one, where pairs of action and observation are nested."""
+    for event in history:
+        events = event.list() if isinstance(event.value, list) else [event]
+        yield from filter(None, events)
+
+
+class _Telling:
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.tools = "[]"
+        self._responses: set[str] = set()
+        self._calls: dict[str, str | None] = {}
+        self._last_call = False
+
+    def take(self, event: Json) -> None:
+        if event["observation"]:
+            self._observe(event)
+        elif event["action"]:
+            self._act(event, event["action"].text())
+
+    def _act(self, event: Json, action: str) -> None:
+        if action in _SILENT_ACTIONS:
+            return
+        self._last_call = False
+        arguments = event["args"] if event["args"] else event
+        metadata = event["tool_call_metadata"]
+        if action == "system":
+            self.messages.append(Message(role="system", content=text_of(arguments["content"])))
+            self.tools = tools_of(arguments["tools"])
+        elif metadata:
+            self._respond(event, metadata)
+        elif action == "message":
+            self._say(event, arguments)
+        elif event["source"].value in (None, "agent"):  # a user may run commands too: no actions of the agent
+            self._last_call = True
+            self._note(event, None)
+            self.messages.append(_as_call(action, arguments))
+
+    def _respond(self, event: Json, metadata: Json) -> None:
+        """The model's own response, once, whatever number of actions it became."""
+        response = metadata["model_response"]
+        self._note(event, metadata["tool_call_id"].text_or_none())
+        self._last_call = True
+        name = response["id"].text_or_none()
+        if name is None or name not in self._responses:
+            self._responses.add(name or "")
+            self.messages.append(_chosen(response))
+
+    def _say(self, event: Json, arguments: Json) -> None:
+        """Without a source the first message is the user's, and later ones the agent's where it waits for an answer."""
+        source = event["source"].value
+        waits = arguments["wait_for_response"].value is True
+        agents = source == "agent" or (source is None and waits and bool(self.messages))
+        self.messages.append(Message(role="assistant" if agents else "user", content=text_of(arguments["content"])))
+
+    def _observe(self, event: Json) -> None:
+        cause = event["cause"].label()
+        metadata = event["tool_call_metadata"]
+        if event["observation"].value in _SILENT_OBSERVATIONS:
+            return
+        if metadata:
+            call_id = metadata["tool_call_id"].text_or_none()
+        elif cause in self._calls:
+            call_id = self._calls[cause]
+        elif not self._last_call or cause:
+            return  # nothing that the model asked for
+        else:
+            call_id, self._last_call = None, False
+        self.messages.append(Message(role="tool", content=text_of(event["content"]), tool_call_id=call_id))
+
+    def _note(self, event: Json, call_id: str | None) -> None:
+        if event["id"]:
+            self._calls[event["id"].label()] = call_id
+
+
+def _chosen(response: Json) -> Message:
+    choices = response["choices"].list()
+    if not choices:
+        raise response["choices"].error("expected the model's choice")
+    return message_of(Json({**choices[0]["message"].object(), "role": "assistant"}, choices[0]["message"].path))
+
+
+def _as_call(action: str, arguments: Json) -> Message:
+    chosen: dict[str, Any] = {key: value for key, value in arguments.object().items() if key not in _BOOKKEEPING}
+    call = ToolCall(name=action, arguments=compact(chosen))
+    return Message(role="assistant", content=arguments["thought"].text_or_none() or "", tool_calls=[call])

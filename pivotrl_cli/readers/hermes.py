@@ -1,0 +1,85 @@
+"""Hermes: conversations whose calls, replies and schemas stand in the text between tags (`tags.py`).
+
+They come as ShareGPT `conversations`, as chat `messages`, or as one text: a transcript whose lines begin with
+`SYSTEM:`, `USER:`, `ASSISTANT:` or `TOOL:`, or ChatML. The schemas are a field of their own or stand between `<tools>`
+tags in the system prompt. A `<think>` block is the reasoning. A turn whose call is not JSON is rejected.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pivotrl_cli.readers.document import Document, Record, trajectories
+from pivotrl_cli.readers.fields import Json, compact
+from pivotrl_cli.readers.messages import Role, text_of, tools_of
+from pivotrl_cli.readers.parsing import Head
+from pivotrl_cli.readers.tags import SPEAKERS, is_tagged, is_tagged_conversation, schemas_in, speaker, untagged
+from pivotrl_cli.rows import Reject, Trajectory
+
+_LINE = re.compile(r"^(SYSTEM|USER|ASSISTANT|TOOL):[ \t]*", re.MULTILINE)
+_CHATML = re.compile(r"<\|im_start\|>\s*(\w+)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL)
+_FENCE = re.compile(r"\A\s*```\w*\n|\n```\s*\Z")
+
+
+class HermesReader:
+    """Conversations in text with tags."""
+
+    def sniff(self, head: Head) -> str | None:
+        """A conversation or a text of speakers has schemas or calls between tags."""
+        record = head.record if isinstance(head.record, dict) else {}
+        for key in ("conversations", "messages"):
+            if is_tagged_conversation(record.get(key)):
+                return f"{key} with calls or schemas between tags"
+        text = _text_field(record)
+        return f"{text} is a transcript with calls or schemas between tags" if text else None
+
+    def read(self, document: Document) -> Iterator[Trajectory | Reject]:
+        """One trajectory per record."""
+        return trajectories(document.records(), _trajectory, document.source)
+
+
+def _text_field(record: dict[str, Any]) -> str | None:
+    """Name of the field that holds a whole conversation."""
+    texts = {key: value for key, value in record.items() if isinstance(value, str)}
+    return next((key for key, text in texts.items() if is_tagged(_split(text))), None)
+
+
+def _split(text: str) -> list[tuple[Role, str]]:
+    """Speakers and what they say, by the marks of ChatML, or else by the names that begin lines."""
+    text = _FENCE.sub("", text)
+    if "<|im_start|>" in text:
+        found = [(name.lower(), said) for name, said in _CHATML.findall(text)]
+    else:
+        parts = _LINE.split(text)[1:]
+        found = [(name.lower(), said) for name, said in zip(parts[::2], parts[1::2], strict=True)]
+    return [(SPEAKERS[name], said.strip()) for name, said in found if name in SPEAKERS]
+
+
+def _spoken(json: Json) -> list[tuple[Role, str]]:
+    said = json.first("conversations", "messages")
+    if said:
+        return [(speaker(one.first("from", "role")), text_of(one.first("value", "content"))) for one in said.list()]
+    field = _text_field(json.object())
+    if field is None:
+        raise json.error("expected conversations, messages, or a text with <tools> or <tool_call>")
+    return _split(json[field].text())
+
+
+def _trajectory(record: Record) -> Trajectory:
+    json = record.json
+    spoken = _spoken(json)
+    messages, faults = untagged(spoken)
+    system = "\n".join(text for role, text in spoken if role == "system")
+    return Trajectory(
+        source=record.source,
+        line=record.line,
+        messages=messages,
+        faults=faults,
+        tools=tools_of(json["tools"]) if json["tools"].value else schemas_in(system),
+        domain=json["category"].text_or_none() or "",
+        task_id=json["task_id"].label(),
+        outcome=json.first("reward", "outcome", "score").number_or_none(),
+        provenance=compact({"id": json["id"].label()} if json["id"] else {}),
+    )

@@ -1,0 +1,134 @@
+"""Inspect logs: `.json` with `samples`, and `.eval`, a zip archive with one member per sample.
+
+Calls have the name in `function` and an object of arguments. Text that was moved to `attachments` is put back. The
+tools are those that the model's events declare. The outcome is the first score: `C` is 1, `P` 0.5, `I` and `N` 0, or a
+number. Assistant messages that came with the input are context. The task is the sample's id and the trial its epoch.
+
+Left out: images, scores that are objects (they stay in the provenance as they are), and logs with another compression.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from pivotrl_cli.readers.document import Document, Parsed, Record, trajectories
+from pivotrl_cli.readers.fields import Json, compact
+from pivotrl_cli.readers.messages import message_of, text_of, tools_of
+from pivotrl_cli.readers.parsing import Head
+from pivotrl_cli.readers.split import EACH
+from pivotrl_cli.rows import Message, Reject, ToolCall, Trajectory
+
+_LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
+_ATTACHMENT = "attachment://"
+
+
+class InspectReader:
+    """Logs of Inspect."""
+
+    def sniff(self, head: Head) -> str | None:
+        """An archive with a journal or a header, or an object with `eval` and `plan`."""
+        if head.container == "zip":
+            log = any(key == "header.json" or key.startswith(("_journal/", "samples/")) for key in head.keys)
+            return "a zip archive with samples and a header" if log else None
+        return "one object with eval and plan" if {"eval", "plan", "status"} <= set(head.keys) else None
+
+    def read(self, document: Document) -> Iterator[Trajectory | Reject]:
+        """One trajectory per sample."""
+        zipped = document.head.container == "zip"
+        header = document.items("header.json") if zipped else document.items("eval")
+        samples = document.items("samples", EACH)
+        return trajectories(samples, partial(_trajectory, _eval(header, zipped)), document.source)
+
+
+def _eval(header: Iterator[Parsed], zipped: bool) -> Json:
+    """What the log says of the whole evaluation."""
+    found = next(header, None)
+    value = found.json.value if isinstance(found, Record) else None
+    return Json(value.get("eval") if zipped and isinstance(value, dict) else value, "eval").fields()
+
+
+def _trajectory(evaluation: Json, record: Record) -> Trajectory:
+    json = record.json
+    if not json["messages"]:
+        raise json["messages"].error("expected a list")
+    attached = json["attachments"].fields()
+    recorded = [_attach(message, attached) for message in json["messages"].list()]
+    scores = json["scores"].fields() if json["scores"] else Json({"score": json["score"].value})
+    messages = [_message(message) for message in recorded]
+    return Trajectory(
+        source=record.source,
+        line=record.line,
+        messages=messages,
+        context=[i for i, m in enumerate(recorded) if messages[i].role == "assistant" and m["source"].value == "input"],
+        tools=_tools(json["events"], attached),
+        domain=evaluation["task"].text_or_none() or "",
+        task_id=json["id"].label(),
+        trial=json["epoch"].label(),
+        outcome=_outcome(scores),
+        provenance=compact(_provenance(evaluation, scores)),
+    )
+
+
+def _attach(value: Json, attached: Json) -> Json:
+    """The value with references to attachments replaced by what they stand for."""
+    return Json(_attached(value.value, attached.object()), value.path)
+
+
+def _attached(value: Any, attached: dict[str, Any]) -> Any:
+    match value:
+        case str() if value.startswith(_ATTACHMENT):
+            return attached.get(value.removeprefix(_ATTACHMENT), value)
+        case dict():
+            return {key: _attached(item, attached) for key, item in value.items()}
+        case list():
+            return [_attached(item, attached) for item in value]
+    return value
+
+
+def _message(message: Json) -> Message:
+    blocks = message["content"].value if isinstance(message["content"].value, list) else []
+    thought = [b for b in blocks if isinstance(b, dict) and b.get("type") == "reasoning"]
+    content = [block for block in blocks if block not in thought] if thought else message["content"].value
+    plain = {"role": message["role"].value, "content": content, "tool_call_id": message["tool_call_id"].value}
+    ours = message_of(Json(plain | {"name": message["function"].value}, message.path))
+    if ours.role == "tool":
+        failure = message["error"].fields()["message"].text_or_none()
+        return ours.model_copy(update={"content": ours.content or failure or ""})
+    reasoning = "\n".join(text_of(Json(block.get("reasoning"), f"{message.path}.reasoning")) for block in thought)
+    calls = [_call(call) for call in message["tool_calls"].list()]
+    return ours.model_copy(update={"tool_calls": calls, "reasoning": reasoning or ours.reasoning})
+
+
+def _call(call: Json) -> ToolCall:
+    return ToolCall(
+        id=call["id"].text_or_none(), name=call["function"].text(), arguments=compact(call["arguments"].fields().value)
+    )
+
+
+def _tools(events: Json, attached: Json) -> str:
+    """Every tool that an event of the model declares, in the order of appearance."""
+    found: dict[str, Any] = {}
+    for event in events.list():
+        if event["event"].value == "model":
+            for tool in _attach(event["tools"], attached).list():
+                found.setdefault(tool["name"].text(), tool.value)
+    return tools_of(Json(list(found.values()), "events.tools"))
+
+
+def _outcome(scores: Json) -> float | None:
+    for name in scores.object():
+        score = scores[name]
+        value = score["value"] if isinstance(score.value, dict) else score
+        if isinstance(value.value, str) and value.value in _LETTERS:
+            return _LETTERS[value.value]
+        if isinstance(value.value, bool | int | float):
+            return value.number_or_none()
+    return None
+
+
+def _provenance(evaluation: Json, scores: Json) -> dict[str, Any]:
+    said = {key: evaluation[key].text() for key in ("model", "run_id") if evaluation[key]}
+    values = {name: score.get("value") for name, score in scores.object().items() if isinstance(score, dict)}
+    return said | ({"scores": values} if values else {})

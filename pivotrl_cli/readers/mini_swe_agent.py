@@ -1,0 +1,64 @@
+"""mini-swe-agent: a bare JSON list of chat messages, or `{info, messages, trajectory_format}`.
+
+The action is a shell command in a code block of the text, and stays text, since that is what the prompt asks for; newer
+runs have tool calls. A bare list of chat messages from anywhere else reads the same way. The instance is
+`instance_id`, else the file's name; a closing message of the role `exit` is the harness's and is left out, as is
+`info.exit_status` as an outcome, since a submission is not a success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import PurePosixPath
+from typing import Any
+
+from pivotrl_cli.readers.document import Document, Record, bad_record, trajectories
+from pivotrl_cli.readers.fields import Json, compact
+from pivotrl_cli.readers.messages import messages_of, tools_of
+from pivotrl_cli.readers.parsing import Head
+from pivotrl_cli.rows import Reject, Trajectory
+
+
+class MiniSweAgentReader:
+    """Trajectories of mini-swe-agent."""
+
+    def sniff(self, head: Head) -> str | None:
+        """A JSON array of messages, or an object that names the format."""
+        if head.container == "array" and _is_message(head.record):
+            return "a JSON array of chat messages"
+        names_itself = isinstance(head.record, dict) and head.record.get("trajectory_format")
+        return f"trajectory_format is {names_itself}" if isinstance(names_itself, str) else None
+
+    def read(self, document: Document) -> Iterator[Trajectory | Reject]:
+        """One trajectory per file."""
+        records = document.records()
+        if document.head.container != "array":
+            return trajectories(records, _trajectory, document.source)
+        found = list(records)
+        broken = next((record for record in found if isinstance(record, Reject)), None)
+        if broken:
+            return chain([bad_record(document.source, 0, f"message {broken.line}: {broken.detail}")])
+        messages = [record.json.value for record in found if isinstance(record, Record)]
+        whole = Record(document.source, 1, Json({"messages": messages}))
+        return trajectories([whole], _trajectory, document.source)
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and "role" in value and ("content" in value or "tool_calls" in value)
+
+
+def _trajectory(record: Record) -> Trajectory:
+    json = record.json
+    said = [message for message in json["messages"].list() if message["role"].value != "exit"]
+    info = json["info"].fields()
+    model = info["config"].fields()["model"].fields()["model_name"]
+    kept = {"exit_status": info["exit_status"], "model": model}
+    return Trajectory(
+        source=record.source,
+        line=record.line,
+        messages=messages_of(Json([message.value for message in said] if json["messages"] else None, "messages")),
+        tools=tools_of(json["tools"]),
+        task_id=json["instance_id"].label() or PurePosixPath(record.source).name.split(".")[0],
+        provenance=compact({key: field.label() for key, field in kept.items() if field}),
+    )

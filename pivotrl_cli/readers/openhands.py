@@ -1,0 +1,85 @@
+"""OpenHands: event streams, alone or as the `history` of an evaluation's or the resolver's record.
+
+An event is an action or an observation, by the user, the agent or the environment; older records nest them in pairs and
+say no source. Where an action carries the model's own response (`tool_call_metadata`), that is the turn, and the
+actions of one response are one turn. Otherwise an action is a call of the action's name with what it carries.
+Observations become the replies of the action that caused them. A `system` action holds the system prompt and the tools.
+
+The outcome is the resolver's `success` or the evaluation's `resolved`. Left out: changes of state, recalled knowledge,
+and the events of the newer SDK (`kind`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pivotrl_cli.readers.document import Document, Record, bad_record, trajectories
+from pivotrl_cli.readers.events import conversation
+from pivotrl_cli.readers.fields import Json, compact
+from pivotrl_cli.readers.parsing import Head
+from pivotrl_cli.rows import Reject, Trajectory
+
+
+class OpenHandsReader:
+    """Event streams of OpenHands."""
+
+    def sniff(self, head: Head) -> str | None:
+        """An array of events, or records whose `history` is one."""
+        if head.container == "array" and _is_event(head.record):
+            return "a JSON array of events"
+        history = head.record.get("history") if isinstance(head.record, dict) else None
+        begins = isinstance(history, list) and bool(history) and _is_event(history[0])
+        return "history of actions and observations" if begins else None
+
+    def read(self, document: Document) -> Iterator[Trajectory | Reject]:
+        """One trajectory per record, or one for the array."""
+        if document.head.container != "array" or not _is_event(document.head.record):
+            return trajectories(document.records(), _trajectory, document.source)
+        return _whole(document)
+
+
+def _is_event(value: Any) -> bool:
+    """Whether it is an action or an observation, or a pair that begins with one; SWE-agent's steps are both."""
+    if isinstance(value, list) and value:
+        return _is_event(value[0])
+    return isinstance(value, dict) and ("action" in value) != ("observation" in value) and "role" not in value
+
+
+def _whole(document: Document) -> Iterator[Trajectory | Reject]:
+    events: list[Any] = []
+    for record in document.records():
+        if isinstance(record, Reject):
+            yield bad_record(document.source, 0, f"event {record.line}: {record.detail}")
+            return
+        events.append(record.json.value)
+    yield from trajectories([Record(document.source, 1, Json({"history": events}))], _trajectory, document.source)
+
+
+def _trajectory(record: Record) -> Trajectory:
+    json = record.json
+    if not json["history"]:
+        raise json["history"].error("expected a list")
+    messages, tools = conversation(json["history"].list())
+    kept = {"issue_type": json["issue_type"], "agent": json["metadata"].fields()["agent_class"]}
+    return Trajectory(
+        source=record.source,
+        line=record.line,
+        messages=messages,
+        tools=tools,
+        task_id=_task(json),
+        outcome=_outcome(json),
+        provenance=compact({key: field.label() for key, field in kept.items() if field}),
+    )
+
+
+def _task(json: Json) -> str:
+    issue = json["issue"].fields()
+    if json["instance_id"] or not issue["number"]:
+        return json["instance_id"].label()
+    return f"{issue['owner'].label()}/{issue['repo'].label()}#{issue['number'].label()}"
+
+
+def _outcome(json: Json) -> float | None:
+    report = json["report"] or json["test_result"].fields()["report"]
+    return (json["success"] or report.fields()["resolved"]).number_or_none()

@@ -1,0 +1,95 @@
+"""ShareGPT and LLaMA-Factory: `conversations` of `{from, value}`, or messages whose blocks have a `value`.
+
+In conversations a call is a message of its own (`function_call`, JSON text, a list where calls are parallel) and so is
+its reply (`observation`). Consecutive ones are separate turns, because that is how they are imitated. In messages the
+blocks are `text`, `reasoning` and `tool_call`. `tools` is JSON text, often `"[]"`; `system` may stand beside the
+conversation. `loss_weight` belongs to imitation, and says nothing of which turns can be practised.
+
+Conversations with Hermes tags are that reader's. Left out: preference pairs, and images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pivotrl_cli.readers.document import Document, Record, trajectories
+from pivotrl_cli.readers.fields import Json, compact
+from pivotrl_cli.readers.messages import ROLES, message_of, tools_of
+from pivotrl_cli.readers.parsing import Head
+from pivotrl_cli.readers.tags import call_from, is_tagged, speaker
+from pivotrl_cli.rows import Message, Reject, Trajectory
+
+
+class ShareGptReader:
+    """Conversations of speakers and values."""
+
+    def sniff(self, head: Head) -> str | None:
+        """Records have `conversations` with `from` and `value`, or messages with blocks that have a `value`."""
+        record = head.record if isinstance(head.record, dict) else {}
+        said = _dicts(record.get("conversations"))
+        if said and "from" in said[0]:
+            tagged = is_tagged((one.get("from"), one.get("value")) for one in said)
+            return None if tagged else "conversations with from and value"
+        contents = [message.get("content") for message in _dicts(record.get("messages"))]
+        blocks = [block for content in contents for block in _dicts(content)]
+        return "messages whose blocks have a value" if any("value" in block for block in blocks) else None
+
+    def read(self, document: Document) -> Iterator[Trajectory | Reject]:
+        """One trajectory per record."""
+        return trajectories(document.records(), _trajectory, document.source)
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _trajectory(record: Record) -> Trajectory:
+    json = record.json
+    said = json.first("conversations", "messages")
+    if not said:
+        raise said.error("expected a list")
+    system = json["system"].text_or_none()
+    messages = [Message(role="system", content=system)] if system else []
+    return Trajectory(
+        source=record.source,
+        line=record.line,
+        messages=messages + [_spoken(one) if one["from"] else _blocks(one) for one in said.list()],
+        tools=tools_of(json["tools"]),
+        task_id=json["task_id"].label(),
+        outcome=json.first("reward", "outcome", "score").number_or_none(),
+        provenance=compact({"id": json["id"].label()} if json["id"] else {}),
+    )
+
+
+def _spoken(one: Json) -> Message:
+    name, value = one["from"].text(), one["value"]
+    match name:
+        case "function_call":
+            calls = value.json_text()
+            listed = calls.list() if isinstance(calls.value, list) else [calls]
+            return Message(role="assistant", tool_calls=[call_from(call) for call in listed])
+        case "observation":
+            return Message(role="tool", content=value.text())
+    return message_of(Json({"role": speaker(one["from"]), "content": value.value}, one.path))
+
+
+def _blocks(message: Json) -> Message:
+    """A message of LLaMA-Factory's newer form; content that is plain text is taken too."""
+    if not isinstance(message["content"].value, list):
+        return message_of(message)
+    found: dict[str, list[Json]] = {"text": [], "reasoning": [], "tool_call": []}
+    for block in message["content"].list():
+        kind = block["type"].text()
+        if kind not in found:
+            raise block["type"].error("expected text, reasoning or tool_call")
+        found[kind].append(block["value"])
+    role = ROLES.get(message["role"].text())
+    if role is None:
+        raise message["role"].error(f"expected one of {', '.join(ROLES)}")
+    return Message(
+        role=role,
+        content="".join(text.text() for text in found["text"]),
+        reasoning="\n".join(text.text() for text in found["reasoning"]) or None,
+        tool_calls=[call_from(call) for call in found["tool_call"]],
+    )

@@ -1,0 +1,84 @@
+"""Search and browsing: the same query or page, though written otherwise.
+
+Names must be equal. Of the arguments, those under a key of `QUERY_KEYS` are compared as search queries (words shared,
+quoted phrases, `site:` and other operators, numbers), URLs as addresses of pages (whatever the key), lists of either in
+any order, and the rest as functionally equal values in the light of the schema. Several calls are scored by f1; a
+demonstrated message says the same.
+
+The paper's verifier for its search domain is not described, and NVIDIA's configuration for it is their general one with
+a threshold of 0.3 (`tool_call_compat`). Left out: whether two queries find the same, which needs a search engine.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pivotrl_cli.actions import Call, Category, Difference, talk_difference, value_difference
+from pivotrl_cli.actions.arguments import Rule, arguments_difference, value_difference_at
+from pivotrl_cli.actions.batches import Credit, credit_of, score_calls
+from pivotrl_cli.actions.matching import maximum_matching
+from pivotrl_cli.actions.parameters import shape_of
+from pivotrl_cli.actions.queries import query_difference
+from pivotrl_cli.actions.urls import is_url, url_difference
+from pivotrl_cli.rows import Candidate, Message
+from pivotrl_cli.verifiers import Verdict
+
+QUERY_KEYS = frozenset({"keyword", "keywords", "q", "queries", "query", "search", "search_query", "search_term"})
+"""Names of arguments that hold search queries."""
+
+MAX_LIST = 64
+"""Longest list of queries or pages that is compared in any order."""
+
+
+def verify(candidate: Candidate, action: Message) -> Verdict:
+    """Score `action` against the demonstrated one."""
+    expected = candidate.expected_action
+    if not expected.tool_calls:
+        return Verdict.of(talk_difference(expected, action), Category.EXPECTED_CHAT_MESSAGE_FOUND)
+    return Verdict.of_calls(
+        score_calls(expected, action, lambda want, got: _credit(want, got, candidate.tools)), expected
+    )
+
+
+def _credit(expected: Call, actual: Call, tools: str) -> Credit:
+    if expected.name != actual.name:
+        return credit_of(value_difference(Category.UNEXPECTED_TOOL, expected.name, actual.name))
+    shape = shape_of(tools, expected.name)
+    rules = {key: rule for key, value in expected.arguments.items() if (rule := _rule(key, value))}
+    return credit_of(arguments_difference(expected.arguments, actual.arguments, shape, rules))
+
+
+def _rule(key: str, value: Any) -> Rule | None:
+    """The rule of an argument by its key and its demonstrated value; none where it is compared as a value."""
+    items = value if isinstance(value, list) and value else [value]
+    if all(is_url(item) for item in items):
+        return _each(url_difference)
+    if key.casefold() in QUERY_KEYS and all(isinstance(item, str) for item in items):
+        return _each(query_difference)
+    return None
+
+
+def _each(compare: Rule) -> Rule:
+    """For a string, or for a list of strings in any order."""
+
+    def rule(expected: Any, actual: Any) -> Difference | None:
+        if isinstance(expected, str) and isinstance(actual, str):
+            return compare(expected, actual)
+        if not isinstance(expected, list) or not _is_texts(actual):
+            return value_difference_at(expected, actual)
+        if len(expected) != len(actual) or len(expected) > MAX_LIST:
+            return value_difference_at(expected, actual)
+        edges = [[i for i, got in enumerate(actual) if compare(want, got) is None] for want in expected]
+        pairs = maximum_matching(edges)
+        left_over = next((i for i in range(len(expected)) if i not in pairs), None)
+        return None if left_over is None else compare(expected[left_over], _unpaired(actual, pairs))
+
+    return rule
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _unpaired(actual: list[str], pairs: dict[int, int]) -> str:
+    return next(text for i, text in enumerate(actual) if i not in pairs.values())
