@@ -86,6 +86,19 @@ def rows_to_table(row: type[Row], rows: Sequence[Row]) -> pa.Table:
     return table_of(row, arrays)
 
 
+def conform(table: pa.Table, row: type[Row]) -> pa.Table:
+    """The row model's columns of a table, in its types, histories dictionary-encoded, whoever wrote the file."""
+    arrays = {}
+    for field in fields_of(row):
+        column, shared = table.column(field.name), is_shared(row.model_fields[field.name].annotation)
+        if not shared and column.type.equals(field.type):
+            arrays[field.name] = column
+        else:
+            chunks = [conformed(chunk, field.type, encode=shared) for chunk in column.chunks]
+            arrays[field.name] = pa.chunked_array(chunks) if chunks else pa.array([], field.type)
+    return table_of(row, arrays)
+
+
 def with_columns(table: pa.Table, row: type[Row], values: dict[str, list[Any]]) -> pa.Table:
     """The table with those columns added that `row` has beyond it."""
     arrays: dict[str, Any] = {name: table.column(name) for name in table.column_names}
@@ -151,6 +164,55 @@ def _encoded(values: list[Any], kind: pa.DataType) -> pa.Array:
     slots: dict[str, int] = {}
     indices = [None if v is None else slots.setdefault(v, len(slots)) for v in values]
     return pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), pa.array(list(slots), pa.string()))
+
+
+def readable_as(found: pa.DataType, expected: pa.DataType) -> bool:
+    """Whether a column that another program wrote holds what is expected: the same shape, string kinds aside."""
+    if pa.types.is_null(found):
+        return True  # nothing but nulls, and the writer knew no type
+    if is_text(found) or is_text(expected):
+        return is_text(found) and is_text(expected)
+    if _is_list(found) and _is_list(expected):
+        return readable_as(found.value_type, expected.value_type)
+    if pa.types.is_struct(found) and pa.types.is_struct(expected):
+        names = {found.field(i).name for i in range(found.num_fields)}
+        fields = [expected.field(i) for i in range(expected.num_fields)]
+        return names == {f.name for f in fields} and all(readable_as(found.field(f.name).type, f.type) for f in fields)
+    return bool(found.equals(expected))
+
+
+def conformed(array: pa.Array, kind: pa.DataType, *, encode: bool) -> pa.Array:
+    """An array of `readable_as` type as exactly `kind`; with `encode`, string leaves as dictionaries."""
+    if pa.types.is_null(array.type):
+        array = pa.nulls(len(array), kind)
+    if _is_list(kind):
+        offsets = pc.subtract(array.offsets, array.offsets[0]).cast(pa.int32())
+        values = conformed(array.flatten(), kind.value_type, encode=encode)
+        return pa.ListArray.from_arrays(offsets, values, type=pa.list_(kind.value_field.with_type(values.type)))
+    if pa.types.is_struct(kind):
+        fields = [kind.field(i) for i in range(kind.num_fields)]
+        parts = dict(
+            zip((array.type.field(i).name for i in range(array.type.num_fields)), array.flatten(), strict=True)
+        )
+        children = [conformed(parts[f.name], f.type, encode=encode) for f in fields]
+        typed = [f.with_type(child.type) for f, child in zip(fields, children, strict=True)]
+        return pa.StructArray.from_arrays(children, fields=typed, mask=_mask(array))
+    if not is_text(kind):
+        return array
+    if not encode:
+        return array.cast(pa.string())
+    dictionary = array if pa.types.is_dictionary(array.type) else array.cast(pa.string()).dictionary_encode()
+    return dictionary.cast(pa.dictionary(pa.int32(), pa.string()))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """A string column, however it is stored."""
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
 def _map_leaves(array: pa.Array, change: Any) -> pa.Array:

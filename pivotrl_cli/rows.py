@@ -348,6 +348,8 @@ class TrainRollout(Row):
     """Verifier's reward; null where not measured."""
     verdict: str
     """Verifier's category."""
+    error: str | None = None
+    """What failed in the measurement."""
     advantage: float | None
     """Group-normalised advantage; null where the group was not trained on."""
     n_tokens: int

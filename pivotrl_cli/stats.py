@@ -85,9 +85,15 @@ def paired_difference(first: Floats, second: Floats, clusters: Sequence[str], re
     """Mean of `second - first` over the same items; interval by resampling whole clusters of pairs.
 
     With no differing item the interval is the point 0, which says that nothing was seen, not that nothing is there.
+    Where every item differs by the same amount the bootstrap has no spread, so the interval is that amount times
+    `rate_interval` over the clusters: the rate at which items differ.
     """
     delta = second - first
-    low, high = np.quantile(_bootstrap_means(*_by_cluster(delta, clusters), resamples, seed), [0.025, 0.975])
+    sums, counts = _by_cluster(delta, clusters)
+    if delta[0] != 0.0 and np.all(delta == delta[0]):
+        low, high = sorted(delta[0] * end for end in rate_interval(1.0, len(sums)))
+    else:
+        low, high = np.quantile(_bootstrap_means(sums, counts, resamples, seed), [0.025, 0.975])
     wins, losses = int((delta > 0).sum()), int((delta < 0).sum())
     return Difference(float(delta.mean()), float(low), float(high), wins, losses)
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from pivotrl_cli.arrow import arrow_schema, compact, dictionary_leaves, is_shared, rows_to_table
+from pivotrl_cli.arrow import arrow_schema, compact, conform, dictionary_leaves, is_shared, readable_as, rows_to_table
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.provenance import SCHEMA_VERSION, TABLES, Input, Provenance, hash_stream, refuse_another, table_name
 from pivotrl_cli.rows import Message, Row
@@ -216,7 +216,7 @@ class Table(Generic[R]):
         """Row groups, in order, with histories dictionary-encoded."""
         columns = list(self.row.model_fields)
         for i in range(self._file.num_row_groups):
-            yield self._file.read_row_group(i, columns=columns, use_threads=_THREADS)
+            yield conform(self._file.read_row_group(i, columns=columns, use_threads=_THREADS), self.row)
 
     def rows(self) -> Iterator[R]:
         """Validated rows, in order, one in memory at a time."""
@@ -245,7 +245,8 @@ class Table(Generic[R]):
             if len(self._kept_groups) >= _KEPT_GROUPS:
                 self._kept_groups.pop(next(iter(self._kept_groups)))
             columns = list(self.row.model_fields)
-            self._kept_groups[i] = self._file.read_row_group(i, columns=columns, use_threads=_THREADS)
+            group = self._file.read_row_group(i, columns=columns, use_threads=_THREADS)
+            self._kept_groups[i] = conform(group, self.row)
         return self._kept_groups[i]
 
     def frame(self, columns: Sequence[str]) -> pl.DataFrame:
@@ -256,7 +257,7 @@ class Table(Generic[R]):
         have = {field.name: field.type for field in self._file.schema_arrow}
         missing = [name for name in self.row.model_fields if name not in have]
         if missing:
-            expected = f"expected a {table_name(self.row)} table{self._found()}"
+            expected = f"expected table: {table_name(self.row)}{self._found()}"
             raise InputError(
                 f"{self.name}: column '{missing[0]}' is missing ({expected})",
                 _HINTS.get(table_name(self.row), "give the file that the previous stage wrote"),
@@ -268,14 +269,14 @@ class Table(Generic[R]):
                 "write it again with this version of pivotrl",
             )
         for field in arrow_schema(self.row):
-            if not have[field.name].equals(field.type) and not is_shared(self.row.model_fields[field.name].annotation):
+            if not readable_as(have[field.name], field.type):
                 raise InputError(
                     f"{self.name}: column '{field.name}' is {_brief(have[field.name])}, expected {_brief(field.type)}",
                     "write it with pivotrl, or cast it to the type in schemas/",
                 )
 
     def _found(self) -> str:
-        return f", this is a {self.provenance['table']} table" if self.provenance else ""
+        return f", this one: {self.provenance['table']}" if self.provenance else ""
 
 
 _HINTS = {
@@ -296,7 +297,7 @@ def rows_of(table: pa.Table, row: type[R], name: str = "table", first: int = 0) 
             first_error = error.errors()[0]
             place = ".".join(map(str, first_error["loc"]))
             raise InputError(
-                f"{name} row {first + i}: {place}: {first_error['msg']} (expected a {table_name(row)} table)",
+                f"{name} row {first + i}: {place}: {first_error['msg']} (expected table: {table_name(row)})",
                 "write the table again with pivotrl, or mend that row",
             ) from error
 

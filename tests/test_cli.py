@@ -99,7 +99,7 @@ ERRORS = [
     (["profile", "empty.parquet", *REPLAY, "-o", "o.parquet"], "empty.parquet: no candidates", "see its rejects"),
     (
         ["profile", "stateless.parquet", *REPLAY, "-o", "o.parquet"],
-        "stateless.parquet: column 'state' is missing (expected a candidates table, this is a candidates table)",
+        "stateless.parquet: column 'state' is missing (expected table: candidates, this one: candidates)",
         "make one with: pivotrl extract",
     ),
     (["profile", ".", *REPLAY, "-o", "o.parquet"], ".: Is a directory", "check the path"),
@@ -135,7 +135,7 @@ ERRORS = [
     ),
     (
         ["filter", "candidates.parquet", "-o", "o.parquet"],
-        "candidates.parquet: column 'rollouts' is missing (expected a profile table, this is a candidates table)",
+        "candidates.parquet: column 'rollouts' is missing (expected table: profile, this one: candidates)",
         "make one with: pivotrl profile",
     ),
     (["filter", "empty_profile.parquet", "-o", "o.parquet"], "empty_profile.parquet: no rows", "profile some"),

@@ -84,7 +84,7 @@ def test_markdown_by_eye(tmp_path, capsys):
     assert printed(files, capsys, format="markdown") == (
         "| benchmark | n | base | pivotrl | pivotrl - base |\n"
         "| --- | --- | --- | --- | --- |\n"
-        "| desk | 4 | 0.0 [0.0, 44.5] | 100.0 [55.5, 100.0] | +100.0 [+100.0, +100.0] * |\n"
+        "| desk | 4 | 0.0 [0.0, 44.5] | 100.0 [55.5, 100.0] | +100.0 [+55.5, +100.0] * |\n"
         "| skills (out of domain) | 4 | 75.0 [50.0, 100.0] | 75.0 [50.0, 100.0] | +0.0 [+0.0, +0.0] |\n"
         "\n"
         "scores in percent with 95 % intervals; * marks a paired difference whose interval leaves out zero\n"
@@ -127,5 +127,5 @@ def test_tables_that_cannot_be_compared_say_so(files, tmp_path):
     with pytest.raises(ConfigError):
         stage.run(CompareConfig(results=files, names="a,b"))
     candidates = str(write(tmp_path / "c.parquet", [candidate("a-0")]))
-    with pytest.raises(InputError, match="expected a eval table, this is a candidates table"):
+    with pytest.raises(InputError, match="expected table: eval, this one: candidates"):
         stage.run(CompareConfig(results=[candidates]))

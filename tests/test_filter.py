@@ -291,6 +291,6 @@ def test_inputs_that_cannot_be_filtered_say_so(tmp_path):
     with pytest.raises(InputError) as error:
         stage.run(FilterConfig(profile=str(candidates_only), output=str(tmp_path / "p.parquet")))
     assert error.value.message == (
-        f"{candidates_only}: column 'rollouts' is missing (expected a profile table, this is a candidates table)"
+        f"{candidates_only}: column 'rollouts' is missing (expected table: profile, this one: candidates)"
     )
     assert error.value.hint == "make one with: pivotrl profile candidates.parquet -o profile.parquet"

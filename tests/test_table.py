@@ -102,6 +102,31 @@ def test_other_readers_see_ordinary_columns(tmp_path, monkeypatch):
     assert loaded[3]["state"] == expected
 
 
+@pytest.mark.parametrize("writer", ["polars", "duckdb", "pandas", "datasets"])
+def test_a_table_that_another_program_rewrote_is_read_all_the_same(tmp_path, writer):
+    path, again = str(tmp_path / "c.parquet"), str(tmp_path / "again.parquet")
+    rows = candidates("a", 5) + candidates("b", 2)
+    write(path, rows)
+    match writer:
+        case "polars":
+            pl.read_parquet(path).write_parquet(again)
+        case "duckdb":
+            duckdb.sql(f"copy (select * from '{path}') to '{again}' (format parquet)")
+        case "pandas":
+            pq.read_table(path).to_pandas().to_parquet(again)
+        case "datasets":
+            datasets.Dataset.from_parquet(path, cache_dir=str(tmp_path / "cache")).to_parquet(again)
+    with (
+        Table.open(again, Candidate) as table,
+        TableWriter(tmp_path / "third.parquet", Candidate, provenance()) as out,
+    ):
+        assert list(table.rows()) == rows
+        for group in table.tables():
+            out.write_table(group)
+    with Table.open(tmp_path / "third.parquet", Candidate) as table:
+        assert list(table.rows()) == rows
+
+
 def test_a_long_trajectory_is_stored_once(tmp_path):
     write(tmp_path / "long.parquet", candidates("a", 200, size=300))
     messages = 400 * 300
@@ -211,7 +236,7 @@ def test_missing_column_and_wrong_type_name_the_column(tmp_path):
     with pytest.raises(InputError) as error:
         Table.open(path, Candidate)
     assert error.value.message == (
-        f"{path}: column 'tools' is missing (expected a candidates table, this is a candidates table)"
+        f"{path}: column 'tools' is missing (expected table: candidates, this one: candidates)"
     )
     pq.write_table(frame.set_column(4, "turn", pa.array(["0", "1"])), path)
     with pytest.raises(InputError, match="column 'turn' is string, expected int64"):

@@ -29,7 +29,7 @@ OUT_OF_DOMAIN = frozenset({"skills"})
 
 def open_benchmark(spec: str) -> tuple[str, MakeEpisodes]:
     """Name of the benchmark in `name` or `name:argument`, and how to make its episodes for a split and a limit."""
-    name, _, argument = spec.partition(":")
+    name, _, argument = spec.partition(":") if spec.partition(":")[0] in BENCHMARKS else (spec, "", "")
     benchmark: Benchmark = load("benchmark", name, BENCHMARKS)
     if name == "pivots" and not argument:
         raise ConfigError("benchmark pivots needs a table", "write pivots:profile.parquet")

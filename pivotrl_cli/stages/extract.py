@@ -24,7 +24,7 @@ from typing import Any
 
 from pivotrl_cli.configs import ExtractConfig
 from pivotrl_cli.errors import InputError
-from pivotrl_cli.provenance import Input, Provenance, file_input
+from pivotrl_cli.provenance import Input, Provenance, file_input, source_fingerprint
 from pivotrl_cli.readers import describe_head, detect, load_reader, unknown
 from pivotrl_cli.readers.document import Document
 from pivotrl_cli.readers.fields import Json, compact
@@ -236,7 +236,8 @@ def _fingerprints(config: ExtractConfig, sources: Iterable[Source]) -> dict[str,
     files = {"tools": config.tools, "system": config.system, "check_against": config.check_against}
     supplied = {name: file_input(path).sha256 for name, path in files.items() if path}
     names = compact([source.name for source in sources])
-    return {"source names": hashlib.sha256(names.encode()).hexdigest()} | supplied
+    verifier = {f"verifier {Path(config.verifier).name}": source_fingerprint(load_verifier(config.verifier))}
+    return {"source names": hashlib.sha256(names.encode()).hexdigest()} | verifier | supplied
 
 
 def _stored(config: ExtractConfig, provenance: Provenance, rejects: Path | None) -> dict[str, Any] | None:

@@ -64,6 +64,7 @@ class ScoredGroup:
                 text=rollout.text,
                 reward=rollout.reward,
                 verdict=rollout.verdict,
+                error=rollout.error,
                 advantage=None if self.advantages is None or rollout.reward is None else self.advantages[i],
                 n_tokens=rollout.n_tokens,
                 finish_reason=rollout.finish_reason,
