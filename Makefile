@@ -70,7 +70,7 @@ REAL := runs/real
 
 real: $(REAL)/pivots.parquet ## Extract recorded tau-bench and tau2-bench runs, profile a slice, filter it
 
-$(REAL)/candidates.parquet: $(INSTALLED) $(wildcard $(DATA)/tau_bench/* $(DATA)/tau2_bench/*/*)
+$(REAL)/candidates.parquet: $(wildcard $(DATA)/tau_bench/* $(DATA)/tau2_bench/*/*) | $(INSTALLED)
 	@test -d $(DATA)/tau_bench || { echo "no recorded runs in $(DATA): make real DATA=folder"; exit 2; }
 	@mkdir -p $(REAL)
 	$(PIVOTRL) extract $(DATA)/tau_bench $(DATA)/tau2_bench -o $@ --force

@@ -186,6 +186,8 @@ class TrainConfig(StageConfig):
     """Sampling temperature, applied in the loss too."""
     max_new_tokens: int = Field(256, ge=1)
     """Longest completion in tokens."""
+    truncated: Literal["exclude", "zero"] = "exclude"
+    """Completions cut by the token limit: leave them out of the update, or reward 0, where no right action is so long."""
     max_refills: int = Field(4, ge=0)
     """Rounds of fresh pivots that replace groups without variance before a step goes on with fewer."""
     verifier: str | None = option(None, identity="name")
@@ -195,7 +197,7 @@ class TrainConfig(StageConfig):
     token_budget: int = Field(16384, ge=1)
     """Most tokens in one forward pass with gradients, padding included."""
     sample_token_budget: int = Field(131072, ge=1)
-    """Most tokens that one sampling batch may keep in its cache: prompts times (longest prompt + n times the new tokens)."""
+    """Most tokens that one sampling batch may keep in its cache, as `--token-budget` of profile."""
     device: str = "auto"
     """Torch device; `auto` takes the GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -276,7 +278,7 @@ class ScoreConfig(StageConfig):
     """Score recorded rollouts again, with other verifiers and no sampling; or audit what verifiers let through."""
 
     rollouts: str = argument()
-    """Profile table, training rollouts (with `--candidates`), or NeMo Gym rollouts (JSONL); a candidates table to audit."""
+    """Profile, training rollouts (with `--candidates`), or NeMo Gym rollouts (JSONL); candidates for an audit."""
     verifier: list[str] = []
     """Verifier to score with; repeat it to compare several. By default the one that each candidate names."""
     candidates: Path | None = option(None, identity=False)

@@ -10,7 +10,8 @@ LAMBDA       ?= 0.9
 STEPS        ?= 60
 PROMPTS      ?= 16
 GROUP        ?= 8
-LR           ?= 1e-3
+LR           ?= 4e-4
+KL           ?= 0.05
 SFT_LR       ?= 1e-3
 TASKS        ?= 200
 MAX_NEW      ?= 64
@@ -31,7 +32,7 @@ EXTRACT_FLAGS := --holdout $(HOLDOUT) --seed $(SEED)
 PROFILE_FLAGS := -n $(K) --max-new-tokens $(MAX_NEW) --seed $(SEED)
 FILTER_FLAGS  := --max-mean $(LAMBDA)
 TRAIN_FLAGS   := --steps $(STEPS) --prompts-per-step $(PROMPTS) --max-new-tokens $(MAX_NEW) --seed $(SEED)
-GRPO_FLAGS    := $(TRAIN_FLAGS) --method grpo --group-size $(GROUP) --learning-rate $(LR)
+GRPO_FLAGS    := $(TRAIN_FLAGS) --method grpo --group-size $(GROUP) --learning-rate $(LR) --kl-coef $(KL) --truncated zero
 SFT_FLAGS     := $(TRAIN_FLAGS) --method sft --learning-rate $(SFT_LR)
 EVAL_FLAGS    := --limit $(TASKS) --max-new-tokens $(MAX_NEW) --seed $(SEED)
 
@@ -43,7 +44,7 @@ $(eval $(call settings,grpo,$(GRPO_FLAGS)))
 $(eval $(call settings,sft,$(SFT_FLAGS)))
 $(eval $(call settings,eval,$(EVAL_FLAGS)))
 
-$(DEMO)/trajectories.jsonl: $(DEMO)/.settings/desk $(INSTALLED)
+$(DEMO)/trajectories.jsonl: $(DEMO)/.settings/desk | $(INSTALLED)
 	$(PIVOTRL) desk -n $(TRAJECTORIES) --seed $(SEED) -o $@
 
 $(DEMO)/candidates.parquet: $(DEMO)/trajectories.jsonl $(DEMO)/.settings/extract

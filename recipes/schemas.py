@@ -6,6 +6,8 @@ import json
 import sys
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from pivotrl_cli.configs import COMMANDS
 from pivotrl_cli.provenance import TABLES
 
@@ -14,7 +16,7 @@ FOLDER = Path(__file__).parents[1] / "schemas"
 
 def schemas() -> dict[str, str]:
     """File names and their contents."""
-    models = {f"{name}.row.json": model for name, model in TABLES.items()}
+    models: dict[str, type[BaseModel]] = {f"{name}.row.json": model for name, model in TABLES.items()}
     models |= {f"{name}.config.json": model for name, model in COMMANDS.items()}
     return {name: json.dumps(model.model_json_schema(), indent=2) + "\n" for name, model in sorted(models.items())}
 

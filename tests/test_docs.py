@@ -31,7 +31,12 @@ def test_the_readmes_pipeline_runs(tmp_path):
     assert len(commands()) == 10
     for command in commands():
         done = subprocess.run(
-            ["bash", "-o", "pipefail", "-c", command], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+            ["bash", "-o", "pipefail", "-c", command],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stderr}"
     made = {p.name for p in tmp_path.iterdir()} - {"pivotrl"}

@@ -132,7 +132,7 @@ def _in_order(drawn: dict[str, Candidate], engine: Engine, config: TrainConfig) 
 
 def _scored(candidate: Candidate, group: Group, verifiers: dict[str, Verifier], config: TrainConfig) -> ScoredGroup:
     verifier = verifiers[config.verifier or candidate.verifier]
-    rollouts = [score(candidate, i, c, verifier, "exclude") for i, c in enumerate(group.completions)]
+    rollouts = [score(candidate, i, c, verifier, config.truncated) for i, c in enumerate(group.completions)]
     rewards = torch.tensor([[torch.nan if r.reward is None else r.reward for r in rollouts]], dtype=torch.float64)
     advantages: list[float] = group_normalised(rewards)[0].tolist()
     return ScoredGroup(candidate, group, rollouts, advantages if any(advantages) else None)
