@@ -46,7 +46,7 @@ class ChatFormat:
 
     def prompt_ids(self, state: list[Message], tools: str) -> list[int]:
         """Token ids of `prompt_text`."""
-        return self._encode(self.prompt_text(state, tools))
+        return self.encode(self.prompt_text(state, tools))
 
     def completion_text(self, state: list[Message], tools: str, action: Message) -> str:
         """What the policy would have to write at `state` for `action`, its end token included.
@@ -72,7 +72,7 @@ class ChatFormat:
 
     def completion_ids(self, state: list[Message], tools: str, action: Message) -> list[int]:
         """Token ids of `completion_text`."""
-        return self._encode(self.completion_text(state, tools, action))
+        return self.encode(self.completion_text(state, tools, action))
 
     def decode(self, token_ids: list[int]) -> str:
         """Completion text without the end token; other special tokens stay, since tags may be special tokens."""
@@ -117,7 +117,8 @@ class ChatFormat:
         assert isinstance(text, str)
         return text
 
-    def _encode(self, text: str) -> list[int]:
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a rendered text."""
         ids = self.tokenizer.encode(text, add_special_tokens=False)
         assert isinstance(ids, list)
         return ids

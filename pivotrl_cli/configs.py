@@ -18,10 +18,11 @@ def argument(default: Any = ..., **limits: Any) -> Any:
     return Field(default, json_schema_extra={"cli": "argument", "identity": False}, **limits)
 
 
-def option(default: Any, *flags: str, identity: bool | Literal["name"] = True, **limits: Any) -> Any:
+def option(default: Any, *flags: str, identity: bool | Literal["name", "key=name"] = True, **limits: Any) -> Any:
     """An option with extra flags, or one that does not change the result.
 
-    `identity="name"` is for what may be given as a path and is recorded by its content: only its last part is kept.
+    `identity="name"` is for what may be given as a path and is recorded by its content: only its last part is kept;
+    `"key=name"` keeps the key before it too.
     """
     return Field(default, json_schema_extra={"flags": list(flags), "identity": identity}, **limits)
 
@@ -38,11 +39,17 @@ class Config(BaseModel):
             for name, field in type(self).model_fields.items()
         }
         dumped = json.loads(self.model_dump_json(include={name for name, kind in kinds.items() if kind}))
-        return {name: _last_part(value) if kinds[name] == "name" else value for name, value in dumped.items()}
+        return {name: _recorded(value, kinds[name]) for name, value in dumped.items()}
 
 
-def _last_part(value: str | None) -> str | None:
-    return value and (Path(value).name or value)
+def _recorded(value: Any, kind: Any) -> Any:
+    """What the provenance keeps of a value; a list of names is kept name by name."""
+    if isinstance(value, list):
+        return [_recorded(item, kind) for item in value]
+    if kind is True or not value:
+        return value
+    key, equals, name = value.partition("=") if kind == "key=name" else ("", "", value)
+    return f"{key}{equals}{Path(name).name or name}"
 
 
 class StageConfig(Config):
@@ -56,6 +63,21 @@ class StageConfig(Config):
     """Print the summary as one JSON object on standard output."""
 
 
+class JudgeConfig(Config):
+    """The language model that the verifiers `judge` and `NAME+judge` ask."""
+
+    judge_url: str | None = option(None, identity=False)
+    """OpenAI-compatible server of the judge, such as http://127.0.0.1:8000/v1."""
+    judge_model: str | None = None
+    """Model that judges, by the server's name for it."""
+    judge_key_variable: str = option("OPENAI_API_KEY", identity=False)
+    """Environment variable that holds the server's key."""
+    max_judge_calls: int | None = option(None, identity=False, ge=0)
+    """Most requests to the judge in this run; cached answers are free, what remains unasked is an error."""
+    judge_cache: Path | None = option(None, identity=False)
+    """SQLite file with the judge's answers; `pivotrl/judge.sqlite` in the user's cache folder by default."""
+
+
 class ExtractConfig(StageConfig):
     """Turn trajectories into candidates: one row per assistant turn."""
 
@@ -65,6 +87,8 @@ class ExtractConfig(StageConfig):
     """Format of the trajectories; `auto` recognises it by content."""
     verifier: str = option("tool_call", identity="name")
     """Verifier that will score actions: a built-in name or `module:function`."""
+    verifier_for: list[str] = option([], identity="key=name")
+    """`KEY=NAME`: another verifier for a tool, or for a domain; the tool that a turn calls wins. Repeatable."""
     tools: Path | None = option(None, identity=False)
     """JSON file with the tool schemas, for formats that keep them outside the record."""
     system: Path | None = option(None, identity=False)
@@ -91,7 +115,7 @@ class ExtractConfig(StageConfig):
     """Where the rejects go; beside the output as `<stem>.rejects.parquet` by default."""
 
 
-class ProfileConfig(StageConfig):
+class ProfileConfig(JudgeConfig, StageConfig):
     """Sample K one-turn rollouts at every candidate from a frozen policy and score them."""
 
     candidates: str = argument()
@@ -147,7 +171,7 @@ class FilterConfig(StageConfig):
     """Seed of the random control."""
 
 
-class TrainConfig(StageConfig):
+class TrainConfig(JudgeConfig, StageConfig):
     """Train a policy on the pivots."""
 
     pivots: str = argument()
@@ -187,7 +211,7 @@ class TrainConfig(StageConfig):
     max_new_tokens: int = Field(256, ge=1)
     """Longest completion in tokens."""
     truncated: Literal["exclude", "zero"] = "exclude"
-    """Completions cut by the token limit: leave them out of the update, or reward 0, where no right action is so long."""
+    """Completions cut by the token limit: leave them out of the update, or reward 0 if no right action is so long."""
     max_refills: int = Field(4, ge=0)
     """Rounds of fresh pivots that replace groups without variance before a step goes on with fewer."""
     verifier: str | None = option(None, identity="name")
@@ -274,12 +298,12 @@ class DeskConfig(Config):
     """Output file; `-` writes to standard output."""
 
 
-class ScoreConfig(StageConfig):
+class ScoreConfig(JudgeConfig, StageConfig):
     """Score recorded rollouts again, with other verifiers and no sampling; or audit what verifiers let through."""
 
     rollouts: str = argument()
     """Profile, training rollouts (with `--candidates`), or NeMo Gym rollouts (JSONL); candidates for an audit."""
-    verifier: list[str] = []
+    verifier: list[str] = option([], identity="name")
     """Verifier to score with; repeat it to compare several. By default the one that each candidate names."""
     candidates: Path | None = option(None, identity=False)
     """With training rollouts: the pivots table that they come from."""

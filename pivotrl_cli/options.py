@@ -16,7 +16,7 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from pivotrl_cli.configs import Config, StageConfig
+from pivotrl_cli.configs import Config, JudgeConfig, StageConfig
 from pivotrl_cli.errors import ConfigError
 
 C = TypeVar("C", bound=Config)
@@ -39,8 +39,10 @@ def with_options(config_type: type[C]) -> Callable[[Callable[[C], None]], Callab
 
 def _parameters(config_type: type[Config]) -> list[inspect.Parameter]:
     context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-    own_first = sorted(config_type.model_fields.items(), key=lambda item: item[0] in StageConfig.model_fields)
-    fields = [_parameter(name, field) for name, field in own_first]
+    own_first = sorted(
+        config_type.model_fields, key=lambda name: (name in StageConfig.model_fields, name in JudgeConfig.model_fields)
+    )
+    fields = [_parameter(name, config_type.model_fields[name]) for name in own_first]
     toml = typer.Option("--config", help="TOML file that sets the same keys; flags win.", metavar="FILE")
     from_file = inspect.Parameter(
         "config_file", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, toml]

@@ -144,13 +144,32 @@ def file_input(path: Path) -> Input:
 
 
 def source_fingerprint(function: Any) -> str:
-    """sha256 of the module that a plug-in was defined in: a function, or an object that can be called."""
-    inner = inspect.unwrap(function)
+    """sha256 of the module that a plug-in was defined in: a function, or an object that can be called.
+
+    Verifiers of ours share rules and worlds, so theirs is over the packages that can decide a verdict. One that wraps
+    another (`rule.py:verify+judge`) is both.
+    """
+    modules = [path for path in (_source(function), _source(inspect.unwrap(function))) if path]
+    ours = any(_VERIFIERS in path.parents for path in modules)
+    shared = [path for folder in _DECIDING if ours for path in folder.rglob("*.py")]
+    digests = sorted({file_input(path).sha256 for path in (*modules, *shared)})
+    if len(digests) > 1:
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
+    return digests[0] if digests else "unknown"
+
+
+_VERIFIERS = Path(__file__).parent / "verifiers"
+_DECIDING = [_VERIFIERS, _VERIFIERS.with_name("actions"), _VERIFIERS.with_name("environments")]
+
+
+def _source(plug_in: Any) -> Path | None:
+    """File of the module; None for what is built into the interpreter."""
+    is_code = inspect.isroutine(plug_in) or inspect.isclass(plug_in)
     try:
-        source = inspect.getsourcefile(inner if inspect.isroutine(inner) or inspect.isclass(inner) else type(inner))
-    except TypeError:  # built into the interpreter
-        source = None
-    return file_input(Path(source)).sha256 if source else "unknown"
+        source = inspect.getsourcefile(plug_in if is_code else type(plug_in))
+    except TypeError:
+        return None
+    return Path(source) if source else None
 
 
 def hash_stream(file: BinaryIO) -> str:

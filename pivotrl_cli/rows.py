@@ -243,6 +243,8 @@ class Profile(Candidate):
     """What became of the candidate."""
     status_detail: str
     """Why, where the status is not `ok`."""
+    template_fault: str
+    """What the chat template lost of the state, `kind: detail`; empty where all of it is in the prompt."""
 
 
 class Pivot(Profile):

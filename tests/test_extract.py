@@ -42,7 +42,7 @@ def calls(*arguments: str, name: str = "find") -> Message:
 
 
 def rows_of(found: Trajectory, verify: Any = accept) -> list[Candidate | Reject]:
-    return list(candidates_of(found, "id", "train", "tool_call", verify))
+    return list(candidates_of(found, "id", "train", lambda *_: ("tool_call", verify)))
 
 
 def reject(reason: RejectReason, detail: str, turn: int | None = 0) -> Reject:
@@ -257,6 +257,7 @@ def test_everything_is_accounted_for(tmp_path: Path) -> None:
         "n_successful": 2,
         "supplied": {},
         "splits": {"train": 1, "holdout": 0},
+        "verifiers": {"tool_call": 1},
         "rejects": {"unknown_format": 1, "no_assistant_turn": 1, "empty_state": 1, "bad_record": 1, "bad_json": 1},
         "first_reject": {
             "unknown_format": "notes.txt: not JSON",
@@ -514,3 +515,62 @@ def test_outputs_may_stand_in_the_folder_that_is_read(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "t.jsonl", chat_record())
     chosen = ExtractConfig(sources=[str(tmp_path)], output=str(tmp_path / "c.parquet"))
     assert run(chosen) | {"cached": True} == run(chosen)
+
+
+# verifiers by tool and by domain
+
+
+def test_a_tools_verifier_wins_over_the_domains_and_that_over_the_default(tmp_path: Path) -> None:
+    def record(action: dict[str, Any], domain: str) -> dict[str, Any]:
+        messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "", **action}]
+        return chat_record(messages=messages, domain=domain)
+
+    def call(*names: str) -> dict[str, Any]:
+        return {
+            "tool_calls": [{"id": n, "type": "function", "function": {"name": n, "arguments": "{}"}} for n in names]
+        }
+
+    talk = {"content": "hello"}
+    actions = [(call("find"), "shop"), (call("other"), "shop"), (call("other", "find"), "shop"), (talk, "shop")]
+    source = write_jsonl(tmp_path / "t.jsonl", *(record(a, d) for a, d in [*actions, (call("find"), ""), (talk, "")]))
+    given = ["find=tool_name", "shop=exact", "lost=swe+judge"]
+    summary = run(config(tmp_path, source, verifier="tool_call+judge", verifier_for=given))
+    assert [c.verifier for c in candidates(tmp_path)] == [
+        "tool_name", "exact", "tool_name", "exact", "tool_name", "tool_call+judge"
+    ]  # fmt: skip
+    assert summary["verifiers"] == {"exact": 2, "tool_call+judge": 1, "tool_name": 3}
+    assert summary["unused_verifier_keys"] == ["lost"]
+    console = Console(width=100)
+    with console.capture() as printed:
+        console.print(describe(summary))
+    assert "2 scored by exact, 1 scored by tool_call+judge, 3 scored by tool_name" in printed.get()
+    assert "--verifier-for lost=... was not used" in printed.get()
+
+
+def test_a_demonstration_is_checked_with_the_verifier_of_its_turn(tmp_path: Path) -> None:
+    (tmp_path / "no.py").write_text(
+        "from pivotrl_cli.verifiers import Verdict\n\ndef never(candidate, action):\n    return Verdict(0.0, 'never')\n"
+    )
+    source = write_jsonl(tmp_path / "t.jsonl", chat_record(domain="shop"), chat_record(domain="bank"))
+    run(config(tmp_path, source, verifier_for=[f"shop={tmp_path}/no.py:never"]))
+    assert [c.domain for c in candidates(tmp_path)] == ["bank"]
+    (refused,) = rejects(tmp_path / "out/c.rejects.parquet")
+    assert (refused.reason, refused.line, refused.detail) == (RejectReason.REJECTED_BY_VERIFIER, 1, "never: ")
+    with pytest.raises(OutputError, match=r"verifier_for"):
+        run(config(tmp_path, source))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["shop"], "--verifier-for shop: not KEY=NAME"),
+        (["=exact"], "--verifier-for =exact: not KEY=NAME"),
+        (["shop="], "--verifier-for shop=: not KEY=NAME"),
+        (["shop=exact", "shop=swe"], "--verifier-for shop is given twice"),
+        (["shop=exat"], "unknown verifier 'exat'"),
+    ],
+)
+def test_a_verifier_for_nothing_is_refused(tmp_path: Path, given: list[str], message: str) -> None:
+    source = write_jsonl(tmp_path / "t.jsonl", chat_record())
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        run(config(tmp_path, source, verifier_for=given))

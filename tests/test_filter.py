@@ -46,6 +46,7 @@ def profiled(key: str, rewards: str | list[float], **changes) -> Profile:
         pass_rate_high=high,
         status=ProfileStatus.OK if scored else ProfileStatus.NOT_SCORED,
         status_detail="",
+        template_fault="",
     )
 
 

@@ -8,8 +8,8 @@ from faulty_server import faulty_server
 from pivotrl_cli import endpoint
 from pivotrl_cli.endpoint import EndpointSettings
 from pivotrl_cli.rows import Candidate, Message, ToolCall
-from pivotrl_cli.verifiers import Verdict
-from pivotrl_cli.verifiers.judge import Judge, JudgeError, JudgeSettings, either
+from pivotrl_cli.verifiers import Either, Verdict
+from pivotrl_cli.verifiers.judge import Judge, JudgeError, JudgeSettings
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +125,8 @@ def test_the_judge_is_asked_only_about_what_the_rule_does_not_accept(tmp_path):
 
     with faulty_server(by_letters, lambda i: None) as (url, seen):
         one = judge(url, tmp_path)
-        both = either(rule, one)
+        both = Either(rule, one)
+        assert both.concurrency == one.concurrency == 16
         assert both(CANDIDATE, message("fine")) == Verdict(1.0, "rule")
         assert len(seen) == 0
         assert both(CANDIDATE, message("No.")).category == "judge_different"

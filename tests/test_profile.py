@@ -61,6 +61,7 @@ def test_a_row_is_its_candidate_with_rewards_that_can_be_checked_by_hand(candida
         pass_rate_high=high,
         status=ProfileStatus.OK,
         status_detail="",
+        template_fault="",
     )
     assert rows["a-0"].reward_std == pytest.approx((2 / 9) ** 0.5)
     assert [(row.reward_mean, row.reward_std) for row in rows.values()][1:] == [
@@ -96,6 +97,7 @@ def test_the_summary_adds_up(tmp_path, candidates_file, replay_file):
     assert run(candidates_file, replay_file, tmp_path / "p.parquet") == {
         "candidates": 6,
         "left_out": 0,
+        "template_faults": {},
         "status": {"not_scored": 1, "ok": 5},
         "rollouts": 24,
         "scored": 19,

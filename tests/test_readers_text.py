@@ -223,7 +223,7 @@ def test_faults_are_rejects_with_their_reason(tmp_path: Path) -> None:
     def accept(candidate: Any, action: Any) -> Verdict:
         return Verdict(1.0, "ok")
 
-    broken, kept = candidates_of(trajectory, "id", "train", "tool_call", accept)
+    broken, kept = candidates_of(trajectory, "id", "train", lambda *_: ("tool_call", accept))
     assert json.loads(broken.model_dump_json()) == {
         "source": "t",
         "line": 1,

@@ -72,6 +72,8 @@ class Group:
     prompt_ids: list[int] = field(default_factory=list)
     status: Literal["ok", "too_long", "unrenderable"] = "ok"
     detail: str = ""
+    template_fault: str = ""
+    """What the rendering lost of the state, where the engine renders it and something is lost."""
 
 
 class Engine(Protocol):

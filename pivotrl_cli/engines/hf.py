@@ -19,6 +19,7 @@ from pivotrl_cli.chat import ChatFormat, UnparsableError, UnrenderableError
 from pivotrl_cli.checkpoint import load_model, load_tokenizer, place, resolve
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
 from pivotrl_cli.engines.decoding import open_decoder
+from pivotrl_cli.rendering import faults
 
 
 def open_engine(model: str, device: str, dtype: str, token_budget: int) -> HFEngine:
@@ -32,6 +33,7 @@ def open_engine(model: str, device: str, dtype: str, token_budget: int) -> HFEng
 class _Prompt:
     request: Request
     ids: list[int]
+    fault: str = ""
 
 
 @dataclass(slots=True)
@@ -69,13 +71,22 @@ class HFEngine:
 
     def _render(self, request: Request, max_new_tokens: int) -> _Prompt | Group:
         try:
-            ids = self.chat.prompt_ids(request.state, request.tools)
+            text = self.chat.prompt_text(request.state, request.tools)
         except UnrenderableError as error:
             return Group(request=request, completions=[], status="unrenderable", detail=str(error))
+        ids = self.chat.encode(text)
+        fault = next(map(str, faults(text, request.state, request.tools)), "")
         if len(ids) + max_new_tokens > self.context_length:
             detail = f"{len(ids)} prompt tokens and {max_new_tokens} new ones, the context holds {self.context_length}"
-            return Group(request=request, completions=[], prompt_ids=ids, status="too_long", detail=detail)
-        return _Prompt(request, ids)
+            return Group(
+                request=request,
+                completions=[],
+                prompt_ids=ids,
+                status="too_long",
+                detail=detail,
+                template_fault=fault,
+            )
+        return _Prompt(request, ids, fault)
 
     @torch.no_grad()
     def _sample_batch(self, batch: list[_Prompt], sampling: Sampling) -> Iterator[Group]:
@@ -87,7 +98,9 @@ class HFEngine:
         self._decode(batch, rows, sampling)
         for p, prompt in enumerate(batch):
             completions = [self._completion(prompt, row) for row in rows if row.prompt == p]
-            yield Group(request=prompt.request, completions=completions, prompt_ids=prompt.ids)
+            yield Group(
+                request=prompt.request, completions=completions, prompt_ids=prompt.ids, template_fault=prompt.fault
+            )
 
     def _decode(self, batch: list[_Prompt], rows: list[_Row], sampling: Sampling) -> None:
         """Fill the rows token by token."""

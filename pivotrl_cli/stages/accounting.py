@@ -36,6 +36,7 @@ class Tally:
     n_successful: int = 0
     supplied: Counter[str] = field(default_factory=Counter)
     splits: Counter[str] = field(default_factory=Counter)
+    verifiers: Counter[str] = field(default_factory=Counter)
     rejects: Counter[str] = field(default_factory=Counter)
     first_reject: dict[str, str] = field(default_factory=dict)
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -61,6 +62,7 @@ class Tally:
         if isinstance(row, Candidate):
             self.n_candidates += 1
             self.splits[row.split] += 1
+            self.verifiers[row.verifier] += 1
             self._count(row.source, domain, "candidates")
             return
         self.n_rejects += 1
@@ -86,6 +88,7 @@ class Tally:
             "n_successful": self.n_successful,
             "supplied": dict(self.supplied),
             "splits": {"train": self.splits["train"], "holdout": self.splits["holdout"]},
+            "verifiers": dict(sorted(self.verifiers.items())),
             "rejects": dict(self.rejects.most_common()),
             "first_reject": self.first_reject,
             "sources": self.sources,
@@ -135,6 +138,10 @@ def _headlines(summary: dict[str, Any]) -> Iterator[str]:
     yield f"{summary['n_trajectories']:,} trajectories, {train:,} train and {holdout:,} holdout candidates"
     if summary["n_known_outcomes"]:
         yield f"{summary['n_successful']:,} of {summary['n_known_outcomes']:,} trajectories with an outcome succeeded"
+    if len(summary["verifiers"]) > 1:
+        yield ", ".join(f"{n:,} scored by {name}" for name, n in summary["verifiers"].items())
+    for key in summary.get("unused_verifier_keys", []):
+        yield f"--verifier-for {key}=... was not used: no turn of that tool or domain"
     if overlap := summary.get("contamination"):
         yield f"{overlap['n_trajectories']:,} trajectories overlap with one of {overlap['n_prompts']:,} prompts checked"
     if summary["n_repeated_trajectories"]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pivotrl_cli.configs import ExtractConfig
-from pivotrl_cli.errors import InputError
+from pivotrl_cli.errors import ConfigError, InputError
 from pivotrl_cli.provenance import Input, Provenance, file_input, source_fingerprint
 from pivotrl_cli.readers import describe_head, detect, load_reader, unknown
 from pivotrl_cli.readers.document import Document
@@ -36,7 +36,7 @@ from pivotrl_cli.stages.accounting import Tally, describe
 from pivotrl_cli.stages.hygiene import Contamination, Repetitions
 from pivotrl_cli.stages.turns import Split, candidates_of, trajectory_id, turns_of, uniform
 from pivotrl_cli.table import TableWriter, current_summary
-from pivotrl_cli.verifiers import Verifier, load_verifier
+from pivotrl_cli.verifiers import Verifier, load_verifier, rule_of
 
 __all__ = ["describe", "run"]
 
@@ -71,11 +71,45 @@ def rejects_path(config: ExtractConfig) -> Path | None:
 
 
 @dataclass
+class Choice:
+    """Which verifier a turn gets: the one for its tool, else the one for its domain, else the default."""
+
+    default: str
+    by_key: dict[str, str]
+    checks: dict[str, Verifier]
+    """By name: the part that needs no judge, which a demonstration must pass."""
+    used: set[str] = field(default_factory=set)
+    """Keys that a turn had."""
+
+    @classmethod
+    def of(cls, config: ExtractConfig) -> Choice:
+        """From `--verifier` and `--verifier-for`."""
+        by_key: dict[str, str] = {}
+        for text in config.verifier_for:
+            key, _, name = text.partition("=")
+            if not key or not name:
+                raise ConfigError(f"--verifier-for {text}: not KEY=NAME", "such as --verifier-for airline=execute")
+            if by_key.setdefault(key, name) != name:
+                raise ConfigError(f"--verifier-for {key} is given twice", "name one verifier for each tool or domain")
+        names = {config.verifier, *by_key.values()}
+        return cls(config.verifier, by_key, {name: load_verifier(rule_of(name)) for name in names})
+
+    def __call__(self, trajectory: Trajectory, action: Message) -> tuple[str, Verifier]:
+        """Name and check; of several calls the first that has a verifier of its own decides."""
+        keys = [*(call.name for call in action.tool_calls), trajectory.domain]
+        key = next((key for key in keys if key in self.by_key), None)
+        if key is None:
+            return self.default, self.checks[self.default]
+        self.used.add(key)
+        return self.by_key[key], self.checks[self.by_key[key]]
+
+
+@dataclass
 class Extraction:
     """One pass over the sources."""
 
     config: ExtractConfig
-    verify: Verifier
+    choice: Choice
     system: Message | None
     tools: str | None
     repetitions: Repetitions | None
@@ -89,7 +123,7 @@ class Extraction:
         system = read_system(config.system) if config.system else None
         tools = read_tools(config.tools) if config.tools else None
         repetitions = Repetitions() if config.dedup else None
-        return cls(config, load_verifier(config.verifier), system, tools, repetitions, Contamination.of(config))
+        return cls(config, Choice.of(config), system, tools, repetitions, Contamination.of(config))
 
     def rows(self, sources: Iterable[Source]) -> Iterator[Candidate | Reject]:
         """Candidates and rejects in the order of the input, counted on the way."""
@@ -105,7 +139,9 @@ class Extraction:
 
     def summary(self) -> dict[str, Any]:
         """The account, and what the hygiene options found."""
-        found = {"contamination": self.contamination.summary()} if self.contamination else {}
+        found: dict[str, Any] = {"contamination": self.contamination.summary()} if self.contamination else {}
+        if unused := sorted(self.choice.by_key.keys() - self.choice.used):
+            found["unused_verifier_keys"] = unused
         return self.tally.summary() | found
 
     def _read(self, sources: Iterable[Source]) -> Iterator[Trajectory | Reject]:
@@ -158,7 +194,7 @@ class Extraction:
             yield row
 
     def _rows(self, trajectory: Trajectory) -> Iterator[Candidate | Reject]:
-        return candidates_of(trajectory, *self._labels(trajectory), self.config.verifier, self.verify)
+        return candidates_of(trajectory, *self._labels(trajectory), self.choice)
 
     def _clean(self, trajectory: Trajectory, rows: Iterator[Candidate | Reject]) -> Iterator[Candidate | Reject]:
         """The rows without those that the hygiene options turn into rejects."""
@@ -236,8 +272,9 @@ def _fingerprints(config: ExtractConfig, sources: Iterable[Source]) -> dict[str,
     files = {"tools": config.tools, "system": config.system, "check_against": config.check_against}
     supplied = {name: file_input(path).sha256 for name, path in files.items() if path}
     names = compact([source.name for source in sources])
-    verifier = {f"verifier {Path(config.verifier).name}": source_fingerprint(load_verifier(config.verifier))}
-    return {"source names": hashlib.sha256(names.encode()).hexdigest()} | verifier | supplied
+    checks = sorted(Choice.of(config).checks.items())
+    verifiers = {f"verifier {Path(name).name}": source_fingerprint(check) for name, check in checks}
+    return {"source names": hashlib.sha256(names.encode()).hexdigest()} | verifiers | supplied
 
 
 def _stored(config: ExtractConfig, provenance: Provenance, rejects: Path | None) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from pivotrl_cli.engines import Engine, Group, Request, Sampling
 from pivotrl_cli.learn.advantage import group_normalised
 from pivotrl_cli.learn.step import GrpoBatch
 from pivotrl_cli.rows import Candidate, Rollout, TrainRollout
-from pivotrl_cli.stages.scoring import score
+from pivotrl_cli.stages.scoring import score_group
 from pivotrl_cli.table import Table
 from pivotrl_cli.verifiers import Verifier
 
@@ -132,7 +132,7 @@ def _in_order(drawn: dict[str, Candidate], engine: Engine, config: TrainConfig) 
 
 def _scored(candidate: Candidate, group: Group, verifiers: dict[str, Verifier], config: TrainConfig) -> ScoredGroup:
     verifier = verifiers[config.verifier or candidate.verifier]
-    rollouts = [score(candidate, i, c, verifier, config.truncated) for i, c in enumerate(group.completions)]
+    rollouts = score_group(candidate, group.completions, verifier, config.truncated)
     rewards = torch.tensor([[torch.nan if r.reward is None else r.reward for r in rollouts]], dtype=torch.float64)
     advantages: list[float] = group_normalised(rewards)[0].tolist()
     return ScoredGroup(candidate, group, rollouts, advantages if any(advantages) else None)

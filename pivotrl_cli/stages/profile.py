@@ -21,7 +21,8 @@ from pivotrl_cli.errors import ConfigError, InputError, RunError
 from pivotrl_cli.progress import Progress
 from pivotrl_cli.provenance import Provenance, file_input, source_fingerprint
 from pivotrl_cli.rows import Candidate, Profile, ProfileStatus, Rollout
-from pivotrl_cli.stages.scoring import score
+from pivotrl_cli.stages.judging import cost_row, judge_cost, opened_judge
+from pivotrl_cli.stages.scoring import score_group
 from pivotrl_cli.stats import mean_and_std, rate_interval
 from pivotrl_cli.table import Table, TableWriter, current_summary, rows_of
 from pivotrl_cli.verifiers import Verifier, load_verifier
@@ -37,21 +38,23 @@ def run(config: ProfileConfig) -> dict[str, Any]:
     """Profile a candidates table; returns the summary."""
     with Table.open(config.candidates, Candidate) as candidates:
         selected = _selection(candidates, config)
-        verifiers = _verifiers(candidates, config)
-        provenance = Provenance.of(
-            "profile", Profile, config, [candidates.as_input()], _fingerprints(config, verifiers)
-        )
-        summary = current_summary(config.output, provenance, config.force)
-        summary = _profile(config, candidates, selected, verifiers, provenance) if summary is None else _cached(summary)
+        names = _verifier_names(candidates, config)
+        with opened_judge(names, config) as judge:
+            verifiers = {name: load_verifier(name, judge) for name in names}
+            provenance = Provenance.of(
+                "profile", Profile, config, [candidates.as_input()], _fingerprints(config, verifiers)
+            )
+            stored = current_summary(config.output, provenance, config.force)
+            summary = (
+                stored | {"cached": True}
+                if stored is not None
+                else _profile(config, candidates, selected, verifiers, provenance) | judge_cost(judge)
+            )
     if 0 < summary["rollouts"] == summary["errors"]:
         raise RunError(
             "no rollout could be measured", f"see the error column of {config.output}; --force samples again"
         )
     return summary
-
-
-def _cached(summary: dict[str, Any]) -> dict[str, Any]:
-    return summary | {"cached": True}
 
 
 def _profile(
@@ -97,7 +100,7 @@ def _profile_rows(
     for group in engine.sample(requests, sampling):
         candidate = by_id[group.request.key]
         verifier = verifiers[config.verifier or candidate.verifier]
-        rollouts = [score(candidate, i, c, verifier, config.truncated) for i, c in enumerate(group.completions)]
+        rollouts = score_group(candidate, group.completions, verifier, config.truncated)
         added[candidate.candidate_id] = statistics(group, rollouts)
         tally.add(added[candidate.candidate_id])
         bar.advance(config.n, tally.note())
@@ -122,6 +125,7 @@ def statistics(group: Group, rollouts: list[Rollout]) -> dict[str, Any]:
         "pass_rate_high": high,
         "status": status,
         "status_detail": detail,
+        "template_fault": group.template_fault,
     }
 
 
@@ -140,12 +144,15 @@ class Tally:
         self.status: Counter[str] = Counter()
         self.verdicts: Counter[str] = Counter()
         self.signal: Counter[str] = Counter()
+        self.template_faults: Counter[str] = Counter()
         self.reward_sum = 0.0
         self.counts: Counter[str] = Counter()
 
     def add(self, added: dict[str, Any]) -> None:
         """Count one profiled candidate."""
         self.status[str(added["status"])] += 1
+        if added["template_fault"]:
+            self.template_faults[added["template_fault"].partition(":")[0]] += 1
         self.verdicts.update(r.verdict for r in added["rollouts"])
         self.counts["rollouts"] += len(added["rollouts"])
         self.counts["tokens"] += sum(r.n_tokens for r in added["rollouts"])
@@ -167,6 +174,7 @@ class Tally:
             "candidates": sum(self.status.values()),
             "left_out": n_left_out,
             "status": dict(sorted(self.status.items())),
+            "template_faults": dict(self.template_faults.most_common()),
             "rollouts": self.counts["rollouts"],
             "scored": scored,
             "errors": self.counts["n_error"],
@@ -199,11 +207,10 @@ def _selection(candidates: Table[Candidate], config: ProfileConfig) -> np.ndarra
     return selected
 
 
-def _verifiers(candidates: Table[Candidate], config: ProfileConfig) -> dict[str, Verifier]:
-    names: Sequence[str] = (
-        [config.verifier] if config.verifier else candidates.frame(["verifier"])["verifier"].unique().to_list()
-    )
-    return {name: load_verifier(name) for name in names}
+def _verifier_names(candidates: Table[Candidate], config: ProfileConfig) -> Sequence[str]:
+    if config.verifier:
+        return [config.verifier]
+    return candidates.frame(["verifier"])["verifier"].unique().sort().to_list()
 
 
 def _fingerprints(config: ProfileConfig, verifiers: dict[str, Verifier]) -> dict[str, str]:
@@ -240,11 +247,17 @@ def describe(summary: dict[str, Any]) -> RenderableType:
     table = RichTable(title="profile", title_justify="left", show_header=False, box=None)
     mean = summary["reward_mean"]
     table.add_row("candidates", f"{summary['candidates']:,}", _counts(summary["status"]))
+    if summary.get("template_faults"):
+        table.add_row(
+            "template faults", "", f"{_counts(summary['template_faults'])}: the prompts lack what was recorded"
+        )
     table.add_row("rollouts", f"{summary['rollouts']:,}", f"{summary['tokens']:,} tokens sampled")
     table.add_row("scored", f"{summary['scored']:,}", "nothing" if mean is None else f"mean reward {mean:.3f}")
     table.add_row("not scored", "", f"{summary['errors']:,} errors, {summary['truncated']:,} cut by the token limit")
     table.add_row("signal", "", _counts(summary["signal"]))
     table.add_row("verdicts", "", _counts(summary["verdicts"]))
+    for row in cost_row(summary):
+        table.add_row(*row)
     return table
 
 

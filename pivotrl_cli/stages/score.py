@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pivotrl_cli.arrow import with_columns
@@ -18,14 +19,17 @@ from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.provenance import Provenance, source_fingerprint
 from pivotrl_cli.rows import Candidate, Message, Profile, Rollout
 from pivotrl_cli.stages import audit
+from pivotrl_cli.stages.judging import cost_row, judge_cost, opened_judge
 from pivotrl_cli.stages.profile import ADDED, statistics
 from pivotrl_cli.stages.recorded import Recorded, recorded_rollouts
-from pivotrl_cli.stages.scoring import score
+from pivotrl_cli.stages.scoring import mapped, score
 from pivotrl_cli.table import Table, TableWriter, current_summary, rows_of
 from pivotrl_cli.verifiers import Verifier, load_verifier
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from pivotrl_cli.verifiers.judge import Judge
 
 RECORDED = "recorded"
 """Name of the rewards that the file has."""
@@ -34,32 +38,46 @@ MOST_TELLING = 10
 
 def run(config: ScoreConfig) -> dict[str, Any]:
     """Score again, or audit; returns the summary."""
-    if config.audit:
-        return _audit(config)
-    if config.output is None:
-        return _compare(config)
-    return _rescore(config)
+    stage = _audit if config.audit else _compare if config.output is None else _rescore
+    with opened_judge(config.verifier or None, config) as judge:
+        return stage(config, Loaded(judge)) | judge_cost(judge)
 
 
-def _audit(config: ScoreConfig) -> dict[str, Any]:
+class Loaded(dict[str, Verifier]):
+    """Verifiers by name, each loaded when it is first named."""
+
+    def __init__(self, judge: Judge | None) -> None:
+        self.judge = judge
+
+    def __missing__(self, name: str) -> Verifier:
+        self[name] = load_verifier(name, self.judge)
+        return self[name]
+
+
+def _audit(config: ScoreConfig, verifiers: Loaded) -> dict[str, Any]:
     with Table.open(config.rollouts, Candidate) as table:
         names = config.verifier or table.frame(["verifier"])["verifier"].unique().sort().to_list()
         if config.verifier and len(config.verifier) > 1:
             raise ConfigError("--audit takes one verifier", "run it once for each")
-        verifiers = {name: load_verifier(name) for name in names}
         override = config.verifier[0] if config.verifier else None
-        return {"audit": audit.audit(table, verifiers, override), "verifiers": names}
+        audited = audit.audit(table, {name: verifiers[name] for name in names}, override)
+        return {"audit": audited, "verifiers": names}
 
 
-def _compare(config: ScoreConfig) -> dict[str, Any]:
-    verifiers = {name: load_verifier(name) for name in config.verifier}
-    agreement = Agreement()
-    for recorded in recorded_rollouts(config):
+def _compare(config: ScoreConfig, verifiers: Loaded) -> dict[str, Any]:
+    def scored(recorded: Recorded | None) -> tuple[Recorded, dict[str, Rollout]] | None:
         if recorded is None:
+            return None
+        names = config.verifier or [recorded.candidate.verifier]
+        return recorded, {name: _scored(recorded, verifiers[name]) for name in names}
+
+    agreement = Agreement()
+    concurrency = verifiers.judge.concurrency if verifiers.judge else 1
+    for found in mapped(scored, recorded_rollouts(config), concurrency):
+        if found is None:
             agreement.n_unscored += 1
-            continue
-        named = verifiers or {recorded.candidate.verifier: load_verifier(recorded.candidate.verifier)}
-        agreement.add(recorded, {name: _scored(recorded, verify) for name, verify in named.items()})
+        else:
+            agreement.add(*found)
     return agreement.summary()
 
 
@@ -153,18 +171,18 @@ class Agreement:
         }
 
 
-def _rescore(config: ScoreConfig) -> dict[str, Any]:
+def _rescore(config: ScoreConfig, verifiers: Loaded) -> dict[str, Any]:
     """Write the profile with new rewards, and compare on the way."""
     assert config.output is not None
     with Table.open(config.rollouts, Profile) as profile:
         names = profile.frame(["verifier"])["verifier"].unique().sort().to_list()
-        verifiers = {name: load_verifier(name) for name in config.verifier[:1] or names}
-        fingerprints = {f"verifier {name}": source_fingerprint(v) for name, v in verifiers.items()}
+        used = config.verifier[:1] or names
+        fingerprints = {f"verifier {Path(name).name}": source_fingerprint(verifiers[name]) for name in used}
         provenance = Provenance.of("score", Profile, config, [profile.as_input()], fingerprints)
         stored = current_summary(config.output, provenance, config.force)
         if stored is not None:
             return stored | {"cached": True}
-        summary = _compare(config)
+        summary = _compare(config, verifiers)
         with TableWriter(config.output, Profile, provenance) as out:
             for table in profile.tables():
                 rows = list(rows_of(table, Profile, profile.name))
@@ -180,7 +198,7 @@ def _rescored(row: Profile, verify: Verifier) -> dict[str, Any]:
     rollouts = [r if r.reward is None else _again(row, r, verify) for r in row.rollouts]
     request = Request(key=row.candidate_id, state=row.state, tools=row.tools)
     added = statistics(Group(request=request, completions=[]), rollouts)
-    unchanged: dict[str, Any] = {"prompt_tokens": row.prompt_tokens}
+    unchanged: dict[str, Any] = {"prompt_tokens": row.prompt_tokens, "template_fault": row.template_fault}
     if not row.rollouts:
         unchanged |= {"status": row.status, "status_detail": row.status_detail}
     return added | unchanged
@@ -215,7 +233,8 @@ def describe(summary: dict[str, Any]) -> RenderableType:
     for p in summary["pairs"]:
         counts = (p["both"], p["only_first"], p["only_second"], p["neither"], p["other"])
         pairs.add_row(p["first"], p["second"], *(f"{n:,}" for n in counts))
-    return RichGroup(head, pairs, *_telling_lines(summary["telling"]))
+    cost = [Text(f"{what}: {n}, {more}") for what, n, more in cost_row(summary)]
+    return RichGroup(head, *cost, pairs, *_telling_lines(summary["telling"]))
 
 
 def _telling_lines(rows: list[dict[str, Any]]) -> list[RenderableType]:

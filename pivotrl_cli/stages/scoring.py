@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, Literal, TypeVar
 
 from pivotrl_cli.engines import Completion
+from pivotrl_cli.errors import PivotRLError
 from pivotrl_cli.rows import Candidate, Rollout
 from pivotrl_cli.verifiers import Verdict, Verifier
 
 Truncated = Literal["exclude", "zero"]
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def score(
@@ -31,6 +37,29 @@ def score(
     )
 
 
+def score_group(
+    candidate: Candidate, completions: Iterable[Completion], verifier: Verifier, truncated: Truncated
+) -> list[Rollout]:
+    """Score the samples of one candidate, in order."""
+    scored = mapped(
+        lambda item: score(candidate, item[0], item[1], verifier, truncated),
+        enumerate(completions),
+        getattr(verifier, "concurrency", 1),
+    )
+    return list(scored)
+
+
+def mapped(function: Callable[[T], R], items: Iterable[T], concurrency: int) -> Iterator[R]:
+    """`map`, in order; several items at once where verifiers wait for a server and say so by their `concurrency`."""
+    if concurrency == 1:
+        yield from map(function, items)
+        return
+    rest = iter(items)
+    with ThreadPoolExecutor(concurrency) as pool:
+        while several := list(islice(rest, 4 * concurrency)):
+            yield from pool.map(function, several)
+
+
 def _measure(candidate: Candidate, completion: Completion, verifier: Verifier, truncated: Truncated) -> dict[str, Any]:
     """The rollout's reward, verdict, detail and error."""
     if completion.error is not None:
@@ -41,6 +70,8 @@ def _measure(candidate: Candidate, completion: Completion, verifier: Verifier, t
         return {"reward": 0.0, "verdict": "unparsable", "detail": completion.problem or ""}
     try:
         verdict = verifier(candidate, completion.action)
+    except PivotRLError:  # the user can fix it, and it holds for every rollout
+        raise
     except Exception as error:  # a verifier is user code: what it fails on is unmeasured, not wrong
         return {"reward": None, "verdict": "error", "error": f"{type(error).__name__}: {error}"}
     if not isinstance(verdict, Verdict):

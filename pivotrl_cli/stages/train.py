@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from pivotrl_cli.errors import ConfigError, InputError, OutputError, RunError
 from pivotrl_cli.progress import Progress
 from pivotrl_cli.provenance import Provenance, refuse_another, source_fingerprint
 from pivotrl_cli.rows import Candidate, StepMetrics, TrainRollout
+from pivotrl_cli.stages.judging import cost_row, judge_cost, opened_judge
 from pivotrl_cli.table import Table, TableWriter
 from pivotrl_cli.verifiers import Verifier, load_verifier
 
@@ -45,16 +47,19 @@ def run(config: TrainConfig) -> dict[str, Any]:
     folder = Path(config.output)
     if config.output == "-" or not folder.name.strip("."):
         raise ConfigError(f"-o {config.output}: train writes a new folder", "name one with -o")
-    with Table.open(config.pivots, Candidate) as table:
+    with ExitStack() as stack:
+        table = stack.enter_context(Table.open(config.pivots, Candidate))
         rows, weights = _rows(table)
-        verifiers = _verifiers(table, config)
+        names = _verifier_names(table, config)
+        judge = stack.enter_context(opened_judge(names, config))
+        verifiers = {name: load_verifier(name, judge) for name in names}
         fingerprints = {f"verifier {Path(name).name}": source_fingerprint(v) for name, v in sorted(verifiers.items())}
         fingerprints["model"] = fingerprint(resolve(config.model))
         provenance = Provenance.of("train", StepMetrics, config, [table.as_input()], fingerprints)
         stored = _stored_summary(folder, provenance, config.force)
         if stored is not None:
             return stored | {"cached": True}
-        return _train(config, table, rows, weights, verifiers, provenance)
+        return _train(config, table, rows, weights, verifiers, provenance) | judge_cost(judge)
 
 
 def _train(
@@ -330,11 +335,10 @@ def _rows(table: Table[Candidate]) -> tuple[np.ndarray, np.ndarray]:
     return in_train, table.frame(["weight"])["weight"].to_numpy()[in_train]
 
 
-def _verifiers(table: Table[Candidate], config: TrainConfig) -> dict[str, Verifier]:
+def _verifier_names(table: Table[Candidate], config: TrainConfig) -> Sequence[str]:
     if config.method == "sft":
-        return {}
-    names = [config.verifier] if config.verifier else table.frame(["verifier"])["verifier"].unique().sort().to_list()
-    return {name: load_verifier(name) for name in names}
+        return []
+    return [config.verifier] if config.verifier else table.frame(["verifier"])["verifier"].unique().sort().to_list()
 
 
 def _load(config: TrainConfig, chat_format: Callable[..., ChatFormat]) -> tuple[PreTrainedModel, ChatFormat]:
@@ -391,5 +395,7 @@ def describe(summary: dict[str, Any]) -> RenderableType:
             table.add_row("mean reward", "", f"{summary['reward_first']:.3f} -> {summary['reward_last']:.3f}")
     elif summary["loss_first"] is not None and summary["loss_last"] is not None:
         table.add_row("loss", "", f"{summary['loss_first']:.3f} -> {summary['loss_last']:.3f}")
+    for row in cost_row(summary):
+        table.add_row(*row)
     table.add_row("tokens trained", f"{summary['completion_tokens_trained']:,}", "")
     return table

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
 
 from pivotrl_cli.actions import read_object_call, shown
@@ -26,9 +26,11 @@ def turns_of(trajectory: Trajectory) -> list[tuple[int, int]]:
 
 
 def candidates_of(
-    trajectory: Trajectory, name: str, split: Split, verifier: str, verify: Verifier
+    trajectory: Trajectory, name: str, split: Split, verifier_of: Callable[[Trajectory, Message], tuple[str, Verifier]]
 ) -> Iterator[Candidate | Reject]:
     """One row per turn, or one reject where there is none; `name` is the trajectory's id.
+
+    `verifier_of` gives a turn's verifier by its name, and the check that it accepts its own demonstration.
 
     All states are slices over the same message objects, which is what lets the table store each message once.
     """
@@ -39,6 +41,7 @@ def candidates_of(
         detail = "the assistant's messages are all context" if n_turns else "no message is the assistant's"
         yield _reject(trajectory, name, None, RejectReason.NO_ASSISTANT_TURN, detail)
     for turn, i in turns:
+        verifier, verify = verifier_of(trajectory, trajectory.messages[i])
         candidate = Candidate(
             candidate_id=f"{name}-{turn:03d}",
             trajectory_id=name,

@@ -1,7 +1,8 @@
 """Functional verifiers: is this action equivalent to the demonstrated one?
 
 A verifier is a function `(candidate, action) -> Verdict`. A new one is a new file here and a line in `VERIFIERS`; a
-user's own is named as `module:function` or `file.py:function`.
+user's own is named as `module:function` or `file.py:function`. `NAME+judge` asks a language model about what NAME does
+not accept outright.
 
 A verifier returns a verdict on any action, however broken. It raises `UnverifiableError` only where the demonstration
 itself is malformed: a failed measurement is not a zero. The names that end in `_compat` reproduce NVIDIA's public
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from pivotrl_cli.actions import Category, Difference, UnverifiableError
 from pivotrl_cli.actions.batches import Score
@@ -19,7 +21,17 @@ from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.registry import load
 from pivotrl_cli.rows import Candidate, Message
 
-__all__ = ["VERIFIERS", "UnverifiableError", "Verdict", "Verifier", "load_verifier"]
+__all__ = [
+    "VERIFIERS",
+    "Either",
+    "Judge",
+    "UnverifiableError",
+    "Verdict",
+    "Verifier",
+    "asks_judge",
+    "load_verifier",
+    "rule_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +79,57 @@ VERIFIERS: dict[str, str] = {
     "terminal_compat": "pivotrl_cli.verifiers.terminal_compat:verify",
     "terminus_compat": "pivotrl_cli.verifiers.terminus_compat:verify",
     "search": "pivotrl_cli.verifiers.search:verify",
+    "execute": "pivotrl_cli.verifiers.execute:verify",
+    "judge": "pivotrl_cli.verifiers.judge:Judge",
 }
 
 
-def load_verifier(name: str) -> Verifier:
-    """The verifier of that name, or a user's own."""
+class Judge(Protocol):
+    """A verifier that waits for a server, and can be called from as many threads as it says."""
+
+    concurrency: int
+
+    def __call__(self, candidate: Candidate, action: Message) -> Verdict:
+        """As any verifier; raises where it has no answer."""
+        ...
+
+
+class Either:
+    """A verifier that asks the judge only about what `rule` does not accept outright."""
+
+    def __init__(self, rule: Verifier, judge: Judge) -> None:
+        self.concurrency = judge.concurrency
+        self.__wrapped__ = rule
+        self._judge = judge
+
+    def __call__(self, candidate: Candidate, action: Message) -> Verdict:
+        """The rule's verdict where it accepts, else the judge's."""
+        verdict = self.__wrapped__(candidate, action)
+        return verdict if verdict.reward >= 1.0 else self._judge(candidate, action)
+
+
+_JUDGE, _OR_JUDGE = "judge", "+judge"
+
+
+def asks_judge(name: str) -> bool:
+    """Whether the verifier of that name is a judge, or falls back on one."""
+    return name == _JUDGE or name.endswith(_OR_JUDGE)
+
+
+def rule_of(name: str) -> str:
+    """The part of a verifier that needs no judge: NAME of `NAME+judge`; a judge accepts the same action unasked."""
+    return "exact" if name == _JUDGE else name.removesuffix(_OR_JUDGE)
+
+
+def load_verifier(name: str, judge: Judge | None = None) -> Verifier:
+    """The verifier of that name, or a user's own; `judge` is asked by those whose name says so."""
+    if asks_judge(name):
+        if judge is None:
+            raise ConfigError(
+                f"verifier {name!r} needs a judge",
+                "profile, train and score take --judge-url http://HOST:PORT/v1 --judge-model NAME",
+            )
+        return judge if name == _JUDGE else Either(load_verifier(rule_of(name)), judge)
     verifier: Verifier = load("verifier", name, VERIFIERS)
     if not callable(verifier):
         raise ConfigError(f"verifier {name!r} is not a function", "it takes (candidate, action) and returns a Verdict")

@@ -1,8 +1,9 @@
 """A language model at an OpenAI-compatible endpoint decides whether two actions are equivalent.
 
 Asked twice with the two actions in swapped places; both answers must say SAME, so a judge that prefers a place accepts
-nothing. An answer without a verdict is an error, never a zero: a judge that fails has measured nothing. Answers are kept
-on disk by the content of the question, so a rerun asks nothing. Left out: rubrics per domain, votes of several judges.
+nothing; the demonstrated action itself is accepted unasked. An answer without a verdict is an error, never a zero: a
+judge that fails has measured nothing. Answers are kept on disk by the content of the question, so a rerun asks nothing,
+and what is asked several times at once is sent once. Left out: rubrics per domain, votes of several judges.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ import json
 import re
 import sqlite3
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from pivotrl_cli.chat import to_template
 from pivotrl_cli.endpoint import Endpoint, EndpointSettings
 from pivotrl_cli.rows import Candidate, Message
-from pivotrl_cli.verifiers import Verdict, Verifier
+from pivotrl_cli.verifiers import Verdict
 
 MAX_STATE_MESSAGES = 8
 """The judge sees the last messages of the state; equivalence seldom hangs on older ones."""
@@ -64,9 +65,12 @@ class Judge:
         self._server = Endpoint(settings.endpoint)
         self._cache = AnswerCache(settings.cache)
         self._lock = threading.Lock()
+        self._under_way: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
 
     def __call__(self, candidate: Candidate, action: Message) -> Verdict:
         """Reward 1 if the judge finds the two equivalent in either order."""
+        if _substance(candidate.expected_action) == _substance(action):
+            return Verdict(1.0, "judge_same", "the same action")
         if not _same(self._ask(candidate, candidate.expected_action, action)):
             return Verdict(0.0, "judge_different", "the judge finds them different")
         if not _same(self._ask(candidate, action, candidate.expected_action)):
@@ -89,14 +93,20 @@ class Judge:
             ],
         }
         key = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-        known = self._cache.get(key)
-        if known is not None:
-            self._count(cached=1)
-            return known
-        answer = self._request(body)
-        _same(answer)  # an answer without a verdict is not worth keeping
-        self._cache.put(key, answer)
-        return answer
+        with self._turn(key):
+            known = self._cache.get(key)
+            if known is not None:
+                self._count(cached=1)
+                return known
+            answer = self._request(body)
+            _same(answer)  # an answer without a verdict is not worth keeping
+            self._cache.put(key, answer)
+            return answer
+
+    def _turn(self, key: str) -> threading.Lock:
+        """Held while a question is asked, so that who asks the same meanwhile finds the answer kept."""
+        with self._lock:
+            return self._under_way.setdefault(key, threading.Lock())
 
     def _request(self, body: dict[str, Any]) -> str:
         with self._lock:
@@ -119,16 +129,6 @@ class Judge:
                 self.usage[name] += n
 
 
-def either(verifier: Verifier, judge: Judge) -> Callable[[Candidate, Message], Verdict]:
-    """A verifier that asks the judge only about what `verifier` does not accept outright."""
-
-    def verify(candidate: Candidate, action: Message) -> Verdict:
-        verdict = verifier(candidate, action)
-        return verdict if verdict.reward >= 1.0 else judge(candidate, action)
-
-    return verify
-
-
 def question(candidate: Candidate, first: Message, second: Message) -> str:
     """The situation and the two actions, as the judge reads them."""
     situation = candidate.state[-MAX_STATE_MESSAGES:]
@@ -142,6 +142,11 @@ def question(candidate: Candidate, first: Message, second: Message) -> str:
             _shown(second),
         ]
     )
+
+
+def _substance(message: Message) -> tuple[str, list[tuple[str, str]]]:
+    """What of an action counts, as it is written."""
+    return message.content, [(call.name, call.arguments) for call in message.tool_calls]
 
 
 def _shown(message: Message) -> str:

@@ -1,0 +1,338 @@
+"""What a chat template lost: a rendered state against the messages and tools that it was rendered from.
+
+Templates fail in silence: some drop the calls of the history, some write arguments as JSON inside a JSON string, some
+leave out the tools. A policy asked at such a prompt sees another history than the one recorded, so each candidate says
+which fault its rendering has.
+
+Contents are looked for in order, once from the front and once from the back; what lies between the contents around a
+message bounds where its calls may stand, so a call is not taken for present because a schema or a later turn names it.
+Values count in any form that a reader of the prompt can take for the value: as they are, or escaped once as JSON or
+Python strings. Whitespace at their ends is the template's to change. Searches never go back where the order holds, so
+the time is linear in the text.
+
+Left out: reasoning, which templates rightly strip from the history, ids of calls, and text that a template adds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import chain
+from textwrap import shorten
+from typing import Any, NamedTuple
+
+from pivotrl_cli.rows import Message, ToolCall
+
+
+class FaultKind(StrEnum):
+    """What a template can do to a state."""
+
+    DROPPED_CALL = "dropped_call"
+    """A call of the history does not occur."""
+    DROPPED_ARGUMENT = "dropped_argument"
+    """A call occurs without one of its arguments' names or values."""
+    ESCAPED_ARGUMENT = "escaped_argument"
+    """Arguments stand in a JSON string, every quote of theirs escaped."""
+    DROPPED_CONTENT = "dropped_content"
+    """A message's text does not occur."""
+    LITERAL_NONE = "literal_none"
+    """The word None stands where a message had no text."""
+    MISSING_TOOLS = "missing_tools"
+    """A tool's name or one of its parameters' does not occur outside the messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateFault:
+    """One thing lost.
+
+    Example: `TemplateFault(FaultKind.DROPPED_CALL, "message 2: look")`
+    """
+
+    kind: FaultKind
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.detail}"
+
+
+def faults(text: str, state: Sequence[Message], tools: str) -> list[TemplateFault]:
+    """What `text` lost of the state and the tools: the first fault of each kind, none where all of it is there."""
+    search = _Search(text)
+    places = _Places.of(search, state)
+    calls = _Calls(search, places, state)
+    found = [*places.faults, *calls.faults]
+    found += _nones(text, places, calls, state)
+    found += _missing_tools(text, state, tools, lossless=not found)
+    first: dict[FaultKind, TemplateFault] = {}
+    for fault in found:
+        first.setdefault(fault.kind, fault)
+    return sorted(first.values(), key=lambda fault: list(FaultKind).index(fault.kind))
+
+
+class _Span(NamedTuple):
+    start: int
+    end: int
+
+
+_PATIENCE = 32
+"""Times its own length that searching a text may cost. In order it costs less than ten; a template that turns the
+order about may use it up, and then what is left is not looked for."""
+
+
+def _as_is(value: str) -> str:
+    return value
+
+
+def _json(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)[1:-1]
+
+
+def _ascii(value: str) -> str:
+    return json.dumps(value)[1:-1]
+
+
+def _python(value: str) -> str:
+    return repr(value)[1:-1]
+
+
+_FORMS = (_as_is, _json, _ascii, _python)
+
+
+class _Search:
+    """Finds values in a text; tries first the form that the same place of the template had last."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._form: dict[str, int] = {}
+        self._left = _PATIENCE * len(text) + 100_000
+
+    @property
+    def gave_up(self) -> bool:
+        return self._left <= 0
+
+    def exact(self, needle: str, start: int, end: int) -> _Span | None:
+        """The first occurrence of these very characters."""
+        at = self.text.find(needle, start, end)
+        self._left -= max(0, (end if at < 0 else at) - start)
+        return None if at < 0 else _Span(at, at + len(needle))
+
+    def value(self, value: str, place: str, start: int, end: int) -> _Span | None:
+        """The first occurrence of a string in the first form that occurs."""
+        tried = set()
+        known = self._form.get(place, 0)
+        for form in sorted(range(len(_FORMS)), key=lambda form: form != known):
+            needle = _FORMS[form](value)
+            if needle in tried or self.gave_up:
+                continue
+            tried.add(needle)
+            if found := self.exact(needle, start, end):
+                self._form[place] = form
+                return found
+        return None
+
+    def unescaped(self, value: str, start: int, end: int) -> tuple[_Span | None, bool]:
+        """The first occurrence that no escaped quote precedes, and whether others were met on the way."""
+        found, met = self.value(value, "argument", start, end), False
+        while found and self.text[found.start - 2 : found.start] == '\\"' and not self.gave_up:
+            met = True
+            found = self.exact(self.text[found.start : found.end], found.start + 1, end)
+        return found, met
+
+
+@dataclass
+class _Places:
+    """Where the contents stand: at the earliest, and at the latest."""
+
+    earliest: dict[int, _Span]
+    latest: dict[int, int]
+    """Start of each content, reckoned from the back."""
+    in_order: bool
+    faults: list[TemplateFault]
+
+    @classmethod
+    def of(cls, search: _Search, state: Sequence[Message]) -> _Places:
+        """Look for all contents. System prompts may stand anywhere: some templates move them to the last user turn."""
+        places, cursor, end = cls({}, {}, True, []), 0, len(search.text)
+        for i, message in enumerate(state):
+            content = message.content.strip()
+            if not content or search.gave_up:
+                continue
+            system = message.role == "system"
+            found = search.value(content, message.role, 0 if system else cursor, end)
+            if found and not system:
+                places.earliest[i] = found
+                cursor = found.end
+            elif not found and search.value(content, message.role, 0, end):
+                places.in_order = False
+            elif not found and not search.gave_up:
+                places.faults.append(TemplateFault(FaultKind.DROPPED_CONTENT, f"message {i}: {_brief(content)}"))
+        places._from_the_back(search.text)
+        return places
+
+    def _from_the_back(self, text: str) -> None:
+        backwards, cursor = text[::-1], 0
+        for i, (start, end) in reversed(self.earliest.items()):
+            needle = text[start:end][::-1]
+            cursor = backwards.index(needle, cursor) + len(needle)
+            self.latest[i] = len(text) - cursor
+
+
+class _Calls:
+    """Where the calls stand, each between the contents around its message."""
+
+    def __init__(self, search: _Search, places: _Places, state: Sequence[Message]) -> None:
+        self.first: dict[int, int] = {}
+        """Where a message's calls begin at the earliest."""
+        self.faults: list[TemplateFault] = []
+        self._search = search
+        begin = cursor = 0
+        ends = _ends(places, len(state), len(search.text))
+        for i, message in enumerate(state):
+            begin = places.earliest[i].end if i in places.earliest else begin
+            window = _Span(begin, ends[i]) if places.in_order else _Span(0, len(search.text))
+            for call in message.tool_calls:
+                if search.gave_up:
+                    return
+                cursor = max(cursor, self._check(i, call, window, cursor))
+
+    def _check(self, i: int, call: ToolCall, window: _Span, cursor: int) -> int:
+        """Look for a call behind the one before it; returns where it ends."""
+        start = max(window.start, cursor)
+        name = self._search.value(call.name, "name", start, window.end)
+        name = name or self._search.value(call.name, "name", *window)
+        if name is None:
+            self._fault(FaultKind.DROPPED_CALL, i, call.name)
+            return cursor
+        self.first[i] = min(self.first.get(i, name.start), name.start)
+        end = start
+        for leaf in _leaves(call.arguments):
+            end = self._argument(i, call, leaf, window, end)
+        return max(name.end, end)
+
+    def _argument(self, i: int, call: ToolCall, leaf: Any, window: _Span, cursor: int) -> int:
+        """Look for one name or value, behind the one before it if it is there; returns where it ends."""
+        escaped = False
+        for start in (cursor, window.start):
+            found, met = self._find(leaf, start, window.end)
+            escaped = escaped or met
+            if found:
+                self.first[i] = min(self.first[i], found.start)
+                return found.end
+        if not self._search.gave_up:
+            twice = isinstance(leaf, str) and self._search.value(_json(leaf), "twice", *window)
+            kind = FaultKind.ESCAPED_ARGUMENT if escaped or twice else FaultKind.DROPPED_ARGUMENT
+            self._fault(kind, i, f"{call.name}: {_brief(leaf if isinstance(leaf, str) else json.dumps(leaf))}")
+        return cursor
+
+    def _find(self, leaf: Any, start: int, end: int) -> tuple[_Span | None, bool]:
+        if isinstance(leaf, str):
+            return self._search.unescaped(leaf.strip(), start, end)
+        spelled = (json.dumps(leaf), str(leaf))  # templates that write Python spell True and None
+        return next(filter(None, (self._search.exact(text, start, end) for text in spelled)), None), False
+
+    def _fault(self, kind: FaultKind, i: int, detail: str) -> None:
+        if all(fault.kind != kind for fault in self.faults):
+            self.faults.append(TemplateFault(kind, f"message {i}: {detail}"))
+
+
+def _ends(places: _Places, n: int, end: int) -> list[int]:
+    """For each message, where the next content after it starts at the latest."""
+    ends = [end] * n
+    for i in range(n - 2, -1, -1):
+        ends[i] = places.latest.get(i + 1, ends[i + 1])
+    return ends
+
+
+def _leaves(arguments: str) -> Iterator[Any]:
+    """Names and values of a call's arguments in the order of their text; what is not JSON is one string."""
+    try:
+        stack = [json.loads(arguments)]
+    except (ValueError, RecursionError):
+        stack = [arguments]
+    while stack:
+        match stack.pop():
+            case dict() as value:
+                stack += [part for key in reversed(value) for part in (value[key], key)]
+            case list() as value:
+                stack += reversed(value)
+            case leaf:
+                yield leaf
+
+
+_NONE = re.compile(r"\bNone\b")
+_NONE_OR_NULL = re.compile(r"None|null")
+
+
+def _nones(text: str, places: _Places, calls: _Calls, state: Sequence[Message]) -> Iterator[TemplateFault]:
+    """Words None around a message that has no text, more than the messages have there."""
+    if not places.in_order:
+        return
+    starts = [*_starts(places, calls, len(state)), len(text)]
+    following = len(text)
+    for i in range(len(state), -1, -1):
+        starts[i] = following = min(following, starts[i])
+    anywhere = sum(len(_NONE.findall(message.content)) for message in state if message.role == "system")
+    begin, said = 0, anywhere
+    for i, message in enumerate(state):
+        silent = i > 0 and message.role in ("assistant", "tool") and not message.content.strip()
+        if silent and len(_NONE.findall(text, begin, starts[i])) > said:
+            yield TemplateFault(FaultKind.LITERAL_NONE, f"message {i}")
+            return
+        if i in places.earliest:
+            begin, said = places.earliest[i].end, anywhere + len(_NONE.findall(message.content))
+        said += sum(len(_NONE_OR_NULL.findall(f"{call.name} {call.arguments}")) for call in message.tool_calls)
+
+
+def _starts(places: _Places, calls: _Calls, n: int) -> Iterator[int]:
+    """Where the first part of each message stands."""
+    for i in range(n):
+        content = places.earliest[i].start if i in places.earliest else sys.maxsize
+        yield min(content, calls.first.get(i, sys.maxsize))
+
+
+_ESCAPE = re.compile(r'\\[nrt"\\/]')
+_WORD = re.compile(r"\w+")
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(_ESCAPE.sub(" ", text))
+
+
+def _missing_tools(text: str, state: Sequence[Message], tools: str, *, lossless: bool) -> Iterator[TemplateFault]:
+    """Words of the tools' and their parameters' names that do not occur more often than the messages have them."""
+    named = [(name, part) for name, parts in _declared(tools) for part in parts]
+    if not named:
+        return
+    there = Counter(_words(text))
+    said = Counter(chain.from_iterable(map(_words, _rendered(state)))) if lossless else Counter[str]()
+    for name, part in named:
+        if any(word.isascii() and there[word] <= said[word] for word in _words(part)):
+            of = name if part == name else f"parameter {part} of {name}"
+            yield TemplateFault(FaultKind.MISSING_TOOLS, _brief(of))
+            return
+
+
+def _rendered(state: Sequence[Message]) -> Iterator[str]:
+    """All text of the messages that a template must write."""
+    for message in state:
+        yield message.content
+        for call in message.tool_calls:
+            yield call.name
+            yield call.arguments
+
+
+def _declared(tools: str) -> Iterator[tuple[str, list[str]]]:
+    """Each tool's name, and with it the names of its parameters."""
+    for tool in json.loads(tools):
+        name, schema = tool["function"]["name"], tool["function"].get("parameters")
+        properties = schema.get("properties") if isinstance(schema, dict) else None
+        yield name, [name, *(properties if isinstance(properties, dict) else ())]
+
+
+def _brief(value: str) -> str:
+    return shorten(value[:200], 80, placeholder="...")
