@@ -1,6 +1,6 @@
 """Extract: turns per second, output size and peak memory beside a naive converter, on the same input in one run.
 
-    python benchmarks/extract.py [--turns 8000] [--large-mb 300] [--data FOLDER]
+    python -m benchmarks.extract [--turns 8000] [--large-mb 300] [--data FOLDER]
 
 The naive converter does what reference converters do: one JSON row per assistant turn that repeats the whole prefix,
 written to JSONL, and no check of anything. `pivotrl extract` parses strictly, derives ids from content, and runs each
@@ -20,8 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from storage import extract_peak_mb, trajectory, write_jsonl
-
+from benchmarks.storage import extract_peak_mb, trajectory, write_jsonl
 from pivotrl_cli.configs import ExtractConfig
 from pivotrl_cli.stages import extract
 
@@ -70,7 +69,8 @@ def compare(name: str, source: Path, folder: Path) -> None:
     """Print both converters on one file."""
     rows, table = folder / "naive.jsonl", folder / "candidates.parquet"
     naive_seconds = best_seconds(lambda: naive(source, rows))
-    config = ExtractConfig(sources=[str(source)], output=str(table), verifier="tool_call", force=True)
+    keys = {"sources": [str(source)], "output": str(table), "verifier": "tool_call", "force": True}
+    config = ExtractConfig.model_validate(keys)
     seconds = best_seconds(lambda: extract.run(config))
     turns = extract.run(config)["n_in"]
     size, naive_size, raw = (path.stat().st_size / 1e6 for path in (table, rows, source))
@@ -81,19 +81,24 @@ def compare(name: str, source: Path, folder: Path) -> None:
 
 
 def memory(folder: Path, megabytes: int) -> None:
-    """Print the peak on a file of many large records over the peak on a file of one small one."""
-    small, large, out = folder / "small.jsonl", folder / "large.jsonl", folder / "m.parquet"
+    """Print the peak on files of that size, by the size of their records, over the peak on one small record."""
+    small = folder / "small.jsonl"
     write_jsonl(small, [trajectory(random.Random(0), 5)])
-    constant = extract_peak_mb(small, out)
-    lines = [json.dumps(trajectory(random.Random(i), 5, _RECORD_WORDS)) + "\n" for i in range(8)]
-    with large.open("w") as file:
-        while file.tell() < megabytes * 1e6:
-            file.writelines(line.replace("{", f'{{"id": "{file.tell()}-{i}", ', 1) for i, line in enumerate(lines))
-    longest, size = max(map(len, lines)) / 1e6, large.stat().st_size / 1e6
-    more = extract_peak_mb(large, out) - constant
-    print(f"memory: {size:,.0f} MB of records of {longest:.1f} MB")
-    print(f"  one small record {constant:.0f} MB, this file {more:+.0f} MB")
-    print(f"  which is {more / longest:.0f} x its longest record, {more / size:.2f} x the file")
+    constant = extract_peak_mb(small, folder / "m.parquet")
+    print(f"memory: one small record {constant:.0f} MB")
+    found = []
+    for scale in (1, 8):
+        lines = [json.dumps(trajectory(random.Random(i), 5, _RECORD_WORDS * scale)) + "\n" for i in range(4)]
+        large = folder / "large.jsonl"
+        with large.open("w") as file:
+            while file.tell() < megabytes * 1e6:
+                named = f'{{"id": "{file.tell()}", '
+                file.writelines(line.replace("{", named, 1) for line in lines)
+        longest, size = max(map(len, lines)) / 1e6, large.stat().st_size / 1e6
+        found.append((longest, extract_peak_mb(large, folder / "m.parquet") - constant))
+        print(f"  {size:,.0f} MB of records of {longest:.1f} MB: {found[-1][1]:+.0f} MB")
+    (short, less), (long, more) = found
+    print(f"  so {(more - less) / (long - short):.1f} MB for each further MB of the longest record")
 
 
 def main() -> None:

@@ -269,22 +269,26 @@ _NONE_OR_NULL = re.compile(r"None|null")
 
 
 def _nones(text: str, places: _Places, calls: _Calls, state: Sequence[Message]) -> Iterator[TemplateFault]:
-    """Words None around a message that has no text, more than the messages have there."""
+    """Words None before a message that has no text ends, more than all messages up to there have.
+
+    So a text that speaks of None hides the fault at that state; it stays visible at the others.
+    """
     if not places.in_order:
         return
     starts = [*_starts(places, calls, len(state)), len(text)]
     following = len(text)
     for i in range(len(state), -1, -1):
         starts[i] = following = min(following, starts[i])
-    anywhere = sum(len(_NONE.findall(message.content)) for message in state if message.role == "system")
-    begin, said = 0, anywhere
+    said = sum(message.content.count("None") for message in state if message.role == "system")
+    begin = 0
     for i, message in enumerate(state):
         silent = i > 0 and message.role in ("assistant", "tool") and not message.content.strip()
         if silent and len(_NONE.findall(text, begin, starts[i])) > said:
             yield TemplateFault(FaultKind.LITERAL_NONE, f"message {i}")
             return
         if i in places.earliest:
-            begin, said = places.earliest[i].end, anywhere + len(_NONE.findall(message.content))
+            begin = places.earliest[i].end
+            said += message.content.count("None")
         said += sum(len(_NONE_OR_NULL.findall(f"{call.name} {call.arguments}")) for call in message.tool_calls)
 
 
@@ -323,7 +327,7 @@ def _rendered(state: Sequence[Message]) -> Iterator[str]:
         yield message.content
         for call in message.tool_calls:
             yield call.name
-            yield call.arguments
+            yield from (leaf for leaf in _leaves(call.arguments) if isinstance(leaf, str))
 
 
 def _declared(tools: str) -> Iterator[tuple[str, list[str]]]:

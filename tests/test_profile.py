@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import shutil
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from tables import CUT, FAILED, RIGHT, TALK, WRONG, calls, candidate, read, says, script, user, write
 
-from pivotrl_cli.configs import ProfileConfig
+from pivotrl_cli.configs import ProfileConfig, ScoreConfig
 from pivotrl_cli.engines import sample_seed
 from pivotrl_cli.errors import ConfigError, InputError, OutputError, RunError
-from pivotrl_cli.rows import Candidate, Profile, ProfileStatus, Rollout
+from pivotrl_cli.rows import Candidate, Message, Profile, ProfileStatus, Rollout
 from pivotrl_cli.stages import profile
+from pivotrl_cli.stages import score as rescore
 from pivotrl_cli.stats import rate_interval
 from pivotrl_cli.table import Table
 
@@ -316,3 +320,24 @@ def test_a_model_profiles_what_fits_its_context(tmp_path, talker):
     before = (tmp_path / "p.parquet").read_bytes()
     assert profile.run(config.model_copy(update={"force": True})) == summary
     assert (tmp_path / "p.parquet").read_bytes() == before
+
+
+def test_a_template_that_drops_calls_is_said_of_each_candidate_and_sampled_all_the_same(tmp_path, talker):
+    folder = shutil.copytree(talker, tmp_path / "model")
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text().replace("for call in message.tool_calls or []", "for call in []"))
+    called = [user("Question 0?"), calls("look", '{"order": 7}'), Message(role="tool", content="yes")]
+    source = write(tmp_path / "c.parquet", [candidate("a-0", state=called), candidate("a-1", state=[user("yes?")])])
+    output = tmp_path / "p.parquet"
+    summary = profile.run(
+        ProfileConfig(candidates=str(source), model=str(folder), n=2, max_new_tokens=4, output=str(output))
+    )
+    assert summary["template_faults"] == {"dropped_call": 1}
+    assert summary["rollouts"] == 4
+    assert [row.template_fault for row in read(output, Profile)] == ["dropped_call: message 1: look", ""]
+    again = tmp_path / "again.parquet"
+    rescore.run(ScoreConfig(rollouts=str(output), output=str(again)))
+    assert [row.template_fault for row in read(again, Profile)] == ["dropped_call: message 1: look", ""]
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(profile.describe(summary))
+    assert "dropped_call 1: the prompts lack what was recorded" in console.export_text()
