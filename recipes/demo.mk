@@ -7,11 +7,11 @@ TRAJECTORIES ?= 128
 HOLDOUT      ?= 0.1
 K            ?= 8
 LAMBDA       ?= 0.9
-STEPS        ?= 60
+STEPS        ?= 50
 PROMPTS      ?= 24
 GROUP        ?= 8
 LR           ?= 4e-4
-KL           ?= 0.05
+KL           ?= 0.2
 SFT_LR       ?= 3e-4
 TASKS        ?= 200
 MAX_NEW      ?= 64
@@ -31,7 +31,8 @@ FORCE:
 EXTRACT_FLAGS := --holdout $(HOLDOUT) --seed $(SEED)
 PROFILE_FLAGS := -n $(K) --max-new-tokens $(MAX_NEW) --seed $(SEED)
 FILTER_FLAGS  := --max-mean $(LAMBDA)
-TRAIN_FLAGS   := --steps $(STEPS) --prompts-per-step $(PROMPTS) --max-new-tokens $(MAX_NEW) --seed $(SEED)
+TRAIN_FLAGS   := --steps $(STEPS) --prompts-per-step $(PROMPTS) --schedule cosine --warmup-steps 3 \
+                 --max-new-tokens $(MAX_NEW) --seed $(SEED)
 GRPO_FLAGS    := $(TRAIN_FLAGS) --method grpo --group-size $(GROUP) --learning-rate $(LR) --kl-coef $(KL) --truncated zero
 SFT_FLAGS     := $(TRAIN_FLAGS) --method sft --learning-rate $(SFT_LR)
 EVAL_FLAGS    := --limit $(TASKS) --max-new-tokens $(MAX_NEW) --seed $(SEED)
