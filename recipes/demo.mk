@@ -26,7 +26,7 @@ $(DEMO)/.settings/$(1): FORCE
 	@mkdir -p $$(@D)
 	@echo '$(2)' | cmp -s - $$@ || echo '$(2)' > $$@
 endef
-FORCE:
+.PHONY: FORCE
 
 EXTRACT_FLAGS := --holdout $(HOLDOUT) --seed $(SEED)
 PROFILE_FLAGS := -n $(K) --max-new-tokens $(MAX_NEW) --seed $(SEED)
