@@ -78,6 +78,24 @@ class JudgeConfig(Config):
     """SQLite file with the judge's answers; `pivotrl/judge.sqlite` in the user's cache folder by default."""
 
 
+class EngineConfig(Config):
+    """The policy that acts, and the engine that samples from it."""
+
+    model: str = option("desk", identity="name")
+    """Model folder, hub name, or `desk` for the policy that ships with the package."""
+    engine: Literal["auto", "hf", "vllm", "endpoint", "replay"] = option("auto", identity=False)
+    """Engine that samples; `auto` takes vllm where it is installed and finds its device, else hf."""
+    replay: Path | None = option(None, identity=False)
+    """With `--engine replay`: JSONL of `{"candidate_id": ..., "completions": [...]}`."""
+    token_budget: int = Field(131072, ge=1)
+    """Engine hf: most tokens that one batch may keep in its cache: prompts times (longest prompt + n times the new
+    tokens)."""
+    device: str = "auto"
+    """Torch device; `auto` takes the GPU if there is one."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format; `auto` is bfloat16 on GPU and float32 on CPU."""
+
+
 class ExtractConfig(StageConfig):
     """Turn trajectories into candidates: one row per assistant turn."""
 
@@ -115,17 +133,11 @@ class ExtractConfig(StageConfig):
     """Where the rejects go; beside the output as `<stem>.rejects.parquet` by default."""
 
 
-class ProfileConfig(JudgeConfig, StageConfig):
+class ProfileConfig(EngineConfig, JudgeConfig, StageConfig):
     """Sample K one-turn rollouts at every candidate from a frozen policy and score them."""
 
     candidates: str = argument()
     """Candidates table; `-` reads standard input."""
-    model: str = option("desk", identity="name")
-    """Model folder, hub name, or `desk` for the policy that ships with the package."""
-    engine: Literal["hf", "replay"] = "hf"
-    """Engine that samples."""
-    replay: Path | None = option(None, identity=False)
-    """With `--engine replay`: JSONL of `{"candidate_id": ..., "completions": [...]}`."""
     n: int = option(16, "-n", ge=1)
     """Rollouts per candidate (the paper's K)."""
     temperature: float = Field(1.0, ge=0.0)
@@ -142,12 +154,6 @@ class ProfileConfig(JudgeConfig, StageConfig):
     """Profile only this many candidates, spread evenly over the file."""
     seed: int = Field(0, ge=0)
     """Seed; each rollout's own seed derives from it, the candidate and the sample index."""
-    token_budget: int = Field(131072, ge=1)
-    """Most tokens that one batch may keep in its cache: prompts times (longest prompt + n times the new tokens)."""
-    device: str = "auto"
-    """Torch device; `auto` takes the GPU if there is one."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format; `auto` is bfloat16 on GPU and float32 on CPU."""
 
 
 class FilterConfig(StageConfig):
@@ -228,13 +234,11 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Number format; `auto` is bfloat16 on GPU and float32 on CPU."""
 
 
-class EvalConfig(StageConfig):
+class EvalConfig(EngineConfig, StageConfig):
     """Score a policy on benchmarks: one row per task and trial."""
 
     benchmarks: list[str] = argument()
     """Benchmarks: `desk`, `skills`, or `pivots:FILE` for held-out candidates."""
-    model: str = option("desk", identity="name")
-    """Model folder, hub name, or `desk` for the policy that ships with the package."""
     limit: int | None = Field(None, ge=1)
     """Tasks per benchmark; all by default."""
     trials: int = Field(1, ge=1)
@@ -251,12 +255,6 @@ class EvalConfig(StageConfig):
     """Exit with 1 if more than this share of the rows could not be measured."""
     seed: int = Field(0, ge=0)
     """Seed of all samples."""
-    token_budget: int = Field(131072, ge=1)
-    """Most tokens that one batch may keep in its cache: prompts times (longest prompt + n times the new tokens)."""
-    device: str = "auto"
-    """Torch device; `auto` takes the GPU if there is one."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format; `auto` is bfloat16 on GPU and float32 on CPU."""
 
 
 class CompareConfig(Config):

@@ -1,8 +1,10 @@
-"""Trains the shipped desk policy from scratch: tokenizer, then a small Qwen3 model, on two CPU cores.
+"""Trains the shipped desk policy from scratch: tokenizer, then a small Qwen3 model, on one CPU core in about an hour.
 
 The corpus is conversations of an agent with habits (`environments/desk/habits.py`) on tasks of the split `base`, mixed
-with clean skills. Everything is rendered by `ChatFormat`, as later stages do. Conversations that open with the same
-system turn share its computation: it runs once per step and its keys and values are expanded over the batch.
+with clean skills and with drills: many look-ups of a city by its order in one short conversation, for copying what
+stands behind a key is what so small a model learns last. Everything is rendered by `ChatFormat`, as later stages do.
+Conversations that open with the same system turn share its computation: it runs once per step and its keys and values
+are expanded over the batch.
 Left out: checkpoints, evaluation (`pivotrl eval`), and anything adaptive.
 
     python recipes/desk_policy.py --output pivotrl_cli/policies/desk --seed 0
@@ -11,6 +13,7 @@ Left out: checkpoints, evaluation (`pivotrl eval`), and anything adaptive.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 import time
@@ -26,10 +29,11 @@ from transformers import DynamicCache, PreTrainedTokenizerFast, Qwen3Config, Qwe
 
 from pivotrl_cli.chat import ChatFormat
 from pivotrl_cli.environments import skills
+from pivotrl_cli.environments.desk import phrases
 from pivotrl_cli.environments.desk.habits import converse
 from pivotrl_cli.environments.desk.tasks import expert_turns, tasks
-from pivotrl_cli.environments.desk.world import TOOLS
-from pivotrl_cli.rows import Message
+from pivotrl_cli.environments.desk.world import SCHEMAS, TOOLS
+from pivotrl_cli.rows import Message, ToolCall
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>", "<think>", "</think>"]
 VOCAB = 1024
@@ -37,8 +41,8 @@ PIECES = r"\d|[A-Z](?=\d)|[A-Z][a-z]+| ?(?:(?![A-Z])[^\s\d])+|[A-Z]|\s"
 """What a token never crosses. Digits, an id's letter and names stand alone, so that they are copied as the tokens that
 they were read in; runs of lower-case text and punctuation merge whole, so that a call's fixed parts are few tokens."""
 
-STEPS = 800
-DESK_TOKENS, SKILL_ITEMS = 8192, 96
+STEPS = 1600
+DESK_TOKENS, SKILL_ITEMS, DRILLS = 8192, 96, 16
 MUON_LR, ADAM_LR = 0.02, 4e-3
 REST_WEIGHT = 0.1
 """Loss weight of tokens that the assistant did not write."""
@@ -171,6 +175,33 @@ def skill_groups(chat: ChatFormat, step: int, seed: int) -> list[Group]:
     return list(groups.values())
 
 
+DRILL_SYSTEM = "Move every order, in any sequence."
+DRILL_TOOLS = json.dumps([schema for schema in SCHEMAS if schema["function"]["name"] == "set_address"])
+
+
+def drill_group(chat: ChatFormat, step: int, seed: int) -> Group:
+    """One step's drills: a list of orders and cities, then each order once, in another sequence."""
+    group = Group(system_ids(chat, DRILL_SYSTEM, DRILL_TOOLS), [])
+    for i in range(DRILLS):
+        messages = drill(Random(f"drill/{seed}/{step}/{i}"))
+        group.conversations.append(encode(chat, messages, DRILL_TOOLS, group.prefix))
+    return group
+
+
+def drill(rng: Random) -> list[Message]:
+    """One drill as a conversation."""
+    ids = [f"{letter}{rng.randint(100, 999)}" for letter in rng.sample("ABCDEFGHJKLMNPQRSTVWXYZ", rng.randint(2, 6))]
+    city = {order_id: rng.choice(phrases.CITIES) for order_id in ids}
+    wishes = [phrases.wish(rng, "move", order_id, city[order_id]) for order_id in ids]
+    messages = [Message(role="system", content=DRILL_SYSTEM), Message(role="user", content=phrases.join(wishes))]
+    for order_id in rng.sample(ids, len(ids)):
+        arguments = json.dumps({"order_id": order_id, "city": city[order_id]})
+        call = ToolCall(id="call", name="set_address", arguments=arguments)
+        messages.append(Message(role="assistant", tool_calls=[call]))
+        messages.append(Message(role="tool", content='{"ok": true}', tool_call_id="call", name="set_address"))
+    return messages
+
+
 def group_loss(model: Qwen3ForCausalLM, group: Group) -> tuple[Tensor, Tensor]:
     """Summed weighted cross-entropy of a group and the sum of its weights."""
     size, longest = len(group.conversations), max(len(c.ids) for c in group.conversations)
@@ -235,7 +266,7 @@ def pretrain(model: Qwen3ForCausalLM, chat: ChatFormat, steps: int, seed: int) -
         factor = learning_rate(step, steps)
         for group, rate in zip((g for o in optimisers for g in o.param_groups), base, strict=True):
             group["lr"] = rate * factor
-        groups = [Group(prefix, next(batches)), *skill_groups(chat, step, seed)]
+        groups = [Group(prefix, next(batches)), drill_group(chat, step, seed), *skill_groups(chat, step, seed)]
         with torch.autocast("cpu", dtype=torch.bfloat16):
             parts = [group_loss(model, group) for group in groups]
         loss = sum((total for total, _ in parts), torch.zeros(())) / sum(weight.item() for _, weight in parts)
@@ -255,7 +286,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     parser.add_argument("--seed", type=int, default=0, help="seed of corpus, weights and batches")
     parser.add_argument("--steps", type=int, default=STEPS, help="optimiser steps")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads; part of what makes runs identical")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; part of what makes runs identical")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     tokenizer = train_tokenizer(options.seed)

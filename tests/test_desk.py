@@ -294,12 +294,14 @@ def test_a_record_reads_back_as_the_demonstration() -> None:
     assert record["messages"][3]["tool_call_id"] == "call_1"
 
 
-def test_the_agent_with_habits_is_right_at_times_and_always_well_formed() -> None:
+def test_the_agent_with_habits_is_right_at_times_and_mistypes_now_and_then() -> None:
     tasks = desk.tasks("base", 400, seed=0)
     conversations = [converse(task, 0) for task in tasks]
     assert 0.15 < sum(score for _, score in conversations) / len(tasks) < 0.3
     replies = [message.content for messages, _ in conversations for message in messages if message.role == "tool"]
-    assert not [reply for reply in replies if "error" in reply]
+    refused = [reply for reply in replies if "error" in reply]
+    assert set(refused) == {'{"error": "no such user"}', '{"error": "no such order"}'}
+    assert 0.02 < len(refused) / len(replies) < 0.06
 
 
 POLICY = Path(desk.__file__).parents[2] / "policies" / "desk"

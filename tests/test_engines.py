@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from tables import CUT, FAILED, RIGHT, TALK, TOOLS, calls, says, script, user
 from transformers import AutoTokenizer
 
+from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, hf, replay, sample_seed
 from pivotrl_cli.errors import ConfigError, InputError
 from pivotrl_cli.learn.policy import completion_logprobs
@@ -20,7 +21,7 @@ from pivotrl_cli.rows import Message
 
 @pytest.fixture(scope="module")
 def engine(tiny_model: Path) -> hf.HFEngine:
-    return hf.open_engine(str(tiny_model), "cpu", "auto", 100_000)
+    return hf.open_engine(EngineConfig(model=str(tiny_model), device="cpu", token_budget=100_000))
 
 
 def request(key: str, text: str, tools: str = "[]") -> Request:
@@ -55,7 +56,7 @@ def test_a_sample_depends_on_neither_its_batch_nor_its_order(engine):
 
 
 def test_a_small_token_budget_gives_the_same_samples(tiny_model, engine):
-    careful = hf.open_engine(str(tiny_model), "cpu", "auto", 1)
+    careful = hf.open_engine(EngineConfig(model=str(tiny_model), device="cpu", token_budget=1))
     expected = {key: [c.token_ids for c in g.completions] for key, g in groups(engine, REQUESTS).items()}
     assert {key: [c.token_ids for c in g.completions] for key, g in groups(careful, REQUESTS).items()} == expected
 
@@ -102,7 +103,7 @@ def test_greedy_logprobs_are_at_temperature_one(engine):
 
 
 def test_completions_end_with_the_end_token_or_are_cut(talker):
-    speaking = hf.open_engine(str(talker), "cpu", "auto", 100_000)
+    speaking = hf.open_engine(EngineConfig(model=str(talker), device="cpu", token_budget=100_000))
     end = speaking.chat.tokenizer.eos_token_id
     group = groups(speaking, [request("q", "Question 1?")], n=40, max_new_tokens=8)["q"]
     done = [c for c in group.completions if c.finish_reason == "stop"]
@@ -119,7 +120,7 @@ def test_a_stop_token_that_is_not_the_tokenizers_end_token_is_no_text(talker, tm
     folder = shutil.copytree(talker, tmp_path / "model")
     config = folder / "tokenizer_config.json"
     config.write_text(config.read_text().replace('"eos_token": "<|im_end|>"', '"eos_token": "<|endoftext|>"'))
-    speaking = hf.open_engine(str(folder), "cpu", "auto", 100_000)
+    speaking = hf.open_engine(EngineConfig(model=str(folder), device="cpu", token_budget=100_000))
     assert speaking.chat.tokenizer.eos_token == "<|endoftext|>"
     group = groups(speaking, [request("q", "Question 1?")], n=8, max_new_tokens=8)["q"]
     assert {c.text for c in group.completions} == {"yes", "never"}
@@ -148,7 +149,7 @@ def test_what_the_template_refuses_is_a_group_that_says_so(tiny_model, tmp_path)
     folder = shutil.copytree(tiny_model, tmp_path / "model")
     refusal = "{% if messages[0].role == 'tool' %}{{ raise_exception('no tool first') }}{% endif %}"
     (folder / "chat_template.jinja").write_text(refusal + TEMPLATE)
-    picky = hf.open_engine(str(folder), "cpu", "auto", 100_000)
+    picky = hf.open_engine(EngineConfig(model=str(folder), device="cpu", token_budget=100_000))
     state = [Message(role="tool", content="?")]
     (group,) = picky.sample([Request(key="q", state=state, tools="[]")], Sampling())
     assert group == Group(
@@ -164,7 +165,7 @@ def test_a_model_folder_without_chat_template_is_an_input_error(tiny_model, tmp_
     (folder / "chat_template.jinja").unlink()
     assert AutoTokenizer.from_pretrained(folder).chat_template is None
     with pytest.raises(InputError) as error:
-        hf.open_engine(str(folder), "cpu", "auto", 100_000)
+        hf.open_engine(EngineConfig(model=str(folder), device="cpu", token_budget=100_000))
     assert error.value.message == f"{folder}: the tokenizer has no chat template"
 
 
@@ -182,20 +183,20 @@ def test_broken_model_folders_are_input_errors(tiny_model, tmp_path):
     save_file(dict(list(load_file(few).items())[:5]), few, metadata={"format": "pt"})
     for name in ("no-config", "no-weights", "bad-config", "cut-weights", "few-weights", "no-tokenizer", "missing"):
         with pytest.raises(InputError) as error:
-            hf.open_engine(str(tmp_path / name), "cpu", "auto", 100_000)
+            hf.open_engine(EngineConfig(model=str(tmp_path / name), device="cpu", token_budget=100_000))
         assert error.value.message.startswith(str(tmp_path / name))
         assert "\n" not in error.value.message
 
 
 def test_devices_that_are_not_there_are_config_errors(tiny_model):
     with pytest.raises(ConfigError, match="torch does not know it"):
-        hf.open_engine(str(tiny_model), "tpu9", "auto", 100_000)
+        hf.open_engine(EngineConfig(model=str(tiny_model), device="tpu9", token_budget=100_000))
 
 
 def test_replay_returns_its_script_and_errors_beyond_it(tmp_path):
     path = script(tmp_path / "s.jsonl", {"a": [RIGHT, TALK, "<tool_call>", CUT, FAILED]})
     requests = [request("a", "?"), request("b", "?")]
-    first, second = replay.open_engine(path).sample(requests, Sampling(n=6))
+    first, second = replay.ReplayEngine(replay.read_script(path)).sample(requests, Sampling(n=6))
     seeds = [sample_seed(0, "a", i) for i in range(6)]
     missing = "the script has no such completion"
     assert first.completions == [
@@ -216,10 +217,10 @@ def test_a_bad_line_of_a_script_is_named(tmp_path, line):
     path = tmp_path / "s.jsonl"
     path.write_bytes(b'{"candidate_id": "a", "completions": ["\xe2\x80\xa8"]}\n\n' + line + b"\n")
     with pytest.raises(InputError) as error:
-        replay.open_engine(path)
+        replay.read_script(path)
     assert error.value.message == f"{path} line 3: not a scripted candidate"
 
 
 def test_a_missing_script_is_named(tmp_path):
     with pytest.raises(InputError, match="No such file"):
-        replay.open_engine(tmp_path / "none.jsonl")
+        replay.read_script(tmp_path / "none.jsonl")

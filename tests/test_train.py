@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tables import candidate, read, says, user, write
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pivotrl_cli.configs import TrainConfig
+from pivotrl_cli.configs import EngineConfig, TrainConfig
 from pivotrl_cli.engines import Request, Sampling, hf
 from pivotrl_cli.errors import ConfigError, InputError, OutputError, RunError
 from pivotrl_cli.rows import Candidate, StepMetrics, TrainRollout
@@ -81,7 +81,7 @@ def rollouts_of(config: TrainConfig) -> list[TrainRollout]:
 
 def says_yes(folder: str | Path, n: int = 64) -> float:
     """Share of samples at the six states that say yes."""
-    engine = hf.open_engine(str(folder), "cpu", "auto", 100_000)
+    engine = hf.open_engine(EngineConfig(model=str(folder), device="cpu", token_budget=100_000))
     requests = [Request(key=str(i), state=[user(f"Question {i}?")], tools="[]") for i in range(6)]
     groups = engine.sample(requests, Sampling(n=n, max_new_tokens=8, seed=9))
     return float(np.mean([c.text == "yes" for group in groups for c in group.completions]))
@@ -170,7 +170,8 @@ def test_sft_lowers_the_loss_and_imitates(config, talker):
     first = metrics_of(config)[0]
     assert (first.n_groups, first.reward_mean, first.rollout_turns) == (4, None, 0)
     # the first loss is the mean negative log-likelihood per token of `yes<|im_end|>` under the talker
-    model, chat = AutoModelForCausalLM.from_pretrained(talker), hf.open_engine(str(talker), "cpu", "auto", 1).chat
+    model = AutoModelForCausalLM.from_pretrained(talker)
+    chat = hf.open_engine(EngineConfig(model=str(talker), device="cpu", token_budget=1)).chat
     from pivotrl_cli.learn.policy import completion_logprobs
 
     deck = drawn(config, 4)

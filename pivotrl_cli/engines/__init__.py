@@ -10,15 +10,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Literal, Protocol
 
+from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.rows import Message
 
 ENGINES = {
-    "hf": "pivotrl_cli.engines.hf:open_engine",
-    "replay": "pivotrl_cli.engines.replay:open_engine",
+    "hf": "pivotrl_cli.engines.hf",
+    "replay": "pivotrl_cli.engines.replay",
 }
-"""Engine names; each opens from an `EngineConfig`."""
+"""Engine modules by name. Each has `open_engine(config)`, and `fingerprints(config)` for what it samples from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,8 @@ class Sampling:
     """How to sample."""
 
     n: int = 1
+    first: int = 0
+    """Index of the first sample: `n=8, first=8` are the next eight after `n=8`."""
     temperature: float = 1.0
     """0 is greedy."""
     max_new_tokens: int = 256
@@ -82,6 +86,28 @@ class Engine(Protocol):
     def sample(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Group]:
         """One group per request, in any order."""
         ...
+
+    def close(self) -> None:
+        """Give back what the engine holds."""
+        ...
+
+
+def choose(config: EngineConfig) -> str:
+    """Name of the engine that a config asks for."""
+    return "hf" if config.engine == "auto" else config.engine
+
+
+def open_engine(config: EngineConfig) -> Engine:
+    """Open the engine that a config asks for."""
+    engine: Engine = import_module(ENGINES[choose(config)]).open_engine(config)
+    return engine
+
+
+def fingerprints(config: EngineConfig) -> dict[str, str]:
+    """Name of the engine and what identifies the policy behind it, for the provenance."""
+    name = choose(config)
+    found: dict[str, str] = import_module(ENGINES[name]).fingerprints(config)
+    return {"engine": name} | found
 
 
 def sample_seed(seed: int, key: str, sample: int) -> int:

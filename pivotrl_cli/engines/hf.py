@@ -16,17 +16,23 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from pivotrl_cli.chat import ChatFormat, UnparsableError, UnrenderableError
-from pivotrl_cli.checkpoint import load_model, load_tokenizer, place, resolve
+from pivotrl_cli.checkpoint import fingerprint, load_model, load_tokenizer, place, resolve
+from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
 from pivotrl_cli.engines.decoding import open_decoder
 from pivotrl_cli.rendering import faults
 
 
-def open_engine(model: str, device: str, dtype: str, token_budget: int) -> HFEngine:
+def open_engine(config: EngineConfig) -> HFEngine:
     """Load a model folder, hub name or shipped policy."""
-    folder = resolve(model)
+    folder = resolve(config.model)
     chat = ChatFormat(load_tokenizer(folder))
-    return HFEngine(load_model(folder, *place(device, dtype)), chat, token_budget)
+    return HFEngine(load_model(folder, *place(config.device, config.dtype)), chat, config.token_budget)
+
+
+def fingerprints(config: EngineConfig) -> dict[str, str]:
+    """The model's content."""
+    return {"model": fingerprint(resolve(config.model))}
 
 
 @dataclass(slots=True)
@@ -69,6 +75,9 @@ class HFEngine:
         for batch in pack_by_length(prompts, sampling, self.token_budget):
             yield from self._sample_batch(batch, sampling)
 
+    def close(self) -> None:
+        """Nothing to give back: the memory goes with the object."""
+
     def _render(self, request: Request, max_new_tokens: int) -> _Prompt | Group:
         try:
             text = self.chat.prompt_text(request.state, request.tools)
@@ -93,7 +102,7 @@ class HFEngine:
         rows = [
             _Row(p, sample_seed(sampling.seed, prompt.request.key, sample), [], [])
             for p, prompt in enumerate(batch)
-            for sample in range(sampling.n)
+            for sample in range(sampling.first, sampling.first + sampling.n)
         ]
         self._decode(batch, rows, sampling)
         for p, prompt in enumerate(batch):

@@ -13,12 +13,30 @@ from pathlib import Path
 from typing import Any
 
 from pivotrl_cli.chat import UnparsableError, parse_hermes, valid_text
+from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
-from pivotrl_cli.errors import InputError
+from pivotrl_cli.errors import ConfigError, InputError
+from pivotrl_cli.provenance import file_input
 
 
-def open_engine(path: Path) -> ReplayEngine:
-    """Read a script."""
+def open_engine(config: EngineConfig) -> ReplayEngine:
+    """Read the config's script."""
+    return ReplayEngine(read_script(_script(config)))
+
+
+def fingerprints(config: EngineConfig) -> dict[str, str]:
+    """The script's content."""
+    return {"replay": file_input(_script(config)).sha256}
+
+
+def _script(config: EngineConfig) -> Path:
+    if config.replay is None:
+        raise ConfigError("--engine replay needs a script", "add --replay completions.jsonl")
+    return config.replay
+
+
+def read_script(path: Path) -> dict[str, list[Any]]:
+    """Completions by candidate id."""
     script: dict[str, list[Any]] = {}
     try:
         lines = path.read_bytes().splitlines()
@@ -35,7 +53,7 @@ def open_engine(path: Path) -> ReplayEngine:
                 f"{path} line {number}: not a scripted candidate",
                 'each line is {"candidate_id": "...", "completions": ["text", ...]}',
             ) from error
-    return ReplayEngine(script)
+    return script
 
 
 class ReplayEngine:
@@ -47,12 +65,16 @@ class ReplayEngine:
     def sample(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Group]:
         """One group per request, in order."""
         for request in requests:
-            lines = self.script.get(request.key, [])[: sampling.n]
+            lines = self.script.get(request.key, [])[sampling.first : sampling.first + sampling.n]
             lines = lines + [{"error": "the script has no such completion"}] * (sampling.n - len(lines))
             completions = [
-                _completion(line, sample_seed(sampling.seed, request.key, i)) for i, line in enumerate(lines)
+                _completion(line, sample_seed(sampling.seed, request.key, sampling.first + i))
+                for i, line in enumerate(lines)
             ]
             yield Group(request=request, completions=completions)
+
+    def close(self) -> None:
+        """Nothing to give back."""
 
 
 def _completion(line: Any, seed: int) -> Completion:

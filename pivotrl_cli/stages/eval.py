@@ -15,7 +15,7 @@ import numpy as np
 
 from pivotrl_cli.benchmarks import MakeEpisodes, open_benchmark
 from pivotrl_cli.configs import EvalConfig
-from pivotrl_cli.engines import Engine, Group, Request, Sampling, sample_seed
+from pivotrl_cli.engines import Engine, Group, Request, Sampling, fingerprints, open_engine, sample_seed
 from pivotrl_cli.environments import Episode
 from pivotrl_cli.errors import ConfigError, RunError
 from pivotrl_cli.progress import Progress
@@ -32,11 +32,9 @@ Status = Literal["ok", "truncated", "unparsable", "too_long", "max_turns", "erro
 
 def run(config: EvalConfig) -> dict[str, Any]:
     """Evaluate a model; returns the summary."""
-    from pivotrl_cli.checkpoint import fingerprint, resolve
-
     benchmarks = _benchmarks(config)
-    fingerprints = {"model": fingerprint(resolve(config.model)), "benchmarks": " ".join(benchmarks)}
-    provenance = Provenance.of("eval", EvalResult, config, _inputs(config), fingerprints)
+    found = fingerprints(config) | {"benchmarks": " ".join(benchmarks)}
+    provenance = Provenance.of("eval", EvalResult, config, _inputs(config), found)
     summary = current_summary(config.output, provenance, config.force)
     cached = {} if summary is None else {"cached": True}
     if summary is None:
@@ -46,9 +44,7 @@ def run(config: EvalConfig) -> dict[str, Any]:
 
 
 def _evaluate(config: EvalConfig, benchmarks: dict[str, MakeEpisodes], provenance: Provenance) -> dict[str, Any]:
-    from pivotrl_cli.engines import hf
-
-    engine = hf.open_engine(config.model, config.device, config.dtype, config.token_budget)
+    engine = open_engine(config)
     rows: list[EvalResult] = []
     for name, make in benchmarks.items():
         runs = [Run(name, trial, e) for trial in range(config.trials) for e in make(config.split, config.limit)]

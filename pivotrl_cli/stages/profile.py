@@ -16,10 +16,11 @@ import pyarrow as pa
 
 from pivotrl_cli.arrow import with_columns
 from pivotrl_cli.configs import ProfileConfig
-from pivotrl_cli.engines import Engine, Group, Request, Sampling
-from pivotrl_cli.errors import ConfigError, InputError, RunError
+from pivotrl_cli.engines import Engine, Group, Request, Sampling, open_engine
+from pivotrl_cli.engines import fingerprints as engine_fingerprints
+from pivotrl_cli.errors import InputError, RunError
 from pivotrl_cli.progress import Progress
-from pivotrl_cli.provenance import Provenance, file_input, source_fingerprint
+from pivotrl_cli.provenance import Provenance, source_fingerprint
 from pivotrl_cli.rows import Candidate, Profile, ProfileStatus, Rollout
 from pivotrl_cli.stages.judging import cost_row, judge_cost, opened_judge
 from pivotrl_cli.stages.scoring import score_group
@@ -64,7 +65,7 @@ def _profile(
     verifiers: dict[str, Verifier],
     provenance: Provenance,
 ) -> dict[str, Any]:
-    engine = _open_engine(config)
+    engine = open_engine(config)
     tally = Tally()
     first = 0
     with (
@@ -217,27 +218,7 @@ def _fingerprints(config: ProfileConfig, verifiers: dict[str, Verifier]) -> dict
     found = {
         f"verifier {Path(name).name}": source_fingerprint(verifier) for name, verifier in sorted(verifiers.items())
     }
-    if config.engine == "replay":
-        return found | {"replay": file_input(_script(config)).sha256}
-    from pivotrl_cli.checkpoint import fingerprint, resolve
-
-    return found | {"model": fingerprint(resolve(config.model))}
-
-
-def _open_engine(config: ProfileConfig) -> Engine:
-    if config.engine == "replay":
-        from pivotrl_cli.engines import replay
-
-        return replay.open_engine(_script(config))
-    from pivotrl_cli.engines import hf
-
-    return hf.open_engine(config.model, config.device, config.dtype, config.token_budget)
-
-
-def _script(config: ProfileConfig) -> Path:
-    if config.replay is None:
-        raise ConfigError("--engine replay needs a script", "add --replay completions.jsonl")
-    return config.replay
+    return found | engine_fingerprints(config)
 
 
 def describe(summary: dict[str, Any]) -> RenderableType:

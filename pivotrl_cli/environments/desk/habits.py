@@ -3,13 +3,16 @@
 Each fault belongs to something visible in the state (the order is forbidden, it was paid with a gift card, the user is
 gold) and is drawn anew at every such decision, at the rates below. So a policy trained on these conversations is right
 at most turns, wrong at a rate near one half at those that need judgement, and rarely right through a long task: it
-lacks judgement, not skill.
+lacks judgement, not skill. Now and then a call is mistyped and refused, and then made again: so the policy knows what
+an error looks like and how to go on.
 """
 
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
+from pivotrl_cli.environments.desk import phrases
 from pivotrl_cli.environments.desk.episode import DeskEpisode
 from pivotrl_cli.environments.desk.expert import Expert
 from pivotrl_cli.environments.desk.tasks import DeskTask, Request
@@ -25,6 +28,7 @@ RATES = {
     "skips_refund_of_return": 0.35,
     "forgets_gold": 0.4,
     "skips_log_of_move_and_credit": 0.4,
+    "mistypes": 0.04,
 }
 """How often each habit wins where it applies."""
 
@@ -65,6 +69,24 @@ class AgentWithHabits(Expert):
     def logs(self, request: Request, order: Order) -> bool:
         """Forgets to log what needs no refund at times."""
         return request.verb in ("cancel", "return") or not self.slips("skips_log_of_move_and_credit")
+
+    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Mistypes at times; the desk refuses, and the call is made again."""
+        if self.slips("mistypes"):
+            super().call(tool, **mistyped(self.rng, arguments))
+        return super().call(tool, **arguments)
+
+
+def mistyped(rng: Random, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments with another last name, or one digit changed, in what names the user or the order."""
+    key = next(key for key in ("order_id", "phone", "name") if key in arguments)
+    value = str(arguments[key])
+    if key == "name":
+        first, last = value.split()
+        return {**arguments, key: f"{first} {rng.choice([name for name in phrases.LAST_NAMES if name != last])}"}
+    at = rng.randrange(1, len(value))
+    digit = rng.choice([digit for digit in "0123456789" if digit != value[at]])
+    return {**arguments, key: value[:at] + digit + value[at + 1 :]}
 
 
 def converse(task: DeskTask, seed: int) -> tuple[list[Message], float]:
