@@ -13,7 +13,7 @@ from tables import CUT, FAILED, RIGHT, TALK, TOOLS, calls, says, script, user
 from transformers import AutoTokenizer
 
 from pivotrl_cli.configs import EngineConfig
-from pivotrl_cli.engines import Completion, Group, Request, Sampling, hf, replay, sample_seed
+from pivotrl_cli.engines import Completion, Group, Request, Sampling, each_group, hf, replay, sample_seed
 from pivotrl_cli.errors import ConfigError, InputError
 from pivotrl_cli.learn.policy import completion_logprobs
 from pivotrl_cli.rows import Message
@@ -32,7 +32,9 @@ REQUESTS = [request("short", "?"), request("long", "word " * 20), request("tools
 
 
 def groups(engine: hf.HFEngine, requests: list[Request], **sampling) -> dict[str, Group]:
-    return {g.request.key: g for g in engine.sample(requests, Sampling(**{"n": 3, "max_new_tokens": 12} | sampling))}
+    return {
+        g.request.key: g for g in each_group(engine, requests, Sampling(**{"n": 3, "max_new_tokens": 12} | sampling))
+    }
 
 
 def test_greedy_is_what_transformers_generates(engine):
@@ -151,7 +153,7 @@ def test_what_the_template_refuses_is_a_group_that_says_so(tiny_model, tmp_path)
     (folder / "chat_template.jinja").write_text(refusal + TEMPLATE)
     picky = hf.open_engine(EngineConfig(model=str(folder), device="cpu", token_budget=100_000))
     state = [Message(role="tool", content="?")]
-    (group,) = picky.sample([Request(key="q", state=state, tools="[]")], Sampling())
+    ((group,),) = picky.sample([Request(key="q", state=state, tools="[]")], Sampling())
     assert group == Group(
         request=Request(key="q", state=state, tools="[]"),
         completions=[],
@@ -196,7 +198,7 @@ def test_devices_that_are_not_there_are_config_errors(tiny_model):
 def test_replay_returns_its_script_and_errors_beyond_it(tmp_path):
     path = script(tmp_path / "s.jsonl", {"a": [RIGHT, TALK, "<tool_call>", CUT, FAILED]})
     requests = [request("a", "?"), request("b", "?")]
-    first, second = replay.ReplayEngine(replay.read_script(path)).sample(requests, Sampling(n=6))
+    (first,), (second,) = replay.ReplayEngine(replay.read_script(path)).sample(requests, Sampling(n=6))
     seeds = [sample_seed(0, "a", i) for i in range(6)]
     missing = "the script has no such completion"
     assert first.completions == [
@@ -224,3 +226,21 @@ def test_a_bad_line_of_a_script_is_named(tmp_path, line):
 def test_a_missing_script_is_named(tmp_path):
     with pytest.raises(InputError, match="No such file"):
         replay.read_script(tmp_path / "none.jsonl")
+
+
+def test_what_is_done_is_left_out_and_the_rest_is_the_same(tiny_model):
+    engine = hf.open_engine(EngineConfig(model=str(tiny_model), device="cpu", token_budget=1))
+    sampling = Sampling(n=2, max_new_tokens=12)
+    whole = list(engine.sample(REQUESTS, sampling))
+    assert [len(batch) for batch in whole] == [1, 1, 1, 1]
+    assert list(engine.sample(REQUESTS, sampling, done={"short", "tools"})) == [
+        batch for batch in whole if batch[0].request.key not in {"short", "tools"}
+    ]
+
+
+def test_later_samples_go_on_where_earlier_ones_ended(engine):
+    eight, last = groups(engine, REQUESTS, n=8), groups(engine, REQUESTS, n=3, first=5)
+    for key, group in eight.items():
+        assert [(c.seed, c.token_ids) for c in group.completions[5:]] == [
+            (c.seed, c.token_ids) for c in last[key].completions
+        ]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 import pytest
 from tables import RIGHT, TOOLS, WRONG, calls, candidate, read, says, user, write
@@ -44,7 +44,9 @@ class Scripted:
         self.answer = answer
         self.asked: list[list[Request]] = []
 
-    def sample(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Group]:
+    def sample(
+        self, requests: Sequence[Request], sampling: Sampling, done: Container[str] = ()
+    ) -> Iterator[list[Group]]:
         self.asked.append(list(requests))
         for request in reversed(requests):
             task, turn = request.state[0].content[5:-1], sum(m.role == "assistant" for m in request.state)
@@ -56,7 +58,10 @@ class Scripted:
                     found = Completion(text=found, action=None, problem=str(error), token_ids=[1])
             if isinstance(found, Completion):
                 found = Group(request=request, completions=[found])
-            yield Group(request=request, completions=found.completions, status=found.status, detail=found.detail)
+            yield [Group(request=request, completions=found.completions, status=found.status, detail=found.detail)]
+
+    def close(self) -> None:
+        pass
 
 
 def played(answer, *episodes: Door, trials: int = 1) -> tuple[list[EvalResult], Scripted]:

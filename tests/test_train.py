@@ -12,7 +12,7 @@ from tables import candidate, read, says, user, write
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pivotrl_cli.configs import EngineConfig, TrainConfig
-from pivotrl_cli.engines import Request, Sampling, hf
+from pivotrl_cli.engines import Request, Sampling, each_group, hf
 from pivotrl_cli.errors import ConfigError, InputError, OutputError, RunError
 from pivotrl_cli.rows import Candidate, StepMetrics, TrainRollout
 from pivotrl_cli.stages import train
@@ -83,7 +83,7 @@ def says_yes(folder: str | Path, n: int = 64) -> float:
     """Share of samples at the six states that say yes."""
     engine = hf.open_engine(EngineConfig(model=str(folder), device="cpu", token_budget=100_000))
     requests = [Request(key=str(i), state=[user(f"Question {i}?")], tools="[]") for i in range(6)]
-    groups = engine.sample(requests, Sampling(n=n, max_new_tokens=8, seed=9))
+    groups = each_group(engine, requests, Sampling(n=n, max_new_tokens=8, seed=9))
     return float(np.mean([c.text == "yes" for group in groups for c in group.completions]))
 
 

@@ -8,9 +8,10 @@ is a new file here and a line in `ENGINES`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import chain
 from typing import Literal, Protocol
 
 from pivotrl_cli.configs import EngineConfig
@@ -83,13 +84,24 @@ class Group:
 class Engine(Protocol):
     """Samples actions from one frozen policy."""
 
-    def sample(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Group]:
-        """One group per request, in any order."""
+    def sample(
+        self, requests: Sequence[Request], sampling: Sampling, done: Container[str] = ()
+    ) -> Iterator[list[Group]]:
+        """One group per request, in any order; those that were sampled together come together.
+
+        What is sampled together depends on all `requests`, never on `done`: batches whose keys are all in `done` are
+        left out, and the others are what they would have been, to the bit.
+        """
         ...
 
     def close(self) -> None:
         """Give back what the engine holds."""
         ...
+
+
+def each_group(engine: Engine, requests: Sequence[Request], sampling: Sampling) -> Iterator[Group]:
+    """The groups of a whole run, one by one."""
+    return chain.from_iterable(engine.sample(requests, sampling))
 
 
 def choose(config: EngineConfig) -> str:

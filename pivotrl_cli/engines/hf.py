@@ -8,19 +8,19 @@ to rounding. Left out: continuous batching, which transformers does slower than 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from pivotrl_cli.chat import ChatFormat, UnparsableError, UnrenderableError
+from pivotrl_cli.chat import ChatFormat
 from pivotrl_cli.checkpoint import fingerprint, load_model, load_tokenizer, place, resolve
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
 from pivotrl_cli.engines.decoding import open_decoder
-from pivotrl_cli.rendering import faults
+from pivotrl_cli.engines.prompts import Prompt, read, render
 
 
 def open_engine(config: EngineConfig) -> HFEngine:
@@ -33,13 +33,6 @@ def open_engine(config: EngineConfig) -> HFEngine:
 def fingerprints(config: EngineConfig) -> dict[str, str]:
     """The model's content."""
     return {"model": fingerprint(resolve(config.model))}
-
-
-@dataclass(slots=True)
-class _Prompt:
-    request: Request
-    ids: list[int]
-    fault: str = ""
 
 
 @dataclass(slots=True)
@@ -63,55 +56,41 @@ class HFEngine:
         self.context_length = int(model.config.get_text_config().max_position_embeddings)
         self._stop_ids = _stop_ids(model, chat)
 
-    def sample(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Group]:
-        """One group per request; those that cannot be sampled first, then batches from long prompts to short."""
-        prompts: list[_Prompt] = []
-        for request in requests:
-            rendered = self._render(request, sampling.max_new_tokens)
-            if isinstance(rendered, Group):
-                yield rendered
-            else:
-                prompts.append(rendered)
+    def sample(
+        self, requests: Sequence[Request], sampling: Sampling, done: Container[str] = ()
+    ) -> Iterator[list[Group]]:
+        """Those that cannot be sampled first, then batches from long prompts to short."""
+        rendered = [render(self.chat, r, sampling.max_new_tokens, self.context_length) for r in requests]
+        if refused := [one for one in rendered if isinstance(one, Group) and one.request.key not in done]:
+            yield refused
+        prompts = [one for one in rendered if isinstance(one, Prompt)]
         for batch in pack_by_length(prompts, sampling, self.token_budget):
-            yield from self._sample_batch(batch, sampling)
+            if not all(prompt.request.key in done for prompt in batch):
+                yield self._sample_batch(batch, sampling)
 
     def close(self) -> None:
         """Nothing to give back: the memory goes with the object."""
 
-    def _render(self, request: Request, max_new_tokens: int) -> _Prompt | Group:
-        try:
-            text = self.chat.prompt_text(request.state, request.tools)
-        except UnrenderableError as error:
-            return Group(request=request, completions=[], status="unrenderable", detail=str(error))
-        ids = self.chat.encode(text)
-        fault = next(map(str, faults(text, request.state, request.tools)), "")
-        if len(ids) + max_new_tokens > self.context_length:
-            detail = f"{len(ids)} prompt tokens and {max_new_tokens} new ones, the context holds {self.context_length}"
-            return Group(
-                request=request,
-                completions=[],
-                prompt_ids=ids,
-                status="too_long",
-                detail=detail,
-                template_fault=fault,
-            )
-        return _Prompt(request, ids, fault)
-
     @torch.no_grad()
-    def _sample_batch(self, batch: list[_Prompt], sampling: Sampling) -> Iterator[Group]:
+    def _sample_batch(self, batch: list[Prompt], sampling: Sampling) -> list[Group]:
         rows = [
             _Row(p, sample_seed(sampling.seed, prompt.request.key, sample), [], [])
             for p, prompt in enumerate(batch)
             for sample in range(sampling.first, sampling.first + sampling.n)
         ]
         self._decode(batch, rows, sampling)
-        for p, prompt in enumerate(batch):
-            completions = [self._completion(prompt, row) for row in rows if row.prompt == p]
-            yield Group(
-                request=prompt.request, completions=completions, prompt_ids=prompt.ids, template_fault=prompt.fault
+        completions: list[list[Completion]] = [[] for _ in batch]
+        for row in rows:
+            prompt = batch[row.prompt]
+            completions[row.prompt].append(
+                read(self.chat, prompt, row.token_ids, row.logprobs, stopped=row.done, seed=row.seed)
             )
+        return [
+            Group(request=p.request, completions=sampled, prompt_ids=p.ids, template_fault=p.fault)
+            for p, sampled in zip(batch, completions, strict=True)
+        ]
 
-    def _decode(self, batch: list[_Prompt], rows: list[_Row], sampling: Sampling) -> None:
+    def _decode(self, batch: list[Prompt], rows: list[_Row], sampling: Sampling) -> None:
         """Fill the rows token by token."""
         uniforms = np.stack([_uniforms(row.seed, sampling.max_new_tokens) for row in rows])
         logits, mask, cache = self._prefill([prompt.ids for prompt in batch])
@@ -168,31 +147,14 @@ class HFEngine:
     def _tensor(self, rows: list[list[int]]) -> torch.Tensor:
         return torch.tensor(rows, device=self.model.device)
 
-    def _completion(self, prompt: _Prompt, row: _Row) -> Completion:
-        text = self.chat.decode(row.token_ids[:-1] if row.done else row.token_ids)
-        action, problem = None, None
-        try:
-            action = self.chat.parse(text, prompt.ids, prompt.request.tools)
-        except UnparsableError as error:
-            problem = str(error)
-        return Completion(
-            text=text,
-            action=action,
-            problem=problem,
-            token_ids=row.token_ids,
-            logprobs=row.logprobs,
-            finish_reason="stop" if row.done else "length",
-            seed=row.seed,
-        )
 
-
-def pack_by_length(prompts: list[_Prompt], sampling: Sampling, token_budget: int) -> Iterator[list[_Prompt]]:
+def pack_by_length(prompts: list[Prompt], sampling: Sampling, token_budget: int) -> Iterator[list[Prompt]]:
     """Batches of prompts of similar length, longest first, so that memory fails at once or never.
 
     A batch's cost is what its cache holds: prompts times (longest prompt + n times the new tokens). A prompt above the
     budget goes alone.
     """
-    batch: list[_Prompt] = []
+    batch: list[Prompt] = []
     for prompt in sorted(prompts, key=lambda p: (-len(p.ids), p.request.key)):
         cost = len((batch or [prompt])[0].ids) + sampling.n * sampling.max_new_tokens
         if batch and (len(batch) + 1) * cost > token_budget:

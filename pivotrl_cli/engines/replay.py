@@ -8,7 +8,7 @@ have, or a sample beyond its list, is an error value, as it would be with an eng
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +62,20 @@ class ReplayEngine:
     def __init__(self, script: dict[str, list[Any]]) -> None:
         self.script = script
 
-    def sample(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Group]:
-        """One group per request, in order."""
+    def sample(
+        self, requests: Sequence[Request], sampling: Sampling, done: Container[str] = ()
+    ) -> Iterator[list[Group]]:
+        """One group per request, each by itself, in order."""
         for request in requests:
+            if request.key in done:
+                continue
             lines = self.script.get(request.key, [])[sampling.first : sampling.first + sampling.n]
             lines = lines + [{"error": "the script has no such completion"}] * (sampling.n - len(lines))
             completions = [
                 _completion(line, sample_seed(sampling.seed, request.key, sampling.first + i))
                 for i, line in enumerate(lines)
             ]
-            yield Group(request=request, completions=completions)
+            yield [Group(request=request, completions=completions)]
 
     def close(self) -> None:
         """Nothing to give back."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from pivotrl_cli.benchmarks import MakeEpisodes, open_benchmark
 from pivotrl_cli.configs import EvalConfig
-from pivotrl_cli.engines import Engine, Group, Request, Sampling, fingerprints, open_engine, sample_seed
+from pivotrl_cli.engines import Engine, Group, Request, Sampling, each_group, fingerprints, open_engine, sample_seed
 from pivotrl_cli.environments import Episode
 from pivotrl_cli.errors import ConfigError, RunError
 from pivotrl_cli.progress import Progress
@@ -145,7 +145,7 @@ def play(runs: list[Run], engine: Engine, config: EvalConfig) -> list[EvalResult
     with Progress(f"eval {runs[0].benchmark}", len(runs), "episodes") as bar:
         while active := {f"{run.key}/{run.n_turns}": run for run in runs if run.status is None}:
             requests = [Request(key=k, state=r.episode.state, tools=r.episode.tools) for k, r in active.items()]
-            for group in engine.sample(requests, sampling):
+            for group in each_group(engine, requests, sampling):
                 active[group.request.key].take(group, config.max_turns)
             ended = sum(run.status is not None for run in active.values())
             bar.advance(ended, f"{len(active) - ended} running")

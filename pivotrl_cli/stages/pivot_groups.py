@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from pivotrl_cli.configs import TrainConfig
-from pivotrl_cli.engines import Engine, Group, Request, Sampling
+from pivotrl_cli.engines import Engine, Group, Request, Sampling, each_group
 from pivotrl_cli.learn.advantage import group_normalised
 from pivotrl_cli.learn.step import GrpoBatch
 from pivotrl_cli.rows import Candidate, Rollout, TrainRollout
@@ -126,7 +126,7 @@ def _in_order(drawn: dict[str, Candidate], engine: Engine, config: TrainConfig) 
         max_new_tokens=config.max_new_tokens,
         seed=config.seed,
     )
-    groups = {group.request.key: group for group in engine.sample(requests, sampling)}
+    groups = {group.request.key: group for group in each_group(engine, requests, sampling)}
     return [groups[key] for key in drawn]
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pivotrl_cli.arrow import with_columns
 from pivotrl_cli.configs import ProfileConfig
-from pivotrl_cli.engines import Engine, Group, Request, Sampling, open_engine
+from pivotrl_cli.engines import Engine, Group, Request, Sampling, each_group, open_engine
 from pivotrl_cli.engines import fingerprints as engine_fingerprints
 from pivotrl_cli.errors import InputError, RunError
 from pivotrl_cli.progress import Progress
@@ -98,7 +98,7 @@ def _profile_rows(
         n=config.n, temperature=config.temperature, max_new_tokens=config.max_new_tokens, seed=config.seed
     )
     added: dict[str, dict[str, Any]] = {}
-    for group in engine.sample(requests, sampling):
+    for group in each_group(engine, requests, sampling):
         candidate = by_id[group.request.key]
         verifier = verifiers[config.verifier or candidate.verifier]
         rollouts = score_group(candidate, group.completions, verifier, config.truncated)

@@ -1,0 +1,59 @@
+"""Between states and tokens, for the engines that render and parse themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pivotrl_cli.chat import ChatFormat, UnparsableError, UnrenderableError
+from pivotrl_cli.engines import Completion, Group, Request
+from pivotrl_cli.rendering import faults
+
+
+@dataclass(slots=True)
+class Prompt:
+    """A rendered request."""
+
+    request: Request
+    ids: list[int]
+    fault: str = ""
+
+
+def render(chat: ChatFormat, request: Request, max_new_tokens: int, context_length: int) -> Prompt | Group:
+    """The request's prompt; a group without completions where there is none, or where it does not fit."""
+    try:
+        text = chat.prompt_text(request.state, request.tools)
+    except UnrenderableError as error:
+        return Group(request=request, completions=[], status="unrenderable", detail=str(error))
+    ids = chat.encode(text)
+    fault = next(map(str, faults(text, request.state, request.tools)), "")
+    if len(ids) + max_new_tokens > context_length:
+        return Group(
+            request=request,
+            completions=[],
+            prompt_ids=ids,
+            status="too_long",
+            detail=f"{len(ids)} prompt tokens and {max_new_tokens} new ones, the context holds {context_length}",
+            template_fault=fault,
+        )
+    return Prompt(request, ids, fault)
+
+
+def read(
+    chat: ChatFormat, prompt: Prompt, token_ids: list[int], logprobs: list[float], *, stopped: bool, seed: int
+) -> Completion:
+    """What was sampled, as an action; with `stopped` the last token is the one that ended it."""
+    text = chat.decode(token_ids[:-1] if stopped else token_ids)
+    action, problem = None, None
+    try:
+        action = chat.parse(text, prompt.ids, prompt.request.tools)
+    except UnparsableError as error:
+        problem = str(error)
+    return Completion(
+        text=text,
+        action=action,
+        problem=problem,
+        token_ids=token_ids,
+        logprobs=logprobs,
+        finish_reason="stop" if stopped else "length",
+        seed=seed,
+    )
