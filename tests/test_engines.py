@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, each_group, hf, replay, sample_seed
+from pivotrl_cli.engines.prompts import Prompt
 from pivotrl_cli.errors import ConfigError, InputError
 from pivotrl_cli.learn.policy import completion_logprobs
 from pivotrl_cli.rows import Message
@@ -64,7 +65,7 @@ def test_a_small_token_budget_gives_the_same_samples(tiny_model, engine):
 
 
 def test_batches_keep_the_budget_and_go_from_long_to_short():
-    prompts = [hf._Prompt(request(str(n), "?"), [0] * n) for n in (3, 9, 4, 10, 2)]
+    prompts = [Prompt(request(str(n), "?"), [0] * n) for n in (3, 9, 4, 10, 2)]
     batches = list(hf.pack_by_length(prompts, Sampling(n=2, max_new_tokens=10), token_budget=80))
     assert [[len(p.ids) for p in batch] for batch in batches] == [[10, 9], [4, 3, 2]]
 
