@@ -253,7 +253,7 @@ class Pivot(Profile):
     weight: float
     """Sampling weight in training."""
     rank: int
-    """Position by reward spread, 1 is the most informative."""
+    """Position by the value of the filter's rule, 1 is the most informative."""
     keep_reason: str
     """Rule that kept it."""
 
@@ -262,7 +262,9 @@ class DropReason(StrEnum):
     """Why `filter` dropped a candidate; the first that applies."""
 
     HOLDOUT = "holdout"
-    """Belongs to the held-out split."""
+    """Belongs to another split than the one selected from."""
+    WHERE = "where"
+    """The condition of `--where` is not true."""
     NOT_SCORED = "not_scored"
     """No reward was measured (too long, unrenderable, errors)."""
     ALL_WRONG = "all_wrong"
@@ -271,10 +273,20 @@ class DropReason(StrEnum):
     """Every scored rollout got reward 1."""
     NO_VARIANCE = "no_variance"
     """All rewards are equal, between 0 and 1."""
+    LOW_SIGNAL = "low_signal"
+    """The expected signal is below `--min-signal`."""
+    TOO_HARD = "too_hard"
+    """The pass rate is below the window."""
     TOO_EASY = "too_easy"
-    """The mean reward is not below the limit."""
+    """The pass rate is not below the upper end of the window."""
     TRAJECTORY_CAP = "trajectory_cap"
     """The trajectory has its share of pivots already."""
+    TASK_CAP = "task_cap"
+    """The task has its share of pivots already."""
+    MESSAGE_RATIO = "message_ratio"
+    """Messages have their share of the pivots already."""
+    BALANCE = "balance"
+    """Its tool or domain has its share of the limit already."""
     LIMIT = "limit"
     """The requested number is reached."""
     NOT_DRAWN = "not_drawn"

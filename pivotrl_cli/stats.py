@@ -110,3 +110,79 @@ def _bootstrap_means(sums: Floats, counts: Floats, resamples: int, seed: int) ->
         drawn = rng.integers(0, len(sums), len(sums))
         means[i] = sums[drawn].sum() / counts[drawn].sum()
     return means
+
+
+@dataclass(frozen=True, slots=True)
+class Beta:
+    """A Beta distribution of pass rates. `posterior` and what follows it are vectorised over candidates."""
+
+    a: float | Floats
+    b: float | Floats
+
+    def posterior(self, mean: Floats, n: Floats) -> Beta:
+        """What is known of rates after n trials of that mean; n = 0 leaves the prior as it is.
+
+        Rewards between 0 and 1 count as fractions of a success, which is conservative (see `rate_interval`).
+        """
+        successes = np.where(n > 0, mean, 0.0) * n
+        return Beta(self.a + successes, self.b + n - successes)
+
+    @property
+    def mean(self) -> Floats:
+        """Expected rate."""
+        return np.asarray(self.a / (self.a + self.b))
+
+    @property
+    def signal(self) -> Floats:
+        """Expected standard deviation of a 0/1 reward, E[sqrt(p (1 - p))] = B(a + 1/2, b + 1/2) / B(a, b).
+
+        By Theorem 3.2 of the paper it is the expected size of the natural gradient; 1/2 at most.
+
+        Example: for a uniform rate, `Beta(1, 1).signal` is pi / 8, about 0.39.
+        """
+        from scipy.special import betaln
+
+        return np.asarray(np.exp(betaln(self.a + 0.5, self.b + 0.5) - betaln(self.a, self.b)))
+
+    def between(self, low: float, high: float) -> Floats:
+        """Probability that the rate is in (low, high)."""
+        from scipy.special import betainc
+
+        return np.asarray(betainc(self.a, self.b, high) - betainc(self.a, self.b, low))
+
+
+_LEAST, _MOST = 1e-3, 1e3
+"""Bounds of a fitted prior's parameters."""
+
+
+def fit_beta(mean: Floats, n: Floats, count: Floats) -> Beta:
+    """The Beta prior under which groups of n trials with these means are most likely (beta-binomial likelihood).
+
+    Groups that are alike are given once, with their `count`. This is the empirical-Bayes prior: how pass rates are
+    spread over all candidates, the noise of n trials taken out. Both parameters stay in [0.001, 1000], which decides
+    where the likelihood has no maximum: with all means 0 the prior says that every rate is about 0. With no trials at
+    all it is the Jeffreys prior, Beta(1/2, 1/2).
+
+    Example: means (1, 0) after one trial each say nothing about the spread, only that a = b.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import betaln, digamma
+
+    tried = (n > 0) & (count > 0)
+    if not tried.any():
+        return Beta(0.5, 0.5)
+    trials, weights = n[tried], count[tried] / count[tried].sum()
+    passed = mean[tried] * trials
+
+    def loss(logs: Floats) -> tuple[float, Floats]:
+        a, b = np.exp(logs)
+        likelihood = betaln(a + passed, b + trials - passed) - betaln(a, b)
+        shared = digamma(a + b) - digamma(a + b + trials)
+        by_a = digamma(a + passed) - digamma(a) + shared
+        by_b = digamma(b + trials - passed) - digamma(b) + shared
+        return -float(weights @ likelihood), -np.array([a * (weights @ by_a), b * (weights @ by_b)])
+
+    bounds = [(np.log(_LEAST), np.log(_MOST))] * 2
+    found = minimize(loss, np.log([0.5, 0.5]), jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12})
+    a, b = np.exp(found.x)
+    return Beta(float(a), float(b))

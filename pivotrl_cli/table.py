@@ -214,9 +214,16 @@ class Table(Generic[R]):
 
     def tables(self) -> Iterator[pa.Table]:
         """Row groups, in order, with histories dictionary-encoded."""
-        columns = list(self.row.model_fields)
         for i in range(self._file.num_row_groups):
-            yield conform(self._file.read_row_group(i, columns=columns, use_threads=_THREADS), self.row)
+            yield self._read_group(i)
+
+    def chosen(self, mask: np.ndarray) -> Iterator[tuple[pa.Table, np.ndarray]]:
+        """The rows where `mask` is true, by row group, with their numbers; groups without any are not read."""
+        for i, end in enumerate(self._group_ends):
+            first = int(end) - self._file.metadata.row_group(i).num_rows
+            if mask[first:end].any():
+                chosen = self._read_group(i).filter(pa.array(mask[first:end]))
+                yield chosen, first + np.flatnonzero(mask[first:end])
 
     def rows(self) -> Iterator[R]:
         """Validated rows, in order, one in memory at a time."""
@@ -228,6 +235,11 @@ class Table(Generic[R]):
     def has(self, column: str) -> bool:
         """Whether the file has a column beyond those of its row model."""
         return column in self._file.schema_arrow.names
+
+    @property
+    def flat_columns(self) -> list[str]:
+        """Columns of the file that are neither lists nor structs, those beyond its row model included."""
+        return [field.name for field in self._file.schema_arrow if not pa.types.is_nested(field.type)]
 
     def at(self, index: int) -> R:
         """One validated row by its number; a few row groups are kept, for rows that are near each other."""
@@ -244,10 +256,12 @@ class Table(Generic[R]):
         if i not in self._kept_groups:
             if len(self._kept_groups) >= _KEPT_GROUPS:
                 self._kept_groups.pop(next(iter(self._kept_groups)))
-            columns = list(self.row.model_fields)
-            group = self._file.read_row_group(i, columns=columns, use_threads=_THREADS)
-            self._kept_groups[i] = conform(group, self.row)
+            self._kept_groups[i] = self._read_group(i)
         return self._kept_groups[i]
+
+    def _read_group(self, i: int) -> pa.Table:
+        columns = list(self.row.model_fields)
+        return conform(self._file.read_row_group(i, columns=columns, use_threads=_THREADS), self.row)
 
     def frame(self, columns: Sequence[str]) -> pl.DataFrame:
         """Some columns of all rows, nested ones by their Parquet path; leave the histories out of it."""

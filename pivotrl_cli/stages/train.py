@@ -26,6 +26,7 @@ from pivotrl_cli.progress import Progress
 from pivotrl_cli.provenance import Provenance, refuse_another, source_fingerprint
 from pivotrl_cli.rows import Candidate, StepMetrics, TrainRollout
 from pivotrl_cli.stages.judging import cost_row, judge_cost, opened_judge
+from pivotrl_cli.stages.lineage import check_profile
 from pivotrl_cli.table import Table, TableWriter
 from pivotrl_cli.verifiers import Verifier, load_verifier
 
@@ -55,6 +56,8 @@ def run(config: TrainConfig) -> dict[str, Any]:
         verifiers = {name: load_verifier(name, judge) for name in names}
         fingerprints = {f"verifier {Path(name).name}": source_fingerprint(v) for name, v in sorted(verifiers.items())}
         fingerprints["model"] = fingerprint(resolve(config.model))
+        if config.method == "grpo" and not config.allow_foreign_profile:
+            check_profile(table, config.model, fingerprints["model"], "add --allow-foreign-profile")
         provenance = Provenance.of("train", StepMetrics, config, [table.as_input()], fingerprints)
         stored = _stored_summary(folder, provenance, config.force)
         if stored is not None:
