@@ -3,7 +3,7 @@
     python -m benchmarks.filter [--rows 1000000] [--rollouts 8] [--folder FOLDER]
 
 The profile is synthetic: trajectories of four turns with short states, eight rollouts at each, pass rates such that
-some two thirds of the turns are without variance. `decision` prints the funnel and writes nothing; `with copy` writes
+some two thirds of the turns are without variance. `decision` is `--dry-run`, the funnel alone; `with copy` writes
 the pivots too; the naive script reads the whole file, filters by mean and spread, and writes what is left, with no
 check, provenance, reasons or ranks. Each runs in a process of its own, start-up included, on all cores.
 """
@@ -176,9 +176,9 @@ def main() -> None:
         print(f"{options.rows:,} rows with {options.rollouts} rollouts, {size:,.0f} MB, {os.cpu_count()} cores")
         run = ["-m", "pivotrl_cli", "filter", str(profile)]
         written = [*run, "-o", str(pivots), "--force"]
-        measure("decision", *run)
-        measure("decision, --rule posterior", *run, "--rule", "posterior")
-        measure("decision, all limits", *run, *_ALL_LIMITS)
+        measure("decision", *run, "--dry-run")
+        measure("decision, --rule posterior", *run, "--dry-run", "--rule", "posterior")
+        measure("decision, all limits", *run, "--dry-run", *_ALL_LIMITS)
         measure("with copy, --limit 20000", *written, "--limit", "20000")
         measure("with copy", *written)
         measure("naive polars", "-c", _NAIVE, str(profile), str(pivots))

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 def argument(default: Any = ..., **limits: Any) -> Any:
@@ -199,8 +199,15 @@ class FilterConfig(StageConfig):
     """Also write the dropped candidates with their reasons to this file."""
     seed: int = Field(0, ge=0)
     """Seed of everything drawn at random."""
-    output: str | None = option(None, "-o", identity=False)  # type: ignore[assignment]
-    """Output file, or `-` for standard output; without it the funnel is printed and nothing is written."""
+    dry_run: bool = option(False, identity=False)
+    """Print the funnel and write nothing, whatever `-o` and `--dropped` say."""
+    output: str | None = option("-", "-o", identity=False)  # type: ignore[assignment]
+    """Output file; `-` writes Parquet to standard output."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _write_nothing(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return given | {"output": None, "dropped": None} if given.get("dry_run") else given
 
 
 class TrainConfig(JudgeConfig, StageConfig):

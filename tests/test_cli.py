@@ -148,6 +148,23 @@ ERRORS = [
     (["filter", "profile.parquet", "--config", "bad.toml"], "bad.toml: Invalid value", "it must be TOML"),
     (["filter", "profile.parquet", "--config", "binary.toml"], "binary.toml: ", "it must be TOML"),
     (["filter", "profile.parquet", "--config", "unknown.toml"], "unknown.toml: unknown key 'max_men'", "see pivotrl"),
+    (["filter", "profile.parquet", "--level", "0.9"], "--level belongs to another rule", "add --rule posterior"),
+    (["filter", "profile.parquet", "--min-signal", "0.1"], "--min-signal belongs to", "add --rule signal"),
+    (["filter", "profile.parquet", "--balance", "tool"], "--balance shares a limit", "add --limit N"),
+    (
+        ["filter", "profile.parquet", "--select", "random"],
+        "--select random says which",
+        "add --limit N or another limit; for a random control: --control random",
+    ),
+    (["filter", "profile.parquet", "--min-pass-rate", "0.7"], "the pass rate cannot be at least 0.7 and below 0.6", ""),
+    (
+        ["filter", "profile.parquet", "--where", "turns > 3"],
+        "--where \"turns > 3\": no column 'turns'",
+        "a SQL condition on these columns: tool, candidate_id, trajectory_id, task_id, source, turn, ",
+    ),
+    (["filter", "profile.parquet", "--where", "turn >"], '--where "turn >": ', "a SQL condition on these columns: "),
+    (["filter", "profile.parquet", "--where", "turn"], '--where "turn": it is Int64, not true or false', "a SQL "),
+    (["filter", "profile.parquet", "--where", "turn = 'a'"], "--where \"turn = 'a'\": ", "a SQL condition on "),
     (["filter", "profile.parquet", "--json"], "--json needs the table to go to a file", "add -o FILE"),
     (["filter", "profile.parquet", "-o", "notes.txt"], "notes.txt exists and pivotrl did not write it", "choose"),
     (["filter", "profile.parquet", "-o", "notes.txt/o.parquet"], "notes.txt/o.parquet: ", "choose a folder"),
@@ -209,19 +226,29 @@ def test_a_bad_line_becomes_a_reject_that_names_it(cli, folder):
 def test_the_summary_goes_to_stderr_for_people_and_to_stdout_for_programs(cli, folder):
     people = cli(folder, "filter", "profile.parquet", "-o", "o.parquet")
     assert people.out == ""
-    assert people.err.splitlines()[0].strip() == "filter (pivots)"
+    assert people.err.splitlines()[0].strip() == "filter: reward varies, mean below 0.6"
     assert people.err.splitlines()[-1] == "o.parquet written"
     assert cli(folder, "filter", "profile.parquet", "-o", "o.parquet").err.endswith("o.parquet is up to date\n")
     program = cli(folder, "filter", "profile.parquet", "-o", "o.parquet", "--json")
     assert program.err == ""
-    assert json.loads(program.out)["funnel"] == {
-        "candidates": 6,
-        "in_split": 5,
-        "scored": 5,
-        "mixed": 3,
-        "hard": 2,
-        "kept": 2,
-    }
+    summary = json.loads(program.out)
+    assert [(step["step"], step["left"]) for step in summary["funnel"]] == [
+        ("train split", 5),
+        ("scored", 5),
+        ("mixed", 3),
+        ("in window", 2),
+    ]
+    assert (summary["candidates"], summary["kept"]) == (6, 2)
+
+
+def test_a_dry_run_prints_the_funnel_and_writes_nothing(cli, folder):
+    before = sorted(folder.iterdir())
+    arguments = ["filter", "profile.parquet", "-o", "o.parquet", "--dropped", "d.parquet", "--dry-run"]
+    people = cli(folder, *arguments)
+    assert people.out == ""
+    assert people.err.splitlines()[0].strip() == "filter: reward varies, mean below 0.6"
+    assert json.loads(cli(folder, *arguments, "--json").out)["kept"] == 2
+    assert sorted(folder.iterdir()) == before
 
 
 def test_square_brackets_in_names_are_no_markup(cli, tmp_path):
@@ -331,11 +358,11 @@ def test_a_toml_file_sets_the_options_and_flags_win(cli, folder):
     (folder / "run.toml").write_text("max_mean = 0.3\n[filter]\nmax-mean = 1.0\nlimit = 2\n[profile]\nn = 5\n")
     (folder / "flat.toml").write_text("max_mean = 1.0\n")
     flat = json.loads(cli(folder, "filter", "profile.parquet", "--config", "flat.toml", "-o", "1", "--json").out)
-    assert (flat["max_mean"], flat["funnel"]["kept"]) == (1.0, 3)
+    assert (flat["rule"], flat["kept"]) == ("reward varies, mean below 1", 3)
     section = json.loads(cli(folder, "filter", "profile.parquet", "--config", "run.toml", "-o", "2", "--json").out)
-    assert (section["max_mean"], section["funnel"]["kept"]) == (1.0, 2)
+    assert (section["rule"], section["kept"]) == ("reward varies, mean below 1", 2)
     arguments = ["filter", "profile.parquet", "--config", "run.toml", "--limit", "1", "-o", "3", "--json"]
-    assert json.loads(cli(folder, *arguments).out)["funnel"]["kept"] == 1
+    assert json.loads(cli(folder, *arguments).out)["kept"] == 1
 
 
 def test_another_config_over_an_output_is_refused_and_forced(cli, folder):

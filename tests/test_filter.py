@@ -87,6 +87,11 @@ def run(tmp_path, rows=ROWS, name="pivots", **options):
     return read(output, Pivot), read(dropped, Dropped), summary
 
 
+def steps(summary) -> list[tuple]:
+    """The funnel, one tuple a step."""
+    return [(step["step"], step["left"], step["dropped"]) for step in summary["funnel"]]
+
+
 def ids(rows) -> list[str]:
     return [row.candidate_id for row in rows]
 
@@ -116,11 +121,20 @@ def test_kept_and_dropped_rows_partition_the_table(tmp_path):
 def test_the_summary_is_the_funnel_with_its_reasons(tmp_path):
     _, _, summary = run(tmp_path)
     assert summary == {
-        "select": "pivots",
-        "max_mean": 0.6,
-        "funnel": {"candidates": 11, "in_split": 10, "scored": 9, "mixed": 6, "hard": 4, "kept": 4},
-        "dropped": {"all_right": 1, "all_wrong": 1, "holdout": 1, "no_variance": 1, "not_scored": 1, "too_easy": 2},
-        "kept_reward_mean": pytest.approx((0.25 + 0.5 + 0.5 + 0.5) / 4),
+        "rule": "reward varies, mean below 0.6",
+        "control": None,
+        "candidates": 11,
+        "kept": 4,
+        "funnel": [
+            {"step": "train split", "left": 10, "dropped": {"holdout": 1}},
+            {"step": "scored", "left": 9, "dropped": {"not_scored": 1}},
+            {"step": "mixed", "left": 6, "dropped": {"all_wrong": 1, "all_right": 1, "no_variance": 1}},
+            {"step": "in window", "left": 4, "dropped": {"too_easy": 2}},
+        ],
+        "all_zero_drawn": 0,
+        "reward_mean": pytest.approx((0.25 + 0.5 + 0.5 + 0.5) / 4),
+        "expected_reward_mean": summary["expected_reward_mean"],
+        "prior": summary["prior"],
         "by_tool": [
             {
                 "tool": "look",
@@ -150,6 +164,16 @@ def test_the_summary_is_the_funnel_with_its_reasons(tmp_path):
                 "reward_mean": pytest.approx(0.55),
             },
         ],
+        "by_domain": [
+            {
+                "domain": "",
+                "candidates": 11,
+                "scored": 10,
+                "mixed": 7,
+                "kept": 4,
+                "reward_mean": summary["by_domain"][0]["reward_mean"],
+            }
+        ],
     }
     assert summary["by_tool"][0]["reward_mean"] == pytest.approx(
         (0 + 0.25 + 0.5 + 0.75 + 1 + 0.5 + 0.5 + 0.6 + 0.5) / 9
@@ -177,8 +201,11 @@ def test_the_limits_keep_the_largest_spread_and_say_what_they_cut(tmp_path):
     assert reasons["a-1"] == reasons["d-1"] == DropReason.TRAJECTORY_CAP
     assert reasons["b-0"] == DropReason.LIMIT
     assert sorted(p.rank for p in pivots) == [1, 2, 3]
-    assert summary["funnel"] == {"candidates": 11, "in_split": 10, "scored": 9, "mixed": 6, "hard": 6, "kept": 3}
-    assert summary["dropped"]["trajectory_cap"] + summary["dropped"]["limit"] == 3
+    assert steps(summary)[3:] == [
+        ("in window", 6, {}),
+        ("per trajectory", 4, {"trajectory_cap": 2}),
+        ("limit", 3, {"limit": 1}),
+    ]
 
 
 @pytest.mark.parametrize(("split", "kept"), [("holdout", ["c-2"]), ("all", ["a-1", "a-2", "c-1", "c-2", "d-1"])])
@@ -191,16 +218,9 @@ MANY = [profiled(f"t{i}-0", "1" * (i % 5) + "0" * (4 - i % 5)) for i in range(10
 
 def test_the_random_control_has_the_size_of_the_rule_and_its_own_rows(tmp_path):
     pivots, _, _ = run(tmp_path, MANY, "pivots")
-    control, dropped, summary = run(tmp_path, MANY, "control", select="random")
+    control, dropped, summary = run(tmp_path, MANY, "control", control="random")
     assert len(pivots) == len(control) == 40
-    assert summary["funnel"] == {
-        "candidates": 100,
-        "in_split": 100,
-        "scored": 100,
-        "mixed": 100,
-        "hard": 100,
-        "kept": 40,
-    }
+    assert steps(summary) == [("train split", 100, {}), ("scored", 100, {}), ("drawn", 40, {"not_drawn": 60})]
     assert Counter(row.drop_reason for row in dropped) == {DropReason.NOT_DRAWN: 60}
     assert sorted(row.rank for row in control) == list(range(1, 41))
     assert {row.keep_reason for row in control} == {"random control"}
@@ -210,11 +230,11 @@ def test_the_random_control_has_the_size_of_the_rule_and_its_own_rows(tmp_path):
 
 
 def test_the_random_control_follows_its_seed_and_leaves_out_what_cannot_train(tmp_path):
-    first, _, _ = run(tmp_path, MANY, "one", select="random")
-    again, _, _ = run(tmp_path, MANY, "two", select="random")
-    other, _, _ = run(tmp_path, MANY, "three", select="random", seed=1)
+    first, _, _ = run(tmp_path, MANY, "one", control="random")
+    again, _, _ = run(tmp_path, MANY, "two", control="random")
+    other, _, _ = run(tmp_path, MANY, "three", control="random", seed=1)
     assert ids(first) == ids(again) != ids(other)
-    control, dropped, _ = run(tmp_path, ROWS, "few", select="random")
+    control, dropped, _ = run(tmp_path, ROWS, "few", control="random")
     assert len(control) == 4
     reasons = {row.candidate_id: row.drop_reason for row in dropped}
     assert (reasons["c-0"], reasons["c-2"]) == (DropReason.NOT_SCORED, DropReason.HOLDOUT)
@@ -259,8 +279,7 @@ def test_tools_are_named_by_all_their_calls(tmp_path):
 def test_when_nothing_is_kept_the_table_is_empty(tmp_path):
     pivots, dropped, summary = run(tmp_path, [profiled("a-0", "0000")])
     assert (pivots, ids(dropped)) == ([], ["a-0"])
-    assert summary["kept_reward_mean"] is None
-    assert summary["funnel"] == {"candidates": 1, "in_split": 1, "scored": 1, "mixed": 0, "hard": 0, "kept": 0}
+    assert (summary["reward_mean"], summary["expected_reward_mean"], summary["kept"]) == (None, None, 0)
 
 
 def test_up_to_date_only_with_the_dropped_rows_too(tmp_path):

@@ -15,7 +15,6 @@ import polars as pl
 
 from pivotrl_cli.arrow import with_columns
 from pivotrl_cli.configs import FilterConfig
-from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.provenance import Provenance
 from pivotrl_cli.rows import Dropped, DropReason, Pivot, Profile
 from pivotrl_cli.stages import limits, narrow, rules
@@ -31,8 +30,6 @@ def run(config: FilterConfig) -> dict[str, Any]:
     """Select pivots from a profile table; returns the summary."""
     rules.check(config)
     limits.check(config)
-    if config.dropped is not None and config.output is None:
-        raise ConfigError("--dropped goes with a table of the kept ones", "add -o FILE")
     with Table.open(config.profile, Profile) as profile:
         _check_model(profile, config)
         if config.output is None:

@@ -94,10 +94,11 @@ def describe(summary: dict[str, Any]) -> RenderableType:
     """The summary for a terminal."""
     from rich.console import Group
     from rich.table import Table as RichTable
+    from rich.text import Text
 
     control = {"random": "random control of: ", "random-tools": "random control with the same tools of: "}
     title = f"filter: {control.get(summary['control'], '')}{summary['rule']}"
-    table = RichTable(title=title, title_justify="left", show_header=False, box=None)
+    table = RichTable(show_header=False, box=None)
     table.add_column()
     table.add_column(justify="right")
     table.add_column()
@@ -105,9 +106,9 @@ def describe(summary: dict[str, Any]) -> RenderableType:
     for step in summary["funnel"]:
         table.add_row(step["step"], f"{step['left']:,}", _lost(step["dropped"]))
     table.add_row("kept", f"{summary['kept']:,}", _kept_note(summary))
-    parts: list[RenderableType] = [table]
+    parts: list[RenderableType] = [Text(title), table]
     for key in ("tool", "source", "domain"):
-        if key == "tool" or len(summary[f"by_{key}"]) > 1:
+        if key != "domain" or len(summary["by_domain"]) > 1:
             parts.append(_break_down_table(key, summary[f"by_{key}"]))
     return Group(*parts)
 
@@ -121,13 +122,15 @@ def _kept_note(summary: dict[str, Any]) -> str:
     if not summary["kept"]:
         return ""
     drawn = f"{summary['all_zero_drawn']:,} all-zero ones drawn; " if summary["all_zero_drawn"] else ""
-    return f"{drawn}mean reward {summary['reward_mean']:.3f}, expected {summary['expected_reward_mean']:.3f}"
+    return (
+        f"{drawn}mean reward {summary['reward_mean']:.3f}, posterior expectation {summary['expected_reward_mean']:.3f}"
+    )
 
 
 def _break_down_table(key: str, rows: list[dict[str, Any]]) -> RenderableType:
     from rich.table import Table as RichTable
 
-    table = RichTable(title_justify="left", box=None, pad_edge=False)
+    table = RichTable(box=None, pad_edge=False)
     table.add_column(key, overflow="fold", max_width=34)
     for column in ("candidates", "scored", "mixed", "kept", "mean"):
         table.add_column(column, justify="right")

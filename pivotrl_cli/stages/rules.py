@@ -5,8 +5,9 @@
     signal     keep s  iff  E[sqrt(p (1 - p)) | rewards of s] >= least  and  E[p | rewards of s] < lambda
 
 `p` is the true pass rate, its posterior a Beta whose prior is fitted to all candidates that the filter may choose from
-(`stats.fit_beta`). Under that posterior a rate is never exactly 0, so the second rule needs a lower end: 0.05 is a rate
-at which a group of 16 rollouts is mixed in 56 % of all draws, and a group of 8 in 34 %.
+(`stats.fit_beta`). Under that posterior a rate is never exactly 0 or 1, so the second rule needs ends of its own: `low`
+is 0.05 unless given, and lambda counts as 0.95 at most. At a rate of 0.05 a group of 16 rollouts is mixed in 56 % of all
+draws, and a group of 8 in 34 %.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ def check(config: FilterConfig) -> None:
         raise ConfigError("--level belongs to another rule", "add --rule posterior")
     if config.min_signal is not None and config.rule != "signal":
         raise ConfigError("--min-signal belongs to another rule", "add --rule signal")
-    if lowest_rate(config) >= config.max_mean:
+    if lowest_rate(config) >= highest_rate(config):
         raise ConfigError(
-            f"the pass rate cannot be at least {lowest_rate(config):g} and below {config.max_mean:g}",
+            f"the pass rate cannot be at least {lowest_rate(config):g} and below {highest_rate(config):g}",
             "lower --min-pass-rate or raise --max-mean",
         )
 
@@ -47,6 +48,11 @@ def lowest_rate(config: FilterConfig) -> float:
     return config.min_pass_rate
 
 
+def highest_rate(config: FilterConfig) -> float:
+    """Upper end of the window; all rollouts of a group are right too often above the posterior rule's."""
+    return min(config.max_mean, 1 - LOWEST_RATE) if config.rule == "posterior" else config.max_mean
+
+
 def keep_reason(config: FilterConfig) -> str:
     """The rule in words, for the pivots table."""
     window = f"mean below {config.max_mean:g}"
@@ -56,7 +62,7 @@ def keep_reason(config: FilterConfig) -> str:
         case "paper":
             return f"reward varies, {window}"
         case "posterior":
-            return f"P({lowest_rate(config):g} < p < {config.max_mean:g}) at least {config.level or LEVEL:g}"
+            return f"P({lowest_rate(config):g} < p < {highest_rate(config):g}) at least {config.level or LEVEL:g}"
         case "signal":
             return f"expected signal at least {_min_signal(config):g}, expected {window}"
 
@@ -91,7 +97,7 @@ def first_reason(reasons: Reasons) -> pl.Expr:
 
 def _with_posterior(cells: pl.DataFrame, posterior: Beta, config: FilterConfig) -> pl.DataFrame:
     """Add what the rules ask of a candidate's posterior; candidates with the same n and mean share it."""
-    low, high = lowest_rate(config), config.max_mean
+    low, high = lowest_rate(config), highest_rate(config)
     asked = {"posterior_mean": posterior.mean}
     if config.rule == "signal":
         asked["signal"] = posterior.signal
