@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import integrate
 from scipy import stats as scipy_stats
 
 from pivotrl_cli.stats import (
+    Beta,
     Difference,
     Estimate,
     clustered_mean,
+    fit_beta,
     mean_and_std,
     paired_difference,
     rate_interval,
@@ -131,3 +134,59 @@ def test_pairing_and_clusters_both_count():
     first, second = ((rng.random((200, 30, 3)) < rates).astype(float).reshape(200, 90) for _ in range(2))
     found = [paired_difference(a, b, names(30, 3), 300, seed=0) for a, b in zip(first, second, strict=True)]
     assert np.mean([d.significant for d in found]) == pytest.approx(0.06, abs=0.04)
+
+
+def test_a_posterior_by_hand():
+    """Three of four passes on a uniform prior: Beta(4, 2)."""
+    found = Beta(1.0, 1.0).posterior(np.array([0.75, 0.0]), np.array([4.0, 0.0]))
+    assert (found.a.tolist(), found.b.tolist()) == ([4.0, 1.0], [2.0, 1.0])
+    assert found.mean == pytest.approx([4 / 6, 1 / 2])
+    # Beta(4, 2) has the distribution function 5 p^4 - 4 p^5
+    assert found.between(0.25, 0.5) == pytest.approx([5 / 16 - 4 / 32 - 5 / 256 + 4 / 1024, 0.25])
+    # E[sqrt(p (1 - p))] = B(4.5, 2.5) / B(4, 2) = 20 B(4.5, 2.5), and pi / 8 for the uniform
+    assert found.signal == pytest.approx([20 * 105 / 16 * 3 / 4 * np.pi / 720, np.pi / 8])
+
+
+@given(st.floats(0.05, 20), st.floats(0.05, 20))
+def test_the_expected_signal_is_its_integral(a, b):
+    # with p = sin(t)^2 the integrand is smooth: sqrt(p (1 - p)) dp = 2 sin(t)^2 cos(t)^2 dt
+    density = integrate.quad(lambda t: 2 * np.sin(t) ** (2 * a) * np.cos(t) ** (2 * b), 0, np.pi / 2)[0]
+    from scipy.special import beta
+
+    assert Beta(a, b).signal == pytest.approx(density / beta(a, b), rel=1e-5)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.2, 0.5), (2.0, 3.0), (0.6, 0.1)])
+def test_the_fitted_prior_is_the_one_that_groups_were_drawn_from(a, b):
+    """20,000 groups, half of 8 trials and half of 16."""
+    rng = np.random.default_rng(0)
+    n = np.repeat([8.0, 16.0], 10_000)
+    mean = rng.binomial(n.astype(int), rng.beta(a, b, 20_000)) / n
+    found = fit_beta(mean, n, np.ones(20_000))
+    assert (found.a, found.b) == pytest.approx((a, b), rel=0.06)
+
+
+def test_the_fitted_prior_has_the_highest_likelihood():
+    mean, n, count = np.array([0.0, 0.25, 0.5, 1.0]), np.full(4, 4.0), np.array([5.0, 2.0, 1.0, 3.0])
+
+    def likelihood(a, b):
+        return count @ scipy_stats.betabinom(4, a, b).logpmf(mean * n)
+
+    found = fit_beta(mean, n, count)
+    best = likelihood(found.a, found.b)
+    assert all(
+        likelihood(found.a * x, found.b * y) < best for x in (0.98, 1.0, 1.02) for y in (0.98, 1.0, 1.02) if x * y != 1
+    )
+    each = np.repeat(np.arange(4), count.astype(int))
+    again = fit_beta(mean[each], n[each], np.ones(11))
+    assert (again.a, again.b) == pytest.approx((found.a, found.b), rel=1e-3)
+
+
+def test_the_fitted_prior_where_the_data_say_nothing_or_one_thing():
+    one = np.array([1.0])
+    assert fit_beta(np.array([]), np.array([]), np.array([])) == Beta(0.5, 0.5)
+    assert fit_beta(np.array([np.nan]), np.array([0.0]), one) == Beta(0.5, 0.5)
+    zero = fit_beta(np.array([0.0]), np.array([8.0]), one)
+    assert zero.mean < 1e-5
+    half = fit_beta(np.array([0.5]), np.array([8.0]), one)
+    assert (half.a, half.b) == pytest.approx((1000.0, 1000.0), rel=1e-3)

@@ -6,8 +6,8 @@
 
 `p` is the true pass rate, its posterior a Beta whose prior is fitted to all candidates that the filter may choose from
 (`stats.fit_beta`). Under that posterior a rate is never exactly 0 or 1, so the second rule needs ends of its own: `low`
-is 0.05 unless given, and lambda counts as 0.95 at most. At a rate of 0.05 a group of 16 rollouts is mixed in 56 % of all
-draws, and a group of 8 in 34 %.
+is 0.05 unless given, and lambda counts as 0.95 at most. At a rate of 0.05 a group of 16 rollouts is mixed in 56 % of
+all draws, and a group of 8 in 34 %.
 """
 
 from __future__ import annotations
