@@ -129,7 +129,7 @@ def write_profile(path: Path, n_rows: int, n_rollouts: int) -> None:
     rows = [row for t in range(_TEMPLATE_TRAJECTORIES) for row in trajectory(rng, t, n_rollouts)]
     template = rows_to_table(Profile, rows)
     ids = np.random.default_rng(0)
-    config = ProfileConfig(candidates="candidates.parquet", n=n_rollouts)
+    config = ProfileConfig.model_validate({"candidates": "candidates.parquet", "n": n_rollouts})
     with TableWriter(path, Profile, Provenance.of("profile", Profile, config, [])) as out:
         for first in range(0, n_rows, len(rows)):
             part = template.slice(0, min(len(rows), n_rows - first))

@@ -261,9 +261,9 @@ class Pivot(Profile):
 class DropReason(StrEnum):
     """Why `filter` dropped a candidate; the first that applies."""
 
-    HOLDOUT = "holdout"
+    OTHER_SPLIT = "other_split"
     """Belongs to another split than the one selected from."""
-    WHERE = "where"
+    WHERE = "where_false"
     """The condition of `--where` is not true."""
     NOT_SCORED = "not_scored"
     """No reward was measured (too long, unrenderable, errors)."""

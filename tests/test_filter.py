@@ -73,7 +73,7 @@ VERDICTS = {
     "b-2": DropReason.NO_VARIANCE,
     "c-0": DropReason.NOT_SCORED,
     "c-1": None,
-    "c-2": DropReason.HOLDOUT,
+    "c-2": DropReason.OTHER_SPLIT,
     "d-0": DropReason.TOO_EASY,
     "d-1": None,
 }
@@ -126,7 +126,7 @@ def test_the_summary_is_the_funnel_with_its_reasons(tmp_path):
         "candidates": 11,
         "kept": 4,
         "funnel": [
-            {"step": "train split", "left": 10, "dropped": {"holdout": 1}},
+            {"step": "train split", "left": 10, "dropped": {"other_split": 1}},
             {"step": "scored", "left": 9, "dropped": {"not_scored": 1}},
             {"step": "mixed", "left": 6, "dropped": {"all_wrong": 1, "all_right": 1, "no_variance": 1}},
             {"step": "in window", "left": 4, "dropped": {"too_easy": 2}},
@@ -237,7 +237,7 @@ def test_the_random_control_follows_its_seed_and_leaves_out_what_cannot_train(tm
     control, dropped, _ = run(tmp_path, ROWS, "few", control="random")
     assert len(control) == 4
     reasons = {row.candidate_id: row.drop_reason for row in dropped}
-    assert (reasons["c-0"], reasons["c-2"]) == (DropReason.NOT_SCORED, DropReason.HOLDOUT)
+    assert (reasons["c-0"], reasons["c-2"]) == (DropReason.NOT_SCORED, DropReason.OTHER_SPLIT)
 
 
 def test_selection_does_not_depend_on_the_order_of_the_rows(tmp_path):

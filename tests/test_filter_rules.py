@@ -103,7 +103,7 @@ def test_a_condition_on_the_columns(tmp_path):
     pivots, dropped, summary = run(tmp_path, rows, where="domain = 'airline' AND turn > 3 AND tool <> 'move'")
     assert ids(pivots) == ["t5-0", "t7-0", "t9-0"]
     assert {row.drop_reason for row in dropped} == {DropReason.WHERE}
-    assert steps(summary)[:2] == [("train split", 10, {}), ("where", 3, {"where": 7})]
+    assert steps(summary)[:2] == [("train split", 10, {}), ("where", 3, {"where_false": 7})]
     assert run(tmp_path, rows, "null", where="outcome < 1")[0] == []  # unknown is not true
 
 

@@ -263,10 +263,20 @@ def test_missing_file_says_what_to_do(tmp_path):
 def test_identity_leaves_out_where_it_reads_and_writes():
     config = FilterConfig(profile="a.parquet", output="b.parquet", force=True)
     assert config.identity() == {
+        "rule": "paper",
         "max_mean": 0.6,
+        "min_pass_rate": None,
+        "level": None,
+        "min_signal": None,
+        "keep_all_zero": 0.0,
+        "where": None,
         "max_per_trajectory": None,
+        "max_per_task": None,
+        "max_message_ratio": None,
+        "balance": None,
         "limit": None,
-        "select": "pivots",
+        "select": "top",
+        "control": None,
         "split": "train",
         "seed": 0,
     }

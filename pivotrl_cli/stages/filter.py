@@ -85,7 +85,7 @@ def decide(frame: pl.DataFrame, config: FilterConfig) -> tuple[pl.DataFrame, Bet
 def _ineligible(config: FilterConfig) -> rules.Reasons:
     other_split = pl.col("split") != config.split if config.split != "all" else pl.lit(False)
     return [
-        (other_split, DropReason.HOLDOUT),
+        (other_split, DropReason.OTHER_SPLIT),
         (~pl.col("where").fill_null(False), DropReason.WHERE),
         (pl.col("n_scored") == 0, DropReason.NOT_SCORED),
     ]

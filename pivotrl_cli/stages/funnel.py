@@ -59,7 +59,7 @@ def _funnel(decided: pl.DataFrame, config: FilterConfig) -> Iterator[dict[str, A
 
 def _steps(config: FilterConfig) -> Iterator[tuple[str, list[DropReason]]]:
     if config.split != "all":
-        yield f"{config.split} split", [DropReason.HOLDOUT]
+        yield f"{config.split} split", [DropReason.OTHER_SPLIT]
     if config.where is not None:
         yield "where", [DropReason.WHERE]
     yield "scored", [DropReason.NOT_SCORED]
