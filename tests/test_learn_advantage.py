@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from pivotrl_cli.learn.advantage import group_normalised, has_variance
+from pivotrl_cli.learn.advantage import ADVANTAGES, centred, group_normalised, has_variance, leave_one_out
 
 NAN = float("nan")
 
@@ -68,6 +68,43 @@ def test_scored_advantages_have_mean_zero_and_variance_one():
     result = group_normalised(rewards, eps_std=0.0)
     torch.testing.assert_close(result.mean(dim=1), torch.zeros(5, dtype=torch.float64), atol=1e-14, rtol=0)
     torch.testing.assert_close(result.square().mean(dim=1), torch.ones(5, dtype=torch.float64))
+
+
+def test_no_std_is_the_difference_from_the_mean():
+    assert centred(torch.tensor([[1, 0, 0, 0], [0, NAN, 1, NAN]], dtype=torch.float64)).tolist() == [
+        [0.75, -0.25, -0.25, -0.25],
+        [-0.5, 0, 0.5, 0],
+    ]
+
+
+def test_leave_one_out_by_hand():
+    result = leave_one_out(torch.tensor([[1, 0, 0]], dtype=torch.float64), eps_std=0.0)
+    assert result[0].tolist() == pytest.approx([1, -math.sqrt(0.5), -math.sqrt(0.5)])
+
+
+@pytest.mark.parametrize("n", [2, 3, 8])
+def test_leave_one_out_is_what_its_definition_says(n: int):
+    rewards = torch.rand(4, n, dtype=torch.float64, generator=torch.Generator().manual_seed(n))
+    expected = torch.empty_like(rewards)
+    for i in range(n):
+        others = torch.cat([rewards[:, :i], rewards[:, i + 1 :]], dim=1)
+        divisor = others.std(dim=1) if n > 2 else 1.0
+        expected[:, i] = (rewards[:, i] - others.mean(dim=1)) / divisor
+    torch.testing.assert_close(leave_one_out(rewards, eps_std=0.0), expected)
+
+
+def test_leave_one_out_leaves_the_unscored_out():
+    full, holed = [[1, 0, 0.5]], [[1, NAN, 0, 0.5, NAN]]
+    expected = leave_one_out(torch.tensor(full, dtype=torch.float64))[0].tolist()
+    found = leave_one_out(torch.tensor(holed, dtype=torch.float64))[0].tolist()
+    assert [found[0], found[2], found[3]] == pytest.approx(expected)
+    assert [found[1], found[4]] == [0, 0]
+
+
+@pytest.mark.parametrize("kind", ADVANTAGES)
+@pytest.mark.parametrize("group", [[0, 0, 0], [0.1, 0.1, 0.1], [0.7] * 7, [NAN] * 3, [1, NAN, NAN], [0.1, NAN, 0.1]])
+def test_no_kind_invents_variance(kind: str, group: list[float]):
+    assert ADVANTAGES[kind](torch.tensor([group], dtype=torch.float64)).tolist() == [[0.0] * len(group)]
 
 
 def test_has_variance():

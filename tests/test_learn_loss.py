@@ -8,9 +8,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from pivotrl_cli.learn.loss import k3, kl_loss, policy_loss, sft_loss
+from pivotrl_cli.learn.loss import (
+    LOSSES,
+    clipped,
+    clipped_weight,
+    importance_weights,
+    k3,
+    kl_loss,
+    sequence_clipped,
+    sft_loss,
+    token_weights,
+)
 
-CLIP = {"clip_low": 0.2, "clip_high": 0.3}
+CLIP = (0.2, 0.3)
+OWN = torch.tensor([0])
 
 
 def vector(*values: float) -> Tensor:
@@ -44,17 +55,18 @@ def test_clipped_ratio_by_hand(
     ratio: float, advantage: float, surrogate: float, slope: float, cut_low: float, cut_high: float
 ):
     logprobs = vector(math.log(ratio) - 1.0).requires_grad_()
-    result = policy_loss(logprobs, vector(-1.0), vector(advantage), **CLIP, normaliser=4)
-    assert result.loss.item() == pytest.approx(-surrogate / 4)
+    result = clipped(logprobs, vector(-1.0), vector(advantage), OWN, *CLIP)
+    assert result.values.item() == pytest.approx(surrogate)
     # d ratio / d logp = ratio
-    assert gradient(result.loss, logprobs).item() == pytest.approx(-slope * ratio / 4)
-    assert (result.clip_low.item(), result.clip_high.item()) == (cut_low / 4, cut_high / 4)
-    assert result.ratio_mean.item() == pytest.approx(ratio / 4)
+    assert gradient(result.values.sum(), logprobs).item() == pytest.approx(slope * ratio)
+    assert (result.cut_low.item(), result.cut_high.item()) == (cut_low, cut_high)
+    assert result.ratio.item() == pytest.approx(ratio)
 
 
-def test_statistics_carry_no_gradient():
-    result = policy_loss(vector(-1.0).requires_grad_(), vector(-1.5), vector(1.0), **CLIP, normaliser=1)
-    assert [t.requires_grad for t in (result.loss, result.ratio_mean, result.clip_low, result.clip_high)] == [
+@pytest.mark.parametrize("name", LOSSES)
+def test_only_the_values_carry_a_gradient(name: str):
+    result = LOSSES[name].surrogate(vector(-1.0).requires_grad_(), vector(-1.5), vector(1.0), OWN, *CLIP)
+    assert [t.requires_grad for t in (result.values, result.ratio, result.cut_low, result.cut_high)] == [
         True,
         False,
         False,
@@ -62,15 +74,16 @@ def test_statistics_carry_no_gradient():
     ]
 
 
-def test_on_policy_gradient_is_the_exact_policy_gradient():
-    """E_a[A grad log pi] over all actions = pi (r - E r), and the loss descends along it."""
+@pytest.mark.parametrize("name", LOSSES)
+def test_on_policy_gradient_is_the_exact_policy_gradient(name: str):
+    """E_a[A grad log pi] over all actions = pi (r - E r), and the surrogate ascends along it."""
     logits, _, _, rewards = policies()
     logprobs = logits.log_softmax(0)
     probabilities = logprobs.exp().detach()
     centred = rewards - probabilities @ rewards
-    # The surrogate is homogeneous in A, so a weight on A weighs the action.
-    loss = policy_loss(logprobs, logprobs.detach(), probabilities * centred, **CLIP, normaliser=1).loss
-    torch.testing.assert_close(gradient(loss, logits), -probabilities * centred, rtol=1e-13, atol=1e-15)
+    # The surrogates are homogeneous in A, so a weight on A weighs the action.
+    result = LOSSES[name].surrogate(logprobs, logprobs.detach(), probabilities * centred, torch.arange(6), *CLIP)
+    torch.testing.assert_close(gradient(result.values.sum(), logits), probabilities * centred, rtol=1e-13, atol=1e-15)
 
 
 def test_baseline_and_scale_change_the_exact_gradient_by_a_factor_only():
@@ -78,20 +91,65 @@ def test_baseline_and_scale_change_the_exact_gradient_by_a_factor_only():
     logprobs = logits.log_softmax(0)
     weights = logprobs.exp().detach()
     raw, normalised = (
-        gradient(policy_loss(logprobs, logprobs.detach(), weights * a, **CLIP, normaliser=1).loss, logits)
+        gradient(clipped(logprobs, logprobs.detach(), weights * a, OWN, *CLIP).values.sum(), logits)
         for a in (rewards, (rewards - 0.7) / 3)
     )
     torch.testing.assert_close(raw, normalised * 3, rtol=1e-12, atol=1e-14)
 
 
-def test_unclipped_off_policy_gradient_is_importance_weighted():
+@pytest.mark.parametrize("surrogate", [clipped, clipped_weight])
+def test_unclipped_off_policy_gradient_is_importance_weighted(surrogate):
     logits, old, _, rewards = policies()
     logits = (logits.detach() * 0.05 + old).requires_grad_()
     logprobs = logits.log_softmax(0)
     assert ((logprobs - old).exp() - 1).abs().max() < 0.2
-    loss = policy_loss(logprobs, old, old.exp() * rewards, **CLIP, normaliser=1).loss
-    expected = gradient(-(logits.softmax(0) @ rewards), logits)
-    torch.testing.assert_close(gradient(loss, logits), expected, rtol=1e-12, atol=1e-14)
+    values = surrogate(logprobs, old, old.exp() * rewards, OWN, *CLIP).values
+    expected = gradient(logits.softmax(0) @ rewards, logits)
+    torch.testing.assert_close(gradient(values.sum(), logits), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_the_sequence_ratio_is_the_geometric_mean_of_its_tokens():
+    # completion 0: ratios 2 and 1/2, mean gap 0; completion 1: ratio 1.1
+    old = vector(-1.0, -1.0, -2.0)
+    logprobs = (old + vector(math.log(2), -math.log(2), math.log(1.1))).requires_grad_()
+    owner = torch.tensor([0, 0, 1])
+    result = sequence_clipped(logprobs, old, vector(3.0, 3.0, -1.0), owner, *CLIP)
+    assert result.ratio.tolist() == pytest.approx([1.0, 1.0, 1.1])
+    assert result.values.tolist() == pytest.approx([3.0, 3.0, -1.1])
+    # weighted by sequence, completion 0 counts s A / N once, and its gradient falls on both tokens alike
+    weights = vector(*[w for w, n in zip(token_weights("sequence", [2, 1], 9), [2, 1], strict=True) for _ in range(n)])
+    loss = (weights * result.values).sum()
+    assert loss.item() == pytest.approx((3.0 - 1.1) / 2)
+    assert gradient(loss, logprobs).tolist() == pytest.approx([0.75, 0.75, -0.55])
+
+
+def test_the_sequence_ratio_is_clipped_as_a_whole():
+    old = vector(-1.0, -1.0)
+    logprobs = (old + math.log(1.5)).requires_grad_()
+    result = sequence_clipped(logprobs, old, vector(1.0, 1.0), torch.tensor([0, 0]), *CLIP)
+    assert (result.values.tolist(), result.cut_high.tolist()) == (pytest.approx([1.3, 1.3]), [True, True])
+    assert gradient(result.values.sum(), logprobs).tolist() == [0.0, 0.0]
+
+
+def test_a_clipped_weight_keeps_every_gradient():
+    old = vector(-1.0, -1.0, -1.0)
+    logprobs = (old + vector(math.log(0.5), 0.0, math.log(2.0))).requires_grad_()
+    result = clipped_weight(logprobs, old, vector(1.0, 1.0, -1.0), torch.arange(3), *CLIP)
+    assert gradient(result.values.sum(), logprobs).tolist() == pytest.approx([0.8, 1.0, -1.3])
+    assert (result.cut_low.tolist(), result.cut_high.tolist()) == ([True, False, False], [False, False, True])
+
+
+def test_token_weights_by_hand():
+    assert token_weights("token", [1, 3], 5) == [1 / 4, 1 / 4]
+    assert token_weights("sequence", [1, 3], 5) == [1 / 2, 1 / 6]
+    assert token_weights("constant", [1, 3], 5) == [1 / 10, 1 / 10]
+
+
+def test_importance_weights_are_truncated_from_above():
+    weights = importance_weights(vector(-1.0, -1.0, -1.0), vector(-1.0, -1 - math.log(4), -1 + math.log(4)), cap=2.0)
+    assert weights.tolist() == pytest.approx([1.0, 2.0, 0.25])
+    with pytest.raises(ValueError, match=r"cap is 0\.5, must be at least 1"):
+        importance_weights(vector(0.0), vector(0.0), cap=0.5)
 
 
 def test_k3_by_hand():
@@ -130,7 +188,7 @@ def test_gradient_of_kl_loss_is_the_kl_divergence(on_policy: bool):
     logprobs = logits.log_softmax(0)
     old = logprobs.detach() if on_policy else old
     terms = [
-        old[a].exp() * kl_loss(logprobs[a, None], reference[a, None], old[a, None], normaliser=1)
+        old[a].exp() * kl_loss(logprobs[a, None], reference[a, None], old[a, None], vector(1.0))
         for a in range(len(old))
     ]
     divergence = (logprobs.exp() * (logprobs - reference)).sum()
@@ -141,19 +199,22 @@ def test_gradient_of_kl_loss_is_the_kl_divergence(on_policy: bool):
 
 def test_sft_loss_by_hand():
     logprobs = vector(-1.0, -3.0).requires_grad_()
-    loss = sft_loss(logprobs, normaliser=8)
+    loss = sft_loss(logprobs, vector(0.125, 0.125))
     assert loss.item() == 0.5
     assert gradient(loss, logprobs).tolist() == [-0.125, -0.125]
 
 
-def test_shares_of_micro_batches_add_up():
+@pytest.mark.parametrize("name", LOSSES)
+def test_shares_of_micro_batches_add_up(name: str):
     logprobs, old, reference, advantages = torch.randn(4, 12, generator=torch.Generator().manual_seed(2)).double()
+    lengths = [3, 2, 6, 1]
+    owner = torch.repeat_interleave(torch.arange(4), torch.tensor(lengths))
+    weights = vector(*token_weights(LOSSES[name].weighting, lengths, 8))[owner]
 
     def shares(part: slice) -> list[Tensor]:
-        lp, o, r, a = logprobs[part], old[part], reference[part], advantages[part]
-        policy = policy_loss(lp, o, a, **CLIP, normaliser=12)
-        rest = [kl_loss(lp, r, o, normaliser=12), sft_loss(lp, normaliser=12)]
-        return [policy.loss, policy.ratio_mean, policy.clip_low, policy.clip_high, *rest]
+        lp, o, r, a, w = logprobs[part], old[part], reference[part], advantages[part], weights[part]
+        policy = LOSSES[name].surrogate(lp, o, a, owner[part] - owner[part][0], *CLIP)
+        return [(w * policy.values).sum(), (w * policy.ratio).sum(), kl_loss(lp, r, o, w), sft_loss(lp, w)]
 
     whole, first, second = (torch.stack(shares(s)) for s in (slice(0, 12), slice(0, 5), slice(5, 12)))
     torch.testing.assert_close(first + second, whole, rtol=1e-14, atol=1e-15)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from pivotrl_cli.learn.advantage import group_normalised
-from pivotrl_cli.learn.loss import policy_loss
+from pivotrl_cli.learn.loss import clipped
 
 BETAS = [0.3, 1.0, 3.0]
 REWARDS = torch.tensor([1, 0, 1, 0, 0, 1, 0], dtype=torch.float64)
@@ -82,7 +82,7 @@ def test_prop_3_1_equal_rewards_give_no_gradient(reward: float):
     logits = PI_0.clone().requires_grad_()
     actions = torch.tensor([0, 1, 2, 3, 4, 5, 6, 0])
     logprobs = logits.log_softmax(0)[actions]
-    loss = policy_loss(logprobs, logprobs.detach(), advantages, clip_low=0.2, clip_high=0.2, normaliser=8).loss
+    loss = clipped(logprobs, logprobs.detach(), advantages, actions, 0.2, 0.2).values.sum()
     (gradient,) = torch.autograd.grad(loss, logits)
     assert gradient.tolist() == [0.0] * 7
 

@@ -1,64 +1,131 @@
-"""Losses over flat completion tokens: clipped policy ratio, KL to a reference, imitation.
+"""Losses over flat completion tokens: surrogates of the policy gradient, KL to a reference, imitation.
 
-Every function takes one entry per completion token, in nats, and a `normaliser`: the number of completion tokens of the
-*whole* optimiser step. Its result is therefore a share of the step, and the shares of the micro-batches add up to
-exactly what one large batch gives, losses and statistics alike. All tokens of a step weigh the same, whichever rollout
-they belong to (token-level loss, as in NVIDIA's recipes).
+Every function takes one entry per completion token, in nats, and `weights`, what each token counts in the *whole*
+optimiser step. A result is therefore a share of the step, and the shares of the micro-batches add up to exactly what
+one large batch gives. A loss is a surrogate and a weighting; `LOSSES` has the published ones by name.
 
-Left out: sequence-level ratios (the paper writes the ratio at completion level; its authors' recipes train with token
-ratios), dual clipping, and a separate importance weight between sampler and trainer: `old_logprobs` are the sampler's
-own, so the ratio already carries that correction.
+Left out: dual clipping, and the paper's ratio at completion level without the length normalisation of GSPO, whose
+variance grows with the length (its authors' recipes train with token ratios).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+Weighting = Literal["token", "sequence", "constant"]
+
 
 @dataclass(frozen=True, slots=True)
-class PolicyLoss:
-    """The clipped-ratio loss and what the clip did; each a scalar share of the step, only `loss` with a gradient."""
+class Surrogate:
+    """What a policy loss is made of; one entry [T] per token, only `values` with a gradient."""
 
-    loss: Tensor
-    """Negative clipped surrogate."""
-    ratio_mean: Tensor
-    """Mean probability ratio pi / pi_old, before any clipping."""
-    clip_low: Tensor
-    """Share of tokens whose gradient is cut because the ratio fell below 1 - clip_low while the advantage is < 0."""
-    clip_high: Tensor
-    """Share of tokens whose gradient is cut because the ratio rose above 1 + clip_high while the advantage is > 0."""
+    values: Tensor
+    """To be weighted, summed and made as large as possible."""
+    ratio: Tensor
+    """Probability ratio pi / pi_old before any clipping; of the whole completion where the loss has it so."""
+    cut_low: Tensor
+    """Whether the ratio was below its lower bound where that cuts the gradient."""
+    cut_high: Tensor
+    """Whether the ratio was above its upper bound where that cuts, or for `cispo` bounds, the gradient."""
 
 
-def policy_loss(
-    logprobs: Tensor,
-    old_logprobs: Tensor,
-    advantages: Tensor,
-    *,
-    clip_low: float,
-    clip_high: float,
-    normaliser: float,
-) -> PolicyLoss:
-    """The clipped surrogate of PPO and GRPO, token by token.
+def clipped(logprobs: Tensor, old: Tensor, advantages: Tensor, owner: Tensor, low: float, high: float) -> Surrogate:
+    """The clipped ratio of PPO and GRPO, token by token.
 
-        L = -1/normaliser * sum_t min(w_t A_t, clip(w_t, 1 - clip_low, 1 + clip_high) A_t),   w = exp(logp - logp_old)
+        min(w_t A_t, clip(w_t, 1 - low, 1 + high) A_t),   w = exp(logp - logp_old)
 
     PivotRL (arXiv 2603.21383), Eq. 7; PPO (arXiv 1707.06347); separate bounds from DAPO (arXiv 2503.14476). At w = 1
-    the gradient is the plain policy gradient, -A grad logp. Advantage 0 gives loss and gradient 0 at that token.
+    the gradient is the plain policy gradient, A grad logp. Advantage 0 gives value and gradient 0 at that token.
     """
-    ratio = torch.exp(logprobs - old_logprobs)
-    surrogate = torch.minimum(ratio * advantages, ratio.clamp(1 - clip_low, 1 + clip_high) * advantages)
-    ratio_fixed = ratio.detach()
-    cut_low = (ratio_fixed < 1 - clip_low) & (advantages < 0)
-    cut_high = (ratio_fixed > 1 + clip_high) & (advantages > 0)
-    return PolicyLoss(
-        loss=-surrogate.sum() / normaliser,
-        ratio_mean=ratio_fixed.sum() / normaliser,
-        clip_low=cut_low.to(ratio_fixed).sum() / normaliser,
-        clip_high=cut_high.to(ratio_fixed).sum() / normaliser,
+    return _clipped(torch.exp(logprobs - old), advantages, low, high)
+
+
+def sequence_clipped(
+    logprobs: Tensor, old: Tensor, advantages: Tensor, owner: Tensor, low: float, high: float
+) -> Surrogate:
+    """GSPO (arXiv 2507.18071), Eq. 5: `clipped` with one ratio for all tokens of a completion, their geometric mean.
+
+        s_i = exp(mean_t (logp_t - logp_old_t))
+
+    `owner` [T] numbers the completion of each token from 0; a completion must not be split over micro-batches. Under
+    the weighting `sequence` the sum over a completion is its s_i A_i / N, as in the paper.
+    """
+    n = torch.bincount(owner)
+    gap = logprobs - old
+    mean_gap = gap.new_zeros(len(n)).index_add(0, owner, gap) / n.clamp(min=1)
+    return _clipped(torch.exp(mean_gap)[owner], advantages, low, high)
+
+
+def clipped_weight(
+    logprobs: Tensor, old: Tensor, advantages: Tensor, owner: Tensor, low: float, high: float
+) -> Surrogate:
+    """CISPO (arXiv 2506.13585), Eq. 4: the policy gradient under a bounded importance weight, which has no gradient.
+
+        sg(clip(w_t, 1 - low, 1 + high)) A_t logp_t
+
+    No token loses its gradient; `low` of 1 leaves the weight unbounded below, as its authors do.
+    """
+    ratio = torch.exp(logprobs - old).detach()
+    weight = ratio.clamp(1 - low, 1 + high)
+    return Surrogate(weight * advantages * logprobs, ratio, ratio < 1 - low, ratio > 1 + high)
+
+
+def _clipped(ratio: Tensor, advantages: Tensor, low: float, high: float) -> Surrogate:
+    fixed = ratio.detach()
+    return Surrogate(
+        values=torch.minimum(ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages),
+        ratio=fixed,
+        cut_low=(fixed < 1 - low) & (advantages < 0),
+        cut_high=(fixed > 1 + high) & (advantages > 0),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A published loss: how a token's gain is bounded, and what a token weighs."""
+
+    surrogate: Callable[[Tensor, Tensor, Tensor, Tensor, float, float], Surrogate]
+    weighting: Weighting
+
+
+LOSSES: dict[str, Loss] = {
+    "grpo": Loss(clipped, "sequence"),
+    "dapo": Loss(clipped, "token"),
+    "dr_grpo": Loss(clipped, "constant"),
+    "gspo": Loss(sequence_clipped, "sequence"),
+    "cispo": Loss(clipped_weight, "token"),
+}
+"""Losses by name."""
+
+
+def token_weights(weighting: Weighting, lengths: Sequence[int], longest: int) -> list[float]:
+    """What one token of each completion weighs, for completions of these lengths in tokens: those of the whole step.
+
+    `token`: all tokens alike (DAPO). `sequence`: all completions alike, whatever their length (GRPO, arXiv 2402.03300).
+    `constant`: as if every completion had the `longest` length allowed, so that a token's weight depends on no length
+    (Dr. GRPO, arXiv 2503.20783). Weights of all tokens sum to 1, but for `constant`, where they sum to at most 1.
+
+    Example: lengths [1, 3] weigh [1/4, 1/4], [1/2, 1/6] or, with longest 5, [1/10, 1/10].
+    """
+    if weighting == "token":
+        return [1 / sum(lengths)] * len(lengths)
+    return [1 / (len(lengths) * (length if weighting == "sequence" else longest)) for length in lengths]
+
+
+def importance_weights(old: Tensor, sampler: Tensor, cap: float) -> Tensor:
+    """Truncated weights [T] that correct for a sampler which is not quite the old policy: min(pi_old / mu, cap).
+
+    Yao et al., "Your Efficient RL Framework Secretly Brings You Off-Policy RL Training" (2025). Both log-probabilities
+    without gradient; equal ones weigh 1. A `cap` below 1 would shrink every gradient, and is an error.
+    """
+    if cap < 1:
+        raise ValueError(f"cap is {cap}, must be at least 1")
+    return torch.exp(old - sampler).clamp(max=cap)
 
 
 def k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
@@ -72,19 +139,19 @@ def k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
     return torch.expm1(gap) - gap
 
 
-def kl_loss(logprobs: Tensor, reference_logprobs: Tensor, old_logprobs: Tensor, *, normaliser: float) -> Tensor:
+def kl_loss(logprobs: Tensor, reference_logprobs: Tensor, old_logprobs: Tensor, weights: Tensor) -> Tensor:
     """Penalty whose gradient is that of KL(pi || ref) at each token, for tokens that the old policy sampled.
 
-        L = 1/normaliser * sum_t w_t k3_t,   w = exp(logp - logp_old)
+        L = sum_t weight_t w_t k3_t,   w = exp(logp - logp_old)
 
     grad (w k3) = w (k3 + 1 - exp(d)) grad logp = -w d grad logp, and E_old[-w d grad logp] = grad KL(pi || ref). This
     is the KL of Eq. 7 and of Theorem 3.3; the ratio stays unclipped. The states count as given: what a token does to
     the KL of later tokens is left out, as in every token-level KL penalty.
     """
     ratio = torch.exp(logprobs - old_logprobs)
-    return (ratio * k3(logprobs, reference_logprobs)).sum() / normaliser
+    return (weights * ratio * k3(logprobs, reference_logprobs)).sum()
 
 
-def sft_loss(logprobs: Tensor, *, normaliser: float) -> Tensor:
-    """Negative log-likelihood of demonstrated tokens, -1/normaliser * sum_t logp_t."""
-    return -logprobs.sum() / normaliser
+def sft_loss(logprobs: Tensor, weights: Tensor) -> Tensor:
+    """Negative log-likelihood of demonstrated tokens, -sum_t weight_t logp_t."""
+    return -(weights * logprobs).sum()
