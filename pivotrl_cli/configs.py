@@ -237,6 +237,16 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Decoupled weight decay."""
     max_grad_norm: float = Field(1.0, gt=0.0)
     """Gradient norm above which the gradient is scaled down."""
+    skip_grad_norm: float | None = Field(None, gt=0.0)
+    """Gradient norm above which the step is skipped and counted; one that is not finite always is."""
+    loss: Literal["grpo", "dapo", "dr_grpo", "gspo", "cispo"] = "dapo"
+    """Token ratios clipped, with all tokens alike (dapo), all rollouts alike (grpo), or each token as if its rollout
+    had the longest length (dr_grpo); one ratio per rollout (gspo); a clipped weight that cuts no gradient (cispo)."""
+    advantage: Literal["group", "leave_one_out", "no_std"] = "group"
+    """Reward minus the group's mean over its deviation; the same against the other rollouts; without the deviation."""
+    importance_cap: float | None = Field(None, ge=1.0)
+    """Weigh each token by the trainer's over the sampler's probability, at most this; the clip then compares with the
+    trainer's own. By default the sampler's probabilities are the old ones."""
     clip_low: float = Field(0.2, gt=0.0, le=1.0)
     """Lower clip of the probability ratio, as 1 - clip_low."""
     clip_high: float = Field(0.2, gt=0.0)
@@ -261,6 +271,10 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Seed of the order and of all samples."""
     token_budget: int = Field(16384, ge=1)
     """Most tokens in one forward pass with gradients, padding included."""
+    checkpoint_every: int = option(20, identity=False, ge=0)
+    """Steps between checkpoints, from which the same command goes on after the run was ended; 0 makes none."""
+    keep: int = option(2, identity=False, ge=1)
+    """Checkpoints to keep while the run goes on; a finished run has its model alone."""
     sample_token_budget: int = Field(131072, ge=1)
     """Most tokens that one sampling batch may keep in its cache, as `--token-budget` of profile."""
     device: str = "auto"

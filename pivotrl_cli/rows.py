@@ -325,6 +325,8 @@ class StepMetrics(Row):
     """Largest absolute difference between sampler and trainer log-probabilities before the update, in nats."""
     grad_norm: float | None
     """Gradient norm before clipping; null where nothing was trained."""
+    skipped: str | None
+    """Why the weights were not moved by what was trained on; null for a step like any other."""
     learning_rate: float
     """Learning rate of this step."""
     n_groups: int

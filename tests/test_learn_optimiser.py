@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from pivotrl_cli.learn.optimiser import NonFiniteGradient, Optimiser, learning_rate
+from pivotrl_cli.learn.optimiser import Optimiser, UnusableGradient, learning_rate
 
 
 def layer(dtype: torch.dtype = torch.float32, weight: float = 1.0) -> torch.nn.Linear:
@@ -104,7 +104,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(bad: float, dtype: 
     model = layer(dtype)
     optimiser = Optimiser(model)
     set_gradient(model, [bad, 1.0], 1.0)
-    with pytest.raises(NonFiniteGradient, match=f"gradient norm is {bad}"):
+    with pytest.raises(UnusableGradient, match=f"gradient norm is {bad}"):
         optimiser.step(0.1)
     assert model.weight.tolist() == [[1.0, 1.0]]
     set_gradient(model, [1.0, 1.0], 1.0)

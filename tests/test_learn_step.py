@@ -10,7 +10,7 @@ import torch
 from learn_models import tiny
 from transformers import PreTrainedModel
 
-from pivotrl_cli.learn.optimiser import NonFiniteGradient, Optimiser
+from pivotrl_cli.learn.optimiser import Optimiser, UnusableGradient
 from pivotrl_cli.learn.policy import completion_logprobs
 from pivotrl_cli.learn.step import GrpoBatch, GrpoOptions, SftBatch, UpdateStats, grpo_update, sft_update
 
@@ -172,7 +172,7 @@ def test_a_nan_stops_before_it_reaches_the_weights():
     model = tiny("qwen3")
     before = weights(model)
     rollouts = dataclasses.replace(batch(model), advantages=[[math.nan, 0.0, 0.0], [0.0] * 3])
-    with pytest.raises(NonFiniteGradient):
+    with pytest.raises(UnusableGradient):
         grpo_update(model, Optimiser(model), rollouts, GrpoOptions(), 1e-3)
     assert torch.equal(weights(model), before)
 

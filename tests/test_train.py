@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +17,14 @@ from pivotrl_cli.engines import Request, Sampling, each_group, hf
 from pivotrl_cli.errors import ConfigError, InputError, OutputError, RunError
 from pivotrl_cli.rows import Candidate, StepMetrics, TrainRollout
 from pivotrl_cli.stages import train
+from pivotrl_cli.stages.learners import Sft
 from pivotrl_cli.stages.pivot_groups import Deck
 from pivotrl_cli.table import Table
 
 VERIFIERS = """
+import os
+import signal
+
 from pivotrl_cli.verifiers import Verdict
 
 def yes(candidate, action):
@@ -29,6 +34,13 @@ def always(candidate, action):
     return Verdict(1.0, "said")
 
 turns = []
+
+def mortal(candidate, action):
+    if "LEFT" in os.environ:
+        os.environ["LEFT"] = str(int(os.environ["LEFT"]) - 1)
+        if os.environ["LEFT"] == "-1":
+            os.kill(os.getpid(), signal.SIGKILL)
+    return yes(candidate, action)
 
 def in_turn(candidate, action):
     turns.append(1)
@@ -312,31 +324,89 @@ def test_rows_that_do_not_fit_are_counted(config, tmp_path, method):
         train.run(long)
 
 
-def test_a_killed_run_leaves_no_final_folder_and_a_rerun_completes(config, verifiers, tmp_path):
-    (tmp_path / "deadly.py").write_text(
-        VERIFIERS + "import os, signal\nseen = []\ndef deadly(candidate, action):\n    seen.append(1)\n"
-        "    if len(seen) > 40: os.kill(os.getpid(), signal.SIGKILL)\n    return yes(candidate, action)\n"
-    )
-    command = [
-        sys.executable,
-        "-m",
-        "pivotrl_cli",
-        "train",
-        config.pivots,
-        "-o",
-        config.output,
-        "--model",
-        config.model,
-    ]
-    command += ["--steps", "3", "--prompts-per-step", "4", "--group-size", "8", "--learning-rate", "2e-3"]
-    command += ["--max-new-tokens", "8", "--device", "cpu", "--verifier"]
-    killed = subprocess.run([*command, f"{tmp_path / 'deadly.py'}:deadly"], capture_output=True, check=False)
+def kill(config: TrainConfig, n: int) -> None:
+    """Run the command in a process that its verifier kills at the `n`-th verdict."""
+    command = [sys.executable, "-m", "pivotrl_cli", "train", config.pivots]
+    flags = config.model_dump(mode="json", exclude={"pivots", "json_summary"}, exclude_defaults=True)
+    command += [word for name, value in flags.items() for word in ("--" + name.replace("_", "-"), str(value))]
+    killed = subprocess.run(command, capture_output=True, check=False, env=os.environ | {"LEFT": str(n)})
     assert killed.returncode == -9, killed.stderr.decode()
+
+
+def weights_of(config: TrainConfig) -> bytes:
+    return (Path(config.output) / "model.safetensors").read_bytes()
+
+
+def test_a_killed_run_without_checkpoint_begins_again(config, verifiers):
+    config = config.model_copy(update={"verifier": f"{verifiers}:mortal"})
+    kill(config, 40)
     assert not Path(config.output).exists()
     assert [m.step for m in read(Path(f"{config.output}.partial/metrics.parquet"), StepMetrics)] == [1]
-    train.run(config.model_copy(update={"verifier": f"{verifiers}:yes"}))
+    assert "resumed_after" not in train.run(config)
     assert [m.step for m in metrics_of(config)] == [1, 2, 3]
     assert not Path(f"{config.output}.partial").exists()
+
+
+@pytest.mark.parametrize("n", [40, 75, 100, 130, 180])
+def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_bytes(config, verifiers, tmp_path, n):
+    config = config.model_copy(update={"verifier": f"{verifiers}:mortal", "steps": 6, "kl_coef": 0.1})
+    config = config.model_copy(update={"schedule": "cosine", "checkpoint_every": 2})
+    whole = config.model_copy(update={"output": str(tmp_path / "whole")})
+    train.run(whole)
+    kill(config, n)
+    kept = [int(p.name) for p in Path(f"{config.output}.partial/checkpoints").iterdir() if p.name.isdigit()]
+    assert train.run(config).get("resumed_after", 0) == max(kept, default=0)
+    assert without_seconds(metrics_of(config)) == without_seconds(metrics_of(whole))
+    assert rollouts_of(config) == rollouts_of(whole)
+    assert weights_of(config) == weights_of(whole)
+    assert sorted(p.name for p in Path(config.output).iterdir()) == sorted(p.name for p in tmp_path.glob("whole/*"))
+
+
+def test_old_checkpoints_go_and_the_last_ones_load(config, verifiers):
+    config = config.model_copy(update={"verifier": f"{verifiers}:mortal", "steps": 6, "checkpoint_every": 1})
+    kill(config, 32 * 4 + 5)
+    done = len(read(Path(f"{config.output}.partial/metrics.parquet"), StepMetrics))
+    kept = sorted(Path(f"{config.output}.partial/checkpoints").iterdir())
+    assert [p.name for p in kept] == [f"{step:06d}" for step in (done - 1, done)]
+    assert all(0 < says_yes(folder, n=16) < 1 for folder in kept)
+
+
+def test_a_changed_config_does_not_go_on_from_anothers_checkpoint(config, verifiers):
+    config = config.model_copy(update={"verifier": f"{verifiers}:mortal", "steps": 6, "checkpoint_every": 1})
+    kill(config, 40)
+    other = config.model_copy(update={"learning_rate": 1e-3})
+    with pytest.raises(OutputError, match=r"config\.learning_rate: 0\.002 -> 0\.001"):
+        train.run(other)
+    assert "resumed_after" not in train.run(other.model_copy(update={"force": True}))
+
+
+def test_sft_goes_on_from_a_checkpoint_too(config, tmp_path, monkeypatch):
+    config = config.model_copy(update={"method": "sft", "steps": 5, "checkpoint_every": 2})
+    whole = config.model_copy(update={"output": str(tmp_path / "whole")})
+    train.run(whole)
+    step, taken = Sft.step, []
+
+    def ends(self, number):
+        taken.append(number)
+        if len(taken) == 4:
+            raise KeyboardInterrupt
+        return step(self, number)
+
+    monkeypatch.setattr(Sft, "step", ends)
+    with pytest.raises(KeyboardInterrupt):
+        train.run(config)
+    assert train.run(config)["resumed_after"] == 2
+    assert taken == [1, 2, 3, 4, 3, 4, 5]
+    assert weights_of(config) == weights_of(whole)
+
+
+@pytest.mark.parametrize("method", ["grpo", "sft"])
+def test_a_step_with_an_unusable_gradient_is_skipped_and_three_end_the_run(config, verifiers, method):
+    config = config.model_copy(update={"verifier": f"{verifiers}:yes", "method": method, "steps": 5})
+    with pytest.raises(RunError, match=r"step 3: 3 steps in a row were skipped, .* above 1e-09"):
+        train.run(config.model_copy(update={"skip_grad_norm": 1e-9}))
+    skipped = read(Path(f"{config.output}.partial/metrics.parquet"), StepMetrics)
+    assert [(m.step, m.loss, m.skipped is not None) for m in skipped] == [(n, None, True) for n in (1, 2, 3)]
 
 
 def test_the_deck_deals_every_row_once_an_epoch_and_follows_weights(questions):

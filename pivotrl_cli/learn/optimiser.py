@@ -11,6 +11,7 @@ import math
 from typing import Literal
 
 import torch
+from torch import Tensor
 from torch.nn import Parameter
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
@@ -18,8 +19,8 @@ BETAS = (0.9, 0.999)
 """Decay of AdamW's first and second moment, as in the recipes of NeMo RL."""
 
 
-class NonFiniteGradient(ArithmeticError):
-    """The gradient has a NaN or an infinity; weights and optimiser are as they were before the step."""
+class UnusableGradient(ArithmeticError):
+    """The gradient's norm is not finite, or too large; weights and optimiser are as they were before the step."""
 
 
 def learning_rate(
@@ -43,8 +44,16 @@ def learning_rate(
 class Optimiser:
     """AdamW over a model's trainable parameters: `collect` after every backward pass, `step` after the last one."""
 
-    def __init__(self, model: torch.nn.Module, *, weight_decay: float = 0.0, max_grad_norm: float = 1.0) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        *,
+        weight_decay: float = 0.0,
+        max_grad_norm: float = 1.0,
+        skip_grad_norm: float | None = None,
+    ) -> None:
         self.max_grad_norm = max_grad_norm
+        self.skip_grad_norm = math.inf if skip_grad_norm is None else skip_grad_norm
         weights = [weight for weight in model.parameters() if weight.requires_grad]
         self._masters = [_master(weight) for weight in weights]
         self._copies = [(w, m) for w, m in zip(weights, self._masters, strict=True) if w is not m]
@@ -65,12 +74,18 @@ class Optimiser:
             weight.grad = None
 
     def step(self, rate: float) -> float:
-        """Clip the summed gradient, take one step of AdamW, clear the gradient; returns the norm before clipping."""
+        """Clip the summed gradient, take one step of AdamW, clear the gradient; returns the norm before clipping.
+
+        Raises UnusableGradient, with nothing changed but the gradient cleared.
+        """
         self.collect()
         norm = get_total_norm([m.grad for m in self._masters if m.grad is not None])
         if not torch.isfinite(norm):
             self._clear()
-            raise NonFiniteGradient(f"the gradient norm is {norm.item()}")
+            raise UnusableGradient(f"the gradient norm is {norm.item()}")
+        if norm > self.skip_grad_norm:
+            self._clear()
+            raise UnusableGradient(f"the gradient norm is {norm.item():.3g}, above {self.skip_grad_norm:g}")
         clip_grads_with_norm_(self._masters, self.max_grad_norm, norm)
         for group in self._adamw.param_groups:
             group["lr"] = rate
@@ -78,6 +93,26 @@ class Optimiser:
         self._publish()
         self._clear()
         return norm.item()
+
+    def state(self) -> dict[str, Tensor]:
+        """All that the next step depends on beside the weights, by name: moments, step counts, master weights."""
+        copies = {id(master) for _, master in self._copies}
+        tensors = {f"{i}.master": m.detach() for i, m in enumerate(self._masters) if id(m) in copies}
+        for i, master in enumerate(self._masters):
+            tensors |= {f"{i}.{name}": value for name, value in self._adamw.state.get(master, {}).items()}
+        return tensors
+
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from what `state` gave for a model of the same parameters."""
+        for name, tensor in tensors.items():
+            i, _, what = name.partition(".")
+            master = self._masters[int(i)]
+            if what == "master":
+                master.copy_(tensor)
+            else:
+                self._adamw.state[master][what] = tensor.to(master.device) if tensor.ndim else tensor
+        self._publish()
 
     @torch.no_grad()
     def _publish(self) -> None:

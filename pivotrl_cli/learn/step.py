@@ -12,13 +12,13 @@ distributed set-ups.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pivotrl_cli.learn.loss import k3, kl_loss, policy_loss, sft_loss
+from pivotrl_cli.learn.loss import LOSSES, importance_weights, k3, kl_loss, sft_loss, token_weights
 from pivotrl_cli.learn.optimiser import Optimiser
 from pivotrl_cli.learn.pack import Slice, pack
 from pivotrl_cli.learn.policy import completion_logprobs, plain_reason
@@ -46,6 +46,10 @@ class GrpoBatch:
     """Log-probability of each of those tokens when it was sampled, in nats, at the sampling temperature."""
     advantages: list[list[float]]
     """One per rollout [P][G]."""
+    weights: list[list[float]] | None = None
+    """What a token of each rollout weighs in the step [P][G]; an update fills it in."""
+    old_logprobs: list[list[list[float]]] | None = None
+    """The trainer's own log-probabilities before the first update on the batch, where they are kept apart."""
 
     def part(self, slices: list[Slice]) -> GrpoBatch:
         """The sub-batch that a micro-batch names."""
@@ -54,19 +58,47 @@ class GrpoBatch:
             completions=[self.completions[s.prompt][s.start : s.stop] for s in slices],
             sampler_logprobs=[self.sampler_logprobs[s.prompt][s.start : s.stop] for s in slices],
             advantages=[self.advantages[s.prompt][s.start : s.stop] for s in slices],
+            weights=self.weights and [self.weights[s.prompt][s.start : s.stop] for s in slices],
+            old_logprobs=self.old_logprobs and [self.old_logprobs[s.prompt][s.start : s.stop] for s in slices],
         )
 
-    def flat(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Sampler log-probabilities [T] and advantages [T], in the order of `completion_logprobs`."""
-        sampler, advantages = [], []
-        groups = zip(self.completions, self.sampler_logprobs, self.advantages, strict=True)
-        for completions, logprobs, group_advantages in groups:
-            for tokens, old, advantage in zip(completions, logprobs, group_advantages, strict=True):
-                if len(old) != len(tokens):
-                    raise ValueError(f"a completion of {len(tokens)} tokens has {len(old)} sampler log-probabilities")
-                sampler += old
-                advantages += [advantage] * len(tokens)
-        return like.new_tensor(sampler), like.new_tensor(advantages)
+    def weighed(self, options: GrpoOptions) -> GrpoBatch:
+        """With the weights of the loss that is asked for."""
+        lengths = [len(tokens) for group in self.completions for tokens in group]
+        flat = iter(token_weights(LOSSES[options.loss].weighting, lengths, options.longest))
+        return replace(self, weights=[[next(flat) for _ in group] for group in self.completions])
+
+    def flat(self, like: Tensor) -> FlatTokens:
+        """One entry per completion token."""
+        lengths = [len(tokens) for group in self.completions for tokens in group]
+        if [len(logprobs) for group in self.sampler_logprobs for logprobs in group] != lengths:
+            raise ValueError("a completion and its sampler log-probabilities differ in length")
+        owner = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).to(like.device)
+        return FlatTokens(
+            sampler=like.new_tensor(_flat(self.sampler_logprobs)),
+            advantages=like.new_tensor([a for group in self.advantages for a in group])[owner],
+            weights=like.new_tensor([w for group in self.weights or [] for w in group])[owner],
+            owner=owner,
+            old=like.new_tensor(_flat(self.old_logprobs)) if self.old_logprobs is not None else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FlatTokens:
+    """The completion tokens of a micro-batch [T], in the order of `completion_logprobs`."""
+
+    sampler: Tensor
+    """Log-probabilities when sampled."""
+    advantages: Tensor
+    weights: Tensor
+    owner: Tensor
+    """Number of the rollout, from 0."""
+    old: Tensor | None
+    """The trainer's log-probabilities before the first update."""
+
+
+def _flat(nested: list[list[list[float]]]) -> list[float]:
+    return [x for group in nested for row in group for x in row]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +128,12 @@ class GrpoOptions:
     """Temperature that the completions were sampled at."""
     token_budget: int = 16384
     """Most positions in one forward pass, padding included."""
+    loss: str = "dapo"
+    """One of `LOSSES`."""
+    longest: int = 256
+    """Longest completion in tokens that could be sampled; the loss `dr_grpo` divides by it."""
+    importance_cap: float | None = None
+    """Largest weight for what the trainer's probabilities are over the sampler's; None takes the sampler's for old."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,13 +170,13 @@ def grpo_update(
 ) -> UpdateStats:
     """One update with the clipped policy loss, plus the KL penalty where `kl_coef` > 0.
 
-    Raises NonFiniteGradient before it would write a NaN into the weights.
+    Raises UnusableGradient before it would write a NaN into the weights.
     """
     if options.kl_coef > 0 and reference is None:
         raise ValueError("kl_coef is above 0 but there is no reference model")
     n_tokens = _n_tokens(batch.completions)
     totals: dict[str, float] = {}
-    for part in _parts(model, batch, options.token_budget):
+    for part in _parts(model, batch.weighed(options), options.token_budget):
         stats = _grpo_backward(model, reference if options.kl_coef > 0 else None, part, options, n_tokens)
         gap = max(totals.get("logprob_gap", 0.0), stats.pop("logprob_gap"))
         totals = _added(totals, stats) | {"logprob_gap": gap}
@@ -158,7 +196,7 @@ def sft_update(
         prompts = [batch.prompts[s.prompt] for s in slices]
         completions = [[batch.completions[s.prompt]] for s in slices]
         scores = completion_logprobs(model, prompts, completions, shared=shared)
-        loss = sft_loss(scores.logprobs, normaliser=n_tokens)
+        loss = sft_loss(scores.logprobs, torch.full_like(scores.logprobs, 1 / n_tokens))
         torch.autograd.backward(loss)
         optimiser.collect()
         totals = _added(totals, {"loss": loss.item(), "entropy": scores.entropies.sum().item() / n_tokens})
@@ -186,29 +224,45 @@ def _grpo_backward(
 ) -> dict[str, float]:
     """Add one micro-batch's gradient; returns its shares of the step's statistics."""
     scores = completion_logprobs(model, part.prompts, part.completions, options.temperature)
-    sampler, advantages = part.flat(scores.logprobs)
-    policy = policy_loss(
-        scores.logprobs,
-        sampler,
-        advantages,
-        clip_low=options.clip_low,
-        clip_high=options.clip_high,
-        normaliser=n_tokens,
+    tokens = part.flat(scores.logprobs)
+    old, weights = _old_and_weights(scores.logprobs.detach(), tokens, options)
+    surrogate = LOSSES[options.loss].surrogate(
+        scores.logprobs, old, tokens.advantages, tokens.owner, options.clip_low, options.clip_high
     )
-    loss, stats = policy.loss, {}
+    loss, stats = -(weights * surrogate.values).sum(), {}
     if reference is not None:
         frozen = _frozen_logprobs(reference, part, options.temperature).to(scores.logprobs.device)
-        loss = loss + options.kl_coef * kl_loss(scores.logprobs, frozen, sampler, normaliser=n_tokens)
+        loss = loss + options.kl_coef * kl_loss(scores.logprobs, frozen, old, weights)
         stats["kl"] = k3(scores.logprobs.detach(), frozen).sum().item() / n_tokens
     torch.autograd.backward(loss)
     return stats | {
         "loss": loss.item(),
         "entropy": scores.entropies.sum().item() / n_tokens,
-        "ratio_mean": policy.ratio_mean.item(),
-        "clip_low": policy.clip_low.item(),
-        "clip_high": policy.clip_high.item(),
-        "logprob_gap": (scores.logprobs.detach() - sampler).abs().max().item(),
+        "ratio_mean": surrogate.ratio.sum().item() / n_tokens,
+        "clip_low": surrogate.cut_low.sum().item() / n_tokens,
+        "clip_high": surrogate.cut_high.sum().item() / n_tokens,
+        "logprob_gap": (scores.logprobs.detach() - tokens.sampler).abs().max().item(),
     }
+
+
+def _old_and_weights(logprobs: Tensor, tokens: FlatTokens, options: GrpoOptions) -> tuple[Tensor, Tensor]:
+    """The log-probabilities that the ratio compares with, and what each token weighs."""
+    if options.importance_cap is None:
+        return tokens.sampler, tokens.weights
+    old = logprobs if tokens.old is None else tokens.old
+    return old, tokens.weights * importance_weights(old, tokens.sampler, options.importance_cap)
+
+
+@torch.no_grad()
+def with_old_logprobs(model: PreTrainedModel, batch: GrpoBatch, options: GrpoOptions) -> GrpoBatch:
+    """The batch with what the model says of it now, for several updates under an importance cap."""
+    scores = [
+        completion_logprobs(model, [prompt], [completions], options.temperature).logprobs.tolist()
+        for prompt, completions in zip(batch.prompts, batch.completions, strict=True)
+    ]
+    flat = [iter(group) for group in scores]
+    pairs = zip(flat, batch.completions, strict=True)
+    return replace(batch, old_logprobs=[[[next(x) for _ in tokens] for tokens in group] for x, group in pairs])
 
 
 @torch.no_grad()

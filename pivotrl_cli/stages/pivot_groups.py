@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import torch
 
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.engines import Engine, Group, Request, Sampling, each_group
-from pivotrl_cli.learn.advantage import group_normalised
+from pivotrl_cli.learn.advantage import ADVANTAGES
 from pivotrl_cli.learn.step import GrpoBatch
 from pivotrl_cli.rows import Candidate, Rollout, TrainRollout
 from pivotrl_cli.stages.scoring import score_group
@@ -31,10 +32,17 @@ class Deck:
         self._expected = weights * len(weights) / weights.sum()
         self._seed = seed
         self._order = self._shuffled()
+        self.n_drawn = 0
 
     def draw(self) -> Candidate:
         """The next row."""
+        self.n_drawn += 1
         return self._table.at(next(self._order))
+
+    def skip(self, n: int) -> None:
+        """Go on as if `n` more rows had been drawn."""
+        self.n_drawn += n
+        next(islice(self._order, n, n), None)
 
     def _shuffled(self) -> Iterator[int]:
         epoch = 0
@@ -134,5 +142,5 @@ def _scored(candidate: Candidate, group: Group, verifiers: dict[str, Verifier], 
     verifier = verifiers[config.verifier or candidate.verifier]
     rollouts = score_group(candidate, group.completions, verifier, config.truncated)
     rewards = torch.tensor([[torch.nan if r.reward is None else r.reward for r in rollouts]], dtype=torch.float64)
-    advantages: list[float] = group_normalised(rewards)[0].tolist()
+    advantages: list[float] = ADVANTAGES[config.advantage](rewards)[0].tolist()
     return ScoredGroup(candidate, group, rollouts, advantages if any(advantages) else None)

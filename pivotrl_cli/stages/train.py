@@ -3,17 +3,14 @@
     for each step: draw pivots, sample a group at each, score, update on the groups whose rewards vary
 
 The run lives in `OUTPUT.partial` (its metrics and rollouts can be read there while it goes on) and becomes `OUTPUT`
-once it is complete: a Hugging Face folder with `metrics.parquet` and `rollouts.parquet` beside the weights.
+once it is complete: a Hugging Face folder with `metrics.parquet` and `rollouts.parquet` beside the weights. Ended
+before that, the same command goes on from the last checkpoint and ends in the same weights.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,26 +18,25 @@ import numpy as np
 
 from pivotrl_cli.checkpoint import fingerprint, load_model, load_tokenizer, place, resolve, save
 from pivotrl_cli.configs import TrainConfig
-from pivotrl_cli.errors import ConfigError, InputError, OutputError, RunError
+from pivotrl_cli.errors import ConfigError, InputError, RunError
 from pivotrl_cli.progress import Progress
-from pivotrl_cli.provenance import Provenance, refuse_another, source_fingerprint
-from pivotrl_cli.rows import Candidate, StepMetrics, TrainRollout
+from pivotrl_cli.provenance import Provenance, source_fingerprint
+from pivotrl_cli.rows import Candidate, StepMetrics
 from pivotrl_cli.stages.judging import cost_row, judge_cost, opened_judge
 from pivotrl_cli.stages.lineage import check_profile
-from pivotrl_cli.table import Table, TableWriter
+from pivotrl_cli.stages.run_folder import RunFolder, stored_summary
+from pivotrl_cli.table import Table
 from pivotrl_cli.verifiers import Verifier, load_verifier
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from transformers import PreTrainedModel
 
-    from pivotrl_cli.chat import ChatFormat
-    from pivotrl_cli.learn.optimiser import Optimiser
-    from pivotrl_cli.learn.step import UpdateStats
-    from pivotrl_cli.stages.pivot_groups import Deck, StepGroups
+    from pivotrl_cli.stages.learners import Learner
 
 MAX_EMPTY_STEPS = 3
 """Steps in a row without any group that varies, after which training stops: the pivots are used up."""
+MAX_SKIPPED_STEPS = 3
+"""Steps in a row without a usable gradient, after which the run fails."""
 
 
 def run(config: TrainConfig) -> dict[str, Any]:
@@ -59,10 +55,11 @@ def run(config: TrainConfig) -> dict[str, Any]:
         if config.method == "grpo" and not config.allow_foreign_profile:
             check_profile(table, config.model, fingerprints["model"], "add --allow-foreign-profile")
         provenance = Provenance.of("train", StepMetrics, config, [table.as_input()], fingerprints)
-        stored = _stored_summary(folder, provenance, config.force)
+        stored = stored_summary(folder, provenance, config.force)
         if stored is not None:
             return stored | {"cached": True}
-        return _train(config, table, rows, weights, verifiers, provenance) | judge_cost(judge)
+        output = RunFolder(folder, provenance, force=config.force, keep=config.keep)
+        return _train(config, table, rows, weights, verifiers, output) | judge_cost(judge)
 
 
 def _train(
@@ -71,41 +68,66 @@ def _train(
     rows: np.ndarray,
     weights: np.ndarray,
     verifiers: dict[str, Verifier],
-    provenance: Provenance,
+    output: RunFolder,
 ) -> dict[str, Any]:
     from pivotrl_cli.chat import ChatFormat
-    from pivotrl_cli.learn.optimiser import NonFiniteGradient, Optimiser
+    from pivotrl_cli.learn.optimiser import Optimiser
+    from pivotrl_cli.stages.learners import Grpo, Sft
     from pivotrl_cli.stages.pivot_groups import Deck
 
-    model, chat = _load(config, ChatFormat)
-    optimiser = Optimiser(model, weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm)
-    deck = Deck(table, rows, weights, config.seed)
-    trainer = (Grpo if config.method == "grpo" else Sft)(config, model, chat, optimiser, deck, verifiers)
-    output = RunFolder(Path(config.output), provenance)
-    try:
-        stopped = _loop(config, trainer, output)
-    except NonFiniteGradient as error:
-        raise RunError(f"step {len(output.metrics) + 1}: {error}", "lower --learning-rate") from error
+    begin = resolve(config.model)
+    model = load_model(output.resumed.folder if output.resumed else begin, *place(config.device, config.dtype))
+    optimiser = Optimiser(
+        model,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        skip_grad_norm=config.skip_grad_norm,
+    )
+    chat, deck = ChatFormat(load_tokenizer(begin)), Deck(table, rows, weights, config.seed)
+    learner = (Grpo if config.method == "grpo" else Sft)(config, model, chat, optimiser, deck, verifiers)
+    if output.resumed:
+        optimiser.restore(output.resumed.tensors())
+        learner.go_to(output.resumed.cursor())
+    stopped = _loop(config, learner, output)
     summary = _summary(config, table.n_rows, len(rows), output.metrics, stopped)
     save(model, chat.tokenizer, output.partial)
     output.finish(summary)
-    return summary
+    return summary | ({"resumed_after": output.resumed.step} if output.resumed else {})
 
 
-def _loop(config: TrainConfig, trainer: Grpo | Sft, output: RunFolder) -> str:
-    """Run the steps; returns why it ended."""
-    empty = 0
+def _loop(config: TrainConfig, learner: Learner, output: RunFolder) -> str:
+    """Run the steps that are left; returns why it ended."""
     with Progress(f"train {config.method}", config.steps, "steps") as bar:
-        for step in range(1, config.steps + 1):
-            metrics, rollouts = trainer.step(step)
+        if output.metrics:
+            bar.advance(len(output.metrics), f"going on after step {len(output.metrics)}")
+        while len(output.metrics) < config.steps:
+            if stop := _why_stop(config, output):
+                return stop
+            step = len(output.metrics) + 1
+            metrics, rollouts = learner.step(step)
             output.write_step(metrics, rollouts)
-            empty = empty + 1 if metrics.loss is None else 0
-            if empty == MAX_EMPTY_STEPS and metrics.reward_mean is None:
-                raise _nothing_to_learn_from(config, metrics, output)
-            if empty == MAX_EMPTY_STEPS:
-                return f"step {step}: no group varied in {empty} steps, the pivots are used up"
+            if config.checkpoint_every and step % config.checkpoint_every == 0 and step < config.steps:
+                cursor, tensors = learner.cursor(), learner.optimiser.state()
+                output.write_checkpoint(learner.model, learner.chat.tokenizer, tensors, cursor)
             bar.advance(1, _note(metrics))
-    return "all steps done"
+    return _why_stop(config, output) or "all steps done"
+
+
+def _why_stop(config: TrainConfig, output: RunFolder) -> str | None:
+    """Why the last steps end the run; raises where they end it badly."""
+    skipped = output.metrics[-MAX_SKIPPED_STEPS:]
+    if len(skipped) == MAX_SKIPPED_STEPS and all(m.skipped for m in skipped):
+        raise RunError(
+            f"step {skipped[-1].step}: {MAX_SKIPPED_STEPS} steps in a row were skipped, the last because"
+            f" {skipped[-1].skipped}",
+            f"lower --learning-rate; what was learnt before is in {output.partial}/checkpoints",
+        )
+    empty = output.metrics[-MAX_EMPTY_STEPS:]
+    if len(empty) < MAX_EMPTY_STEPS or any(m.loss is not None or m.skipped for m in empty):
+        return None
+    if empty[-1].reward_mean is None:
+        raise _nothing_to_learn_from(config, empty[-1], output)
+    return f"step {empty[-1].step}: no group varied in {MAX_EMPTY_STEPS} steps, the pivots are used up"
 
 
 def _nothing_to_learn_from(config: TrainConfig, last: StepMetrics, output: RunFolder) -> RunError:
@@ -119,213 +141,13 @@ def _nothing_to_learn_from(config: TrainConfig, last: StepMetrics, output: RunFo
 
 
 def _note(metrics: StepMetrics) -> str:
+    if metrics.skipped:
+        return f"skipped: {metrics.skipped}"
     if metrics.loss is None and metrics.reward_mean is None:
         return "nothing scored"
     if metrics.reward_mean is None:
         return f"loss {metrics.loss:.3f}"
     return f"reward {metrics.reward_mean:.2f}, {metrics.n_groups} groups, {metrics.rollout_turns:,} rollout turns"
-
-
-class Grpo:
-    """One step: sample groups at pivots, update on those that vary."""
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        model: PreTrainedModel,
-        chat: ChatFormat,
-        optimiser: Optimiser,
-        deck: Deck,
-        verifiers: dict[str, Verifier],
-    ) -> None:
-        from pivotrl_cli.engines.hf import HFEngine
-        from pivotrl_cli.learn.step import GrpoOptions
-
-        self.config, self.model, self.optimiser, self.deck, self.verifiers = config, model, optimiser, deck, verifiers
-        self.engine = HFEngine(model, chat, config.sample_token_budget)
-        self.reference = _load(config, type(chat))[0] if config.kl_coef > 0 else None
-        self.options = GrpoOptions(
-            clip_low=config.clip_low,
-            clip_high=config.clip_high,
-            kl_coef=config.kl_coef,
-            temperature=config.temperature,
-            token_budget=config.token_budget,
-        )
-        self.rollout_turns = 0
-
-    def step(self, step: int) -> tuple[StepMetrics, list[TrainRollout]]:
-        """Sample, score and update; returns what happened."""
-        from pivotrl_cli.stages.pivot_groups import sample_step
-
-        started = time.monotonic()
-        sampled = sample_step(step, self.deck, self.engine, self.verifiers, self.config)
-        self.rollout_turns += sum(len(g.rollouts) for g in sampled.groups)
-        between = time.monotonic()
-        rate = _learning_rate(step, self.config)
-        stats = self._update(sampled, rate)
-        metrics = _grpo_metrics(step, sampled, stats, rate, self.rollout_turns, between - started)
-        metrics = metrics.model_copy(update={"seconds_train": time.monotonic() - between})
-        return metrics, [row for group in sampled.groups for row in group.rows(step)]
-
-    def _update(self, sampled: StepGroups, rate: float) -> list[UpdateStats]:
-        from pivotrl_cli.learn.step import grpo_update
-
-        if not sampled.trained:
-            return []
-        batch = sampled.batch()
-        return [
-            grpo_update(self.model, self.optimiser, batch, self.options, rate, self.reference)
-            for _ in range(self.config.updates_per_batch)
-        ]
-
-
-class Sft:
-    """One step: imitate the demonstrated actions of the drawn rows."""
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        model: PreTrainedModel,
-        chat: ChatFormat,
-        optimiser: Optimiser,
-        deck: Deck,
-        verifiers: dict[str, Verifier],
-    ) -> None:
-        self.config, self.model, self.chat, self.optimiser, self.deck = config, model, chat, optimiser, deck
-        self.context_length = int(model.config.get_text_config().max_position_embeddings)
-
-    def step(self, step: int) -> tuple[StepMetrics, list[TrainRollout]]:
-        """Update on one batch of demonstrations."""
-        from pivotrl_cli.learn.step import SftBatch, sft_update
-
-        started = time.monotonic()
-        drawn = [self._tokens(self.deck.draw()) for _ in range(self.config.prompts_per_step)]
-        usable = [pair for pair in drawn if pair is not None]
-        rate = _learning_rate(step, self.config)
-        stats = None
-        if usable:
-            batch = SftBatch(prompts=[p for p, _ in usable], completions=[c for _, c in usable])
-            stats = sft_update(self.model, self.optimiser, batch, rate, token_budget=self.config.token_budget)
-        metrics = _metrics(step, stats, rate, n_groups=len(usable), n_unusable=len(drawn) - len(usable))
-        return metrics.model_copy(update={"seconds_train": time.monotonic() - started}), []
-
-    def _tokens(self, candidate: Candidate) -> tuple[list[int], list[int]] | None:
-        from pivotrl_cli.chat import UnrenderableError
-
-        try:
-            prompt = self.chat.prompt_ids(candidate.state, candidate.tools)
-            completion = self.chat.completion_ids(candidate.state, candidate.tools, candidate.expected_action)
-        except UnrenderableError:
-            return None
-        return (prompt, completion) if len(prompt) + len(completion) <= self.context_length else None
-
-
-def _grpo_metrics(
-    step: int, sampled: StepGroups, stats: list[UpdateStats], rate: float, turns: int, seconds: float
-) -> StepMetrics:
-    rewards = [group for group in sampled.rewards() if group]
-    flat = [r for group in rewards for r in group]
-    constant = [group for group in rewards if len(set(group)) == 1]
-    metrics = _metrics(step, stats[-1] if stats else None, rate, len(sampled.trained), sampled.n_unusable)
-    return metrics.model_copy(
-        update={
-            "reward_mean": float(np.mean(flat)) if flat else None,
-            "reward_std": float(np.mean([np.std(group) for group in rewards])) if rewards else None,
-            "n_all_right": sum(group[0] == 1.0 for group in constant),
-            "n_all_wrong": sum(group[0] < 1.0 for group in constant),
-            "n_unscored": sum(len(g.rollouts) for g in sampled.groups) - len(flat),
-            "rollout_turns": turns,
-            "seconds_sample": seconds,
-            "logprob_gap": stats[0].logprob_gap if stats else None,
-        }
-    )
-
-
-def _metrics(step: int, stats: UpdateStats | None, rate: float, n_groups: int, n_unusable: int) -> StepMetrics:
-    measured: dict[str, Any] = (
-        asdict(stats)
-        if stats is not None
-        else dict.fromkeys(["loss", "entropy", "grad_norm", "kl", "ratio_mean", "clip_low", "clip_high", "logprob_gap"])
-        | {"n_completion_tokens": 0}
-    )
-    return StepMetrics(
-        step=step,
-        reward_mean=None,
-        reward_std=None,
-        learning_rate=rate,
-        n_groups=n_groups,
-        n_all_right=0,
-        n_all_wrong=0,
-        n_unscored=0,
-        n_unusable=n_unusable,
-        rollout_turns=0,
-        seconds_sample=0.0,
-        seconds_train=0.0,
-        **measured,
-    )
-
-
-class RunFolder:
-    """The output folder while it is being made: metrics rewritten and rollouts added at every step."""
-
-    def __init__(self, final: Path, provenance: Provenance) -> None:
-        self.final = final
-        self.partial = final.with_name(f"{final.name}.partial")
-        self.provenance = provenance
-        self.metrics: list[StepMetrics] = []
-        try:
-            shutil.rmtree(self.partial, ignore_errors=True)
-            (self.partial / "rollouts").mkdir(parents=True)
-        except OSError as error:
-            raise OutputError(f"{final}: {error.strerror}", "choose a folder that can be written") from error
-
-    def write_step(self, metrics: StepMetrics, rollouts: list[TrainRollout]) -> None:
-        """Record one step."""
-        self.metrics.append(metrics)
-        with TableWriter(self.partial / "metrics.parquet", StepMetrics, self.provenance) as out:
-            for row in self.metrics:
-                out.write(row)
-        if rollouts:
-            with TableWriter(self._part(metrics.step), TrainRollout, self.provenance.for_table(TrainRollout)) as part:
-                for rollout in rollouts:
-                    part.write(rollout)
-
-    def finish(self, summary: dict[str, Any]) -> None:
-        """Join the rollouts, note the provenance, and give the folder its name."""
-        parts = [path for m in self.metrics if (path := self._part(m.step)).exists()]
-        provenance = self.provenance.for_table(TrainRollout)
-        with TableWriter(self.partial / "rollouts.parquet", TrainRollout, provenance) as out:
-            for path in parts:
-                with Table.open(path, TrainRollout) as part:
-                    for table in part.tables():
-                        out.write_table(table)
-        shutil.rmtree(self.partial / "rollouts")
-        note = {"provenance": self.provenance.to_dict(), "summary": summary}
-        (self.partial / "pivotrl.json").write_text(json.dumps(note, indent=1) + "\n")
-        if self.final.is_dir():
-            shutil.rmtree(self.final)
-        self.partial.rename(self.final)
-
-    def _part(self, step: int) -> Path:
-        return self.partial / "rollouts" / f"{step:06d}.parquet"
-
-
-def _stored_summary(folder: Path, provenance: Provenance, force: bool) -> dict[str, Any] | None:
-    """The summary of a finished run with this provenance; raises where another output is in the way."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return None
-    note = folder / "pivotrl.json"
-    try:
-        stored = json.loads(note.read_text()) if note.is_file() else {}
-    except ValueError:
-        stored = {}
-    if force:
-        if not stored:
-            raise OutputError(f"{folder} exists and pivotrl did not write it", "choose another name")
-        return None
-    refuse_another(str(folder), stored.get("provenance"), provenance)
-    summary: dict[str, Any] = stored["summary"]
-    return summary
 
 
 def _rows(table: Table[Candidate]) -> tuple[np.ndarray, np.ndarray]:
@@ -344,23 +166,6 @@ def _verifier_names(table: Table[Candidate], config: TrainConfig) -> Sequence[st
     return [config.verifier] if config.verifier else table.frame(["verifier"])["verifier"].unique().sort().to_list()
 
 
-def _load(config: TrainConfig, chat_format: Callable[..., ChatFormat]) -> tuple[PreTrainedModel, ChatFormat]:
-    folder = resolve(config.model)
-    return load_model(folder, *place(config.device, config.dtype)), chat_format(load_tokenizer(folder))
-
-
-def _learning_rate(step: int, config: TrainConfig) -> float:
-    from pivotrl_cli.learn.optimiser import learning_rate
-
-    return learning_rate(
-        step,
-        peak=config.learning_rate,
-        schedule=config.schedule,
-        warmup_steps=config.warmup_steps,
-        total_steps=config.steps,
-    )
-
-
 def _summary(config: TrainConfig, n_rows: int, n_used: int, metrics: list[StepMetrics], stopped: str) -> dict[str, Any]:
     rewards = [m.reward_mean for m in metrics if m.reward_mean is not None]
     return {
@@ -376,6 +181,7 @@ def _summary(config: TrainConfig, n_rows: int, n_used: int, metrics: list[StepMe
         "groups_all_wrong": sum(m.n_all_wrong for m in metrics),
         "rollouts_unscored": sum(m.n_unscored for m in metrics),
         "rows_unusable": sum(m.n_unusable for m in metrics),
+        "steps_skipped": sum(m.skipped is not None for m in metrics),
         "reward_first": rewards[0] if rewards else None,
         "reward_last": rewards[-1] if rewards else None,
         "loss_first": metrics[0].loss,
@@ -389,6 +195,8 @@ def describe(summary: dict[str, Any]) -> RenderableType:
 
     table = RichTable(title=f"train ({summary['method']})", title_justify="left", show_header=False, box=None)
     table.add_row("steps", f"{summary['steps']:,}", summary["stopped"])
+    if summary["steps_skipped"]:
+        table.add_row("skipped", f"{summary['steps_skipped']:,}", "steps whose gradient could not be used")
     table.add_row("rows", f"{summary['rows']:,}", f"{summary['rows_unusable']:,} draws unusable (too long)")
     if summary["method"] == "grpo":
         replaced = f"{summary['groups_all_right']:,} all right, {summary['groups_all_wrong']:,} all wrong"

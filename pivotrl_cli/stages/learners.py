@@ -1,0 +1,186 @@
+"""One training step, by GRPO on pivots or by imitation of the demonstrated actions."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+
+from pivotrl_cli.chat import ChatFormat, UnrenderableError
+from pivotrl_cli.checkpoint import load_model, place, resolve
+from pivotrl_cli.configs import TrainConfig
+from pivotrl_cli.engines.hf import HFEngine
+from pivotrl_cli.learn.optimiser import Optimiser, UnusableGradient, learning_rate
+from pivotrl_cli.learn.step import GrpoOptions, SftBatch, UpdateStats, grpo_update, sft_update, with_old_logprobs
+from pivotrl_cli.rows import Candidate, StepMetrics, TrainRollout
+from pivotrl_cli.stages.pivot_groups import Deck, StepGroups, sample_step
+from pivotrl_cli.verifiers import Verifier
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Learner:
+    """What both methods have, and what a checkpoint keeps of them beside the weights."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: PreTrainedModel,
+        chat: ChatFormat,
+        optimiser: Optimiser,
+        deck: Deck,
+        verifiers: dict[str, Verifier],
+    ) -> None:
+        self.config, self.model, self.chat = config, model, chat
+        self.optimiser, self.deck, self.verifiers = optimiser, deck, verifiers
+        self.rollout_turns = 0
+        self.set_up()
+
+    def set_up(self) -> None:
+        """What the method needs once."""
+
+    def step(self, step: int) -> tuple[StepMetrics, list[TrainRollout]]:
+        """Take step `step`, counted from 1; returns what happened."""
+        raise NotImplementedError
+
+    def cursor(self) -> dict[str, int]:
+        """Where in its data the learner stands."""
+        return {"draws": self.deck.n_drawn, "rollout_turns": self.rollout_turns}
+
+    def go_to(self, cursor: dict[str, int]) -> None:
+        """Stand where `cursor` says."""
+        self.deck.skip(cursor["draws"])
+        self.rollout_turns = cursor["rollout_turns"]
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step."""
+        return learning_rate(
+            step,
+            peak=self.config.learning_rate,
+            schedule=self.config.schedule,
+            warmup_steps=self.config.warmup_steps,
+            total_steps=self.config.steps,
+        )
+
+
+class Grpo(Learner):
+    """Sample groups at pivots, update on those that vary."""
+
+    def set_up(self) -> None:
+        """The engine that samples, and the frozen policy where there is a KL penalty."""
+        config = self.config
+        self.engine = HFEngine(self.model, self.chat, config.sample_token_budget)
+        self.reference: PreTrainedModel | None = None
+        if config.kl_coef > 0:
+            self.reference = load_model(resolve(config.model), *place(config.device, config.dtype))
+        self.options = GrpoOptions(
+            clip_low=config.clip_low,
+            clip_high=config.clip_high,
+            kl_coef=config.kl_coef,
+            temperature=config.temperature,
+            token_budget=config.token_budget,
+            loss=config.loss,
+            longest=config.max_new_tokens,
+            importance_cap=config.importance_cap,
+        )
+
+    def step(self, step: int) -> tuple[StepMetrics, list[TrainRollout]]:
+        """Sample, score and update."""
+        started = time.monotonic()
+        sampled = sample_step(step, self.deck, self.engine, self.verifiers, self.config)
+        self.rollout_turns += sum(len(g.rollouts) for g in sampled.groups)
+        between = time.monotonic()
+        rate = self.rate(step)
+        stats, unusable = self._update(sampled, rate)
+        metrics = step_metrics(
+            step,
+            rate,
+            stats[-1] if stats else None,
+            n_groups=len(sampled.trained),
+            n_unusable=sampled.n_unusable,
+            rollout_turns=self.rollout_turns,
+            skipped=unusable,
+            seconds_sample=between - started,
+            seconds_train=time.monotonic() - between,
+            **reward_metrics(sampled),
+            **({"logprob_gap": stats[0].logprob_gap} if stats else {}),
+        )
+        return metrics, [row for group in sampled.groups for row in group.rows(step)]
+
+    def _update(self, sampled: StepGroups, rate: float) -> tuple[list[UpdateStats], str | None]:
+        """The updates on what was sampled, and why one was not made."""
+        if not sampled.trained:
+            return [], None
+        batch, stats = sampled.batch(), []
+        if self.config.importance_cap is not None and self.config.updates_per_batch > 1:
+            batch = with_old_logprobs(self.model, batch, self.options)
+        try:
+            for _ in range(self.config.updates_per_batch):
+                stats.append(grpo_update(self.model, self.optimiser, batch, self.options, rate, self.reference))
+        except UnusableGradient as error:
+            return stats, str(error)
+        return stats, None
+
+
+class Sft(Learner):
+    """Imitate the demonstrated actions of the drawn rows."""
+
+    def set_up(self) -> None:
+        """What a prompt and its completion must fit into."""
+        self.context_length = int(self.model.config.get_text_config().max_position_embeddings)
+
+    def step(self, step: int) -> tuple[StepMetrics, list[TrainRollout]]:
+        """Update on one batch of demonstrations."""
+        started = time.monotonic()
+        drawn = [self._tokens(self.deck.draw()) for _ in range(self.config.prompts_per_step)]
+        usable = [pair for pair in drawn if pair is not None]
+        rate, stats, unusable = self.rate(step), None, None
+        if usable:
+            batch = SftBatch(prompts=[p for p, _ in usable], completions=[c for _, c in usable])
+            try:
+                stats = sft_update(self.model, self.optimiser, batch, rate, token_budget=self.config.token_budget)
+            except UnusableGradient as error:
+                unusable = str(error)
+        metrics = step_metrics(
+            step,
+            rate,
+            stats,
+            n_groups=len(usable),
+            n_unusable=len(drawn) - len(usable),
+            skipped=unusable,
+            seconds_train=time.monotonic() - started,
+        )
+        return metrics, []
+
+    def _tokens(self, candidate: Candidate) -> tuple[list[int], list[int]] | None:
+        try:
+            prompt = self.chat.prompt_ids(candidate.state, candidate.tools)
+            completion = self.chat.completion_ids(candidate.state, candidate.tools, candidate.expected_action)
+        except UnrenderableError:
+            return None
+        return (prompt, completion) if len(prompt) + len(completion) <= self.context_length else None
+
+
+def reward_metrics(sampled: StepGroups) -> dict[str, Any]:
+    """The columns of the metrics table that the rewards of one step decide."""
+    rewards = [group for group in sampled.rewards() if group]
+    flat = [r for group in rewards for r in group]
+    constant = [group for group in rewards if len(set(group)) == 1]
+    return {
+        "reward_mean": float(np.mean(flat)) if flat else None,
+        "reward_std": float(np.mean([np.std(group) for group in rewards])) if rewards else None,
+        "n_all_right": sum(group[0] == 1.0 for group in constant),
+        "n_all_wrong": sum(group[0] < 1.0 for group in constant),
+        "n_unscored": sum(len(g.rollouts) for g in sampled.groups) - len(flat),
+    }
+
+
+def step_metrics(step: int, rate: float, stats: UpdateStats | None, **known: Any) -> StepMetrics:
+    """A row of the metrics table: what the update measured, what else is `known`, null or 0 for the rest."""
+    fields = StepMetrics.model_fields.items()
+    empty = {name: None if type(None) in get_args(field.annotation) else 0 for name, field in fields}
+    measured = asdict(stats) if stats is not None else {}
+    return StepMetrics(**{**empty, **measured, "step": step, "learning_rate": rate, **known})

@@ -1,0 +1,178 @@
+"""The folder of a training run: metrics and rollouts as they come, checkpoints, and its name once it is complete.
+
+While a run goes on it lives in `OUTPUT.partial`, and a run that was ended there goes on from its last checkpoint. A
+checkpoint is a folder that transformers loads, with the optimiser's tensors and the data cursor beside the weights.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pivotrl_cli.checkpoint import save
+from pivotrl_cli.errors import OutputError
+from pivotrl_cli.provenance import Provenance, refuse_another
+from pivotrl_cli.rows import StepMetrics, TrainRollout
+from pivotrl_cli.table import Table, TableWriter
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_NOTE = "pivotrl.json"
+_CURSOR, _TENSORS = "cursor.json", "optimiser.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A saved state of a run."""
+
+    folder: Path
+
+    @property
+    def step(self) -> int:
+        """Steps that were taken."""
+        return int(self.folder.name)
+
+    def cursor(self) -> dict[str, int]:
+        """Where the learner stood."""
+        found: dict[str, int] = json.loads((self.folder / _CURSOR).read_text())
+        return found
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The optimiser's tensors by name."""
+        from safetensors.torch import load_file
+
+        return load_file(self.folder / _TENSORS)
+
+
+def stored_summary(folder: Path, provenance: Provenance, force: bool) -> dict[str, Any] | None:
+    """The summary of a finished run with this provenance; raises where another output is in the way."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return None
+    stored = _note(folder)
+    if force:
+        if not stored:
+            raise OutputError(f"{folder} exists and pivotrl did not write it", "choose another name")
+        return None
+    refuse_another(str(folder), stored.get("provenance"), provenance)
+    summary: dict[str, Any] = stored["summary"]
+    return summary
+
+
+def _note(folder: Path) -> dict[str, Any]:
+    note = folder / _NOTE
+    try:
+        found = json.loads(note.read_text()) if note.is_file() else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+class RunFolder:
+    """The output folder while it is being made."""
+
+    def __init__(self, final: Path, provenance: Provenance, *, force: bool, keep: int) -> None:
+        self.final, self.provenance, self.keep = final, provenance, keep
+        self.partial = final.with_name(f"{final.name}.partial")
+        self.metrics: list[StepMetrics] = []
+        self.resumed = self._resume(force)
+        if self.resumed is None:
+            self._start()
+
+    def _start(self) -> None:
+        try:
+            shutil.rmtree(self.partial, ignore_errors=True)
+            (self.partial / "rollouts").mkdir(parents=True)
+            (self.partial / "checkpoints").mkdir()
+            _write(self.partial / _NOTE, {"provenance": self.provenance.to_dict()})
+        except OSError as error:
+            raise OutputError(f"{self.final}: {error.strerror}", "choose a folder that can be written") from error
+
+    def _resume(self, force: bool) -> Checkpoint | None:
+        """The last checkpoint of an ended run; what came after it is forgotten. Refuses to lose another run's."""
+        kept = self._checkpoints()
+        if force or not kept:
+            return None
+        refuse_another(str(self.partial), _note(self.partial).get("provenance"), self.provenance)
+        last = kept[-1]
+        with Table.open(self.partial / "metrics.parquet", StepMetrics) as table:
+            self.metrics = [row for row in table.rows() if row.step <= last.step]
+        for part in (self.partial / "rollouts").glob("*.parquet"):
+            if int(part.stem) > last.step:
+                part.unlink()
+        return last
+
+    def _checkpoints(self) -> list[Checkpoint]:
+        folders = (self.partial / "checkpoints").glob("*")
+        return sorted((Checkpoint(f) for f in folders if f.name.isdigit()), key=lambda kept: kept.step)
+
+    def write_step(self, metrics: StepMetrics, rollouts: list[TrainRollout]) -> None:
+        """Record one step."""
+        self.metrics.append(metrics)
+        with TableWriter(self.partial / "metrics.parquet", StepMetrics, self.provenance) as out:
+            for row in self.metrics:
+                out.write(row)
+        if rollouts:
+            with TableWriter(self._part(metrics.step), TrainRollout, self.provenance.for_table(TrainRollout)) as part:
+                for rollout in rollouts:
+                    part.write(rollout)
+
+    def write_checkpoint(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        tensors: dict[str, Tensor],
+        cursor: dict[str, int],
+    ) -> None:
+        """Save the state after the last step that was written; older ones beyond `keep` go."""
+        from safetensors.torch import save_file
+
+        place = self.partial / "checkpoints" / f"{self.metrics[-1].step:06d}"
+        making = place.with_suffix(".making")
+        shutil.rmtree(making, ignore_errors=True)
+        save(model, tokenizer, making)
+        save_file(tensors, making / _TENSORS)
+        _write(making / _CURSOR, cursor)
+        for file in making.iterdir():
+            _to_disk(file)
+        making.rename(place)
+        _to_disk(place.parent)
+        for old in self._checkpoints()[: -self.keep]:
+            shutil.rmtree(old.folder)
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Join the rollouts, note the provenance, and give the folder its name."""
+        provenance = self.provenance.for_table(TrainRollout)
+        with TableWriter(self.partial / "rollouts.parquet", TrainRollout, provenance) as out:
+            for path in filter(Path.exists, (self._part(m.step) for m in self.metrics)):
+                with Table.open(path, TrainRollout) as part:
+                    for table in part.tables():
+                        out.write_table(table)
+        _write(self.partial / _NOTE, {"provenance": self.provenance.to_dict(), "summary": summary})
+        for file in filter(Path.is_file, self.partial.iterdir()):
+            _to_disk(file)
+        shutil.rmtree(self.partial / "rollouts")
+        shutil.rmtree(self.partial / "checkpoints")
+        if self.final.is_dir():
+            shutil.rmtree(self.final)
+        self.partial.rename(self.final)
+
+    def _part(self, step: int) -> Path:
+        return self.partial / "rollouts" / f"{step:06d}.parquet"
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
