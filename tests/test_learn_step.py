@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 
 import pytest
 import torch
 from learn_models import tiny
 from transformers import PreTrainedModel
 
+from pivotrl_cli.learn.loss import LOSSES
 from pivotrl_cli.learn.optimiser import Optimiser, UnusableGradient
 from pivotrl_cli.learn.policy import completion_logprobs
-from pivotrl_cli.learn.step import GrpoBatch, GrpoOptions, SftBatch, UpdateStats, grpo_update, sft_update
+from pivotrl_cli.learn.step import (
+    GrpoBatch,
+    GrpoOptions,
+    SftBatch,
+    UpdateStats,
+    grpo_update,
+    sft_update,
+    with_old_logprobs,
+)
 
 PROMPTS = [[5, 9, 2, 40, 11], [7, 7, 3]]
 COMPLETIONS = [[[7, 1], [4, 4, 50, 1], [33, 1]], [[20, 21, 22, 1], [8, 1], [60]]]
@@ -58,9 +68,9 @@ def test_updates_are_deterministic():
     assert torch.equal(results[0][1], results[1][1])
 
 
-def grpo_with_budget(token_budget: int) -> tuple[UpdateStats, torch.Tensor]:
+def grpo_with_budget(token_budget: int, loss: str = "dapo") -> tuple[UpdateStats, torch.Tensor]:
     model, reference = tiny("qwen3", torch.float64), tiny("qwen3", torch.float64, seed=1)
-    options = GrpoOptions(kl_coef=0.1, temperature=0.8, token_budget=token_budget)
+    options = GrpoOptions(kl_coef=0.1, temperature=0.8, token_budget=token_budget, loss=loss, longest=6)
     optimiser, rollouts = Optimiser(model), batch(model, 0.8)
     grpo_update(model, optimiser, rollouts, options, 1e-2, reference)
     return grpo_update(model, optimiser, rollouts, options, 1e-2, reference), weights(model)
@@ -73,7 +83,7 @@ def sft_with_budget(token_budget: int) -> tuple[UpdateStats, torch.Tensor]:
     return stats, weights(model)
 
 
-@pytest.mark.parametrize("update", [grpo_with_budget, sft_with_budget])
+@pytest.mark.parametrize("update", [sft_with_budget, *(partial(grpo_with_budget, loss=name) for name in LOSSES)])
 @pytest.mark.parametrize("token_budget", [1, 12, 20])
 def test_micro_batches_add_up_to_the_whole(update, token_budget: int):
     stats, after = update(token_budget)
@@ -98,6 +108,37 @@ def test_statistics_of_the_first_update():
     assert stats.kl is None
     assert 0 < stats.entropy < math.log(61)
     assert stats.grad_norm > 0
+
+
+@pytest.mark.parametrize(
+    ("loss", "weigh"),
+    [("grpo", lambda n: 1 / (6 * n)), ("dapo", lambda n: 1 / 15), ("dr_grpo", lambda n: 1 / (6 * 8))],
+)
+def test_the_weighting_of_a_loss_by_hand(loss, weigh):
+    model = tiny("qwen3", torch.float64)
+    stats = grpo_update(model, Optimiser(model), batch(model), GrpoOptions(loss=loss, longest=8), 1e-3)
+    pairs = [(len(c), a) for cs, row in zip(COMPLETIONS, ADVANTAGES, strict=True) for c, a in zip(cs, row, strict=True)]
+    assert stats.loss == pytest.approx(-sum(n * weigh(n) * a for n, a in pairs))
+
+
+def test_an_importance_cap_bounds_what_a_strange_sampler_can_do():
+    model = tiny("qwen3", torch.float64)
+    own = batch(model)
+    doubted = [[[lp - math.log(3) for lp in row] for row in group] for group in own.sampler_logprobs]
+    strange = dataclasses.replace(own, sampler_logprobs=doubted)  # a third as likely to the sampler
+    plain = grpo_update(model, Optimiser(model), own, GrpoOptions(), 0.0)
+    capped = grpo_update(model, Optimiser(model), strange, GrpoOptions(importance_cap=2.0), 0.0)
+    assert (capped.loss, capped.grad_norm) == (pytest.approx(2 * plain.loss), pytest.approx(2 * plain.grad_norm))
+    assert (capped.ratio_mean, capped.logprob_gap) == (pytest.approx(1.0), pytest.approx(math.log(3)))
+
+
+def test_kept_log_probabilities_are_the_old_ones_of_later_updates():
+    model = tiny("qwen3", torch.float64)
+    options, optimiser, own = GrpoOptions(importance_cap=2.0), Optimiser(model), batch(model)
+    kept = with_old_logprobs(model, own, options)
+    assert kept.old_logprobs == [[pytest.approx(row) for row in group] for group in own.sampler_logprobs]
+    grpo_update(model, optimiser, kept, options, 5e-3)
+    assert grpo_update(model, optimiser, kept, options, 0.0).ratio_mean != pytest.approx(1.0, abs=1e-4)
 
 
 def test_a_second_update_measures_its_ratio_against_the_sampler():
@@ -180,7 +221,7 @@ def test_a_nan_stops_before_it_reaches_the_weights():
 def test_batches_that_do_not_fit_together_are_refused():
     model = tiny("qwen3")
     rollouts = GrpoBatch(prompts=[[1]], completions=[[[2, 3]]], sampler_logprobs=[[[-1.0]]], advantages=[[1.0]])
-    with pytest.raises(ValueError, match="completion of 2 tokens has 1 sampler"):
+    with pytest.raises(ValueError, match="sampler log-probabilities differ in length"):
         grpo_update(model, Optimiser(model), rollouts, GrpoOptions(), 1e-3)
     with pytest.raises(ValueError, match="no completion tokens"):
         sft_update(model, Optimiser(model), SftBatch(prompts=[], completions=[]), 1e-3)
