@@ -1,6 +1,6 @@
 """Adaptive profiling against fixed K: rollouts used, and the pivots found with them.
 
-    python benchmarks/adaptive.py [--replays 200] [--tolerance 0.015625] [--levels 0.85,0.9,0.95] [--rounds 4,2]
+    python benchmarks/adaptive.py [--replays 200] [--tolerance 0.015625] [--levels 0.85,0.88,0.95] [--rounds 4,2]
 
 Each replay draws 16 rewards of every candidate; a fixed K takes the first K of them, the adaptive rule as many as it
 asks for. A true pivot has a rate of at least `--tolerance` and below lambda. The worlds:
@@ -158,7 +158,10 @@ def smooth(x: Floats) -> Mixture:
     return Mixture(0.0, 0.0, ((weight, a, b), (1.0 - weight, c, d)))
 
 
-STARTS = {masses: [-1.0, 0.0, 0.0, 0.0], smooth: [0.0, -1.0, 0.7, 1.0, -1.0]}
+STARTS: dict[Callable[[Floats], Mixture], list[float]] = {
+    masses: [-1.0, 0.0, 0.0, 0.0],
+    smooth: [0.0, -1.0, 0.7, 1.0, -1.0],
+}
 ALL_WRONG, HARD_MEAN = 0.447, 0.163
 
 
@@ -258,7 +261,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--replays", type=int, default=200)
     parser.add_argument("--tolerance", type=float, default=1 / 64)
-    parser.add_argument("--levels", default="0.85,0.9,0.95")
+    parser.add_argument("--levels", default="0.85,0.88,0.95")
     parser.add_argument("--rounds", default="4,2", help="first round, and those after it")
     parser.add_argument("--record", type=Path, nargs=2, metavar="PROFILE")
     options = parser.parse_args()

@@ -29,8 +29,8 @@ from functools import lru_cache
 class AdaptiveRule:
     """When to stop sampling a candidate.
 
-    Example: `AdaptiveRule(max_mean=0.6).more([1.0, 1.0, 1.0, 1.0])` is 0: at most one such candidate in ten would still
-    come out below 0.6. After four wrong ones it is 2, since every other one would still become a pivot.
+    Example: `AdaptiveRule(max_mean=0.6).more([1.0, 1.0, 1.0, 1.0])` is 0: one such candidate in fifty would still come
+    out below 0.6. After four wrong ones it is 2, since every other one would still become a pivot.
     """
 
     max_mean: float = 0.6
@@ -41,7 +41,7 @@ class AdaptiveRule:
     """Rollouts before the first look."""
     round_size: int = 2
     """Rollouts between looks."""
-    level: float = 0.9
+    level: float = 0.88
     """Probability of the verdict from which on it counts as clear, above 1/2; at 1 only what is certain stops."""
 
     def more(self, rewards: Sequence[float], unscored: int = 0) -> int:
@@ -78,8 +78,8 @@ def pivot_probability(rewards: Sequence[float], left: int, max_mean: float) -> f
     """Posterior predictive probability that the group is a pivot once `left` more rewards are in.
 
     Exact under the Jeffreys prior for rewards of 0 and 1. Rewards in between are taken as 0s and 1s of the same mean,
-    as in `stats.rate_interval`, those to come too; nothing on [0, 1] with that mean varies more, so the verdict takes
-    longer to become clear than it need. Degenerate cases:
+    as in `stats.rate_interval`, those to come too; nothing on [0, 1] with that mean varies more, so this is an
+    approximation that errs toward more rollouts. Degenerate cases:
 
     - Nothing to come: 1 or 0, the rule itself.
     - All 0: a pivot needs a success, and few enough of them. All 1: it needs failures enough for the mean.
@@ -88,18 +88,19 @@ def pivot_probability(rewards: Sequence[float], left: int, max_mean: float) -> f
 
     Example: after two wrong ones, with one to come, it is 1 - 2.5/3 = 1/6.
     """
-    first = rewards[0]
-    return _pivot_probability(len(rewards), math.fsum(rewards), min(rewards) < max(rewards), first, left, max_mean)
+    common = rewards[0] if min(rewards) == max(rewards) else None
+    return _pivot_probability(len(rewards), math.fsum(rewards), common, left, max_mean)
 
 
 @lru_cache(maxsize=65536)  # 0s and 1s have few states, and a run has many candidates
-def _pivot_probability(n: int, total: float, mixed: bool, first: float, left: int, max_mean: float) -> float:
-    right = predictive(n, total, left)
+def _pivot_probability(n: int, total: float, common: float | None, left: int, max_mean: float) -> float:
+    """The same by sufficient statistics; `common` is the value of all rewards, null where they differ."""
     low = [(total + j) / (n + left) < max_mean for j in range(left + 1)]
-    if not mixed and first == 0.0:
+    if common == 0.0:
         low[0] = False
-    probability = min(1.0, math.fsum(p for p, counts in zip(right, low, strict=True) if counts))
-    if mixed or first in (0.0, 1.0):
+    counted = [p for p, is_low in zip(predictive(n, total, left), low, strict=True) if is_low]
+    probability = min(1.0, math.fsum(counted))
+    if common in (None, 0.0, 1.0):
         return probability
     return min(probability, 1.0 - predictive(n, 0.0, left)[0])
 

@@ -95,10 +95,10 @@ def test_a_verdict_is_clear_from_its_level_on():
 def test_decisions_by_number_right():
     rule = AdaptiveRule(max_mean=0.6)
     assert [rule.more(group(right, 4)) for right in range(5)] == [2, 0, 2, 2, 0]
-    assert [rule.more(group(right, 8)) for right in range(9)] == [2, 0, 0, 0, 2, 2, 2, 0, 0]
+    assert [rule.more(group(right, 8)) for right in range(9)] == [2, 0, 0, 0, 2, 2, 0, 0, 0]
     easy = AdaptiveRule(max_mean=0.9)
-    assert [easy.more(group(right, 4)) for right in range(5)] == [2, 0, 0, 2, 2]
-    assert [easy.more(group(right, 8)) for right in range(9)] == [2, 0, 0, 0, 0, 0, 0, 2, 2]
+    assert [easy.more(group(right, 4)) for right in range(5)] == [2, 0, 0, 0, 2]
+    assert [easy.more(group(right, 8)) for right in range(9)] == [2, 0, 0, 0, 0, 0, 0, 2, 0]
 
 
 def test_rounds_are_filled_before_a_decision():
@@ -125,8 +125,7 @@ def test_it_stops_within_the_budget(rule, rewards):
 
 @given(RULES, st.lists(CREDIT, max_size=24), st.integers(0, 4), st.randoms(use_true_random=False))
 def test_the_order_of_rewards_does_not_matter(rule, rewards, unscored, random):
-    shuffled = random.sample(rewards, len(rewards))
-    assert rule.more(shuffled, unscored) == rule.more(rewards, unscored) == rule.more(list(rewards), unscored)
+    assert rule.more(random.sample(rewards, len(rewards)), unscored) == rule.more(rewards, unscored)
 
 
 @given(RULES, st.lists(RIGHT_OR_WRONG | CREDIT, min_size=24, max_size=24))
