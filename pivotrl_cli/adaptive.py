@@ -82,9 +82,9 @@ def pivot_probability(rewards: Sequence[float], left: int, max_mean: float) -> f
     approximation that errs toward more rollouts. Degenerate cases:
 
     - Nothing to come: 1 or 0, the rule itself.
-    - All 0: a pivot needs a success, and few enough of them. All 1: it needs failures enough for the mean.
-    - All equal in between: it needs a reward that differs, whose rate is taken to have seen none in n trials
-      (BetaBinomial(left, 1/2, n + 1/2)), and a low mean; the lesser of the two probabilities bounds that of both.
+    - All equal: a pivot needs a reward that differs, whose rate is taken to have seen none in n trials
+      (BetaBinomial(left, 1/2, n + 1/2)), and a low mean. The lesser of the two probabilities bounds that of both; for
+      all 0 and all 1 it is exact, since then the low means counted imply a reward that differs.
 
     Example: after two wrong ones, with one to come, it is 1 - 2.5/3 = 1/6.
     """
@@ -100,9 +100,7 @@ def _pivot_probability(n: int, total: float, common: float | None, left: int, ma
         low[0] = False
     counted = [p for p, is_low in zip(predictive(n, total, left), low, strict=True) if is_low]
     probability = min(1.0, math.fsum(counted))
-    if common in (None, 0.0, 1.0):
-        return probability
-    return min(probability, 1.0 - predictive(n, 0.0, left)[0])
+    return probability if common is None else min(probability, 1.0 - predictive(n, 0.0, left)[0])
 
 
 def predictive(n: int, total: float, left: int) -> list[float]:

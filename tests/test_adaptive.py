@@ -92,6 +92,12 @@ def test_a_verdict_is_clear_from_its_level_on():
     assert rule(1.0).more([1.0, 1.0]) == 0  # dropped for certain
 
 
+def test_sampling_goes_on_while_the_rewards_seen_say_otherwise():
+    rule = AdaptiveRule(max_mean=1.0, first_round=1, level=0.6)
+    assert pivot_probability([0.0], 15, 1.0) > rule.level  # a pivot for all that is known, and none as yet
+    assert rule.more([0.0]) == 2
+
+
 def test_decisions_by_number_right():
     rule = AdaptiveRule(max_mean=0.6)
     assert [rule.more(group(right, 4)) for right in range(5)] == [2, 0, 2, 2, 0]
@@ -125,7 +131,10 @@ def test_it_stops_within_the_budget(rule, rewards):
 
 @given(RULES, st.lists(CREDIT, max_size=24), st.integers(0, 4), st.randoms(use_true_random=False))
 def test_the_order_of_rewards_does_not_matter(rule, rewards, unscored, random):
-    assert rule.more(random.sample(rewards, len(rewards)), unscored) == rule.more(rewards, unscored)
+    shuffled = random.sample(rewards, len(rewards))
+    assert rule.more(shuffled, unscored) == rule.more(rewards, unscored)
+    if rewards:
+        assert pivot_probability(shuffled, 8, rule.max_mean) == pivot_probability(rewards, 8, rule.max_mean)
 
 
 @given(RULES, st.lists(RIGHT_OR_WRONG | CREDIT, min_size=24, max_size=24))
