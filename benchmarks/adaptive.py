@@ -16,7 +16,7 @@ Columns: rollouts and rounds per candidate; recall of the true pivots, and over 
 mean of the kept as `seen`, its posterior expectation (Jeffreys), and its `true` value. Errors are those of the replays;
 the desk's candidates are the same in all of them.
 
-The rewards were recorded with
+The rewards were recorded with the policy whose weights have a sha256 of 06a516be6320...
 
     pivotrl desk -n 128 --seed 7 -o trajectories.jsonl
     pivotrl extract trajectories.jsonl -o candidates.parquet
