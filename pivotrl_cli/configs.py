@@ -97,12 +97,12 @@ class EngineConfig(Config):
     """Environment variable that holds the server's key."""
     tokenizer: Path | None = option(None, identity=False)
     """With `--endpoint-api completions`: folder of the model's tokenizer, where `--model` is not that folder."""
-    concurrency: int = option(16, identity=False, ge=1)
-    """Engine endpoint: requests under way at once."""
-    timeout: float = option(600.0, identity=False, gt=0.0)
-    """Engine endpoint: seconds until an answer must have come."""
-    max_retries: int = option(5, identity=False, ge=0)
-    """Engine endpoint: further tries of a request after a failure that may pass (429, 5xx, a lost connection)."""
+    endpoint_concurrency: int = option(16, identity=False, ge=1)
+    """Requests to the server under way at once."""
+    endpoint_timeout: float = option(600.0, identity=False, gt=0.0)
+    """Seconds until the server's answer must have come."""
+    endpoint_retries: int = option(5, identity=False, ge=0)
+    """Further tries of a request after a failure that may pass: 429, 5xx, a lost connection, no answer in time."""
     token_budget: int = Field(131072, ge=1)
     """Engine hf: most tokens that one batch may keep in its cache: prompts times (longest prompt + n times the new
     tokens)."""

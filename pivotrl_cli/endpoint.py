@@ -12,6 +12,7 @@ import os
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -80,6 +81,7 @@ class Endpoint:
                 timeout=httpx2.Timeout(settings.timeout, connect=min(settings.timeout, _CONNECT_SECONDS)),
                 limits=httpx2.Limits(max_connections=settings.concurrency),
             )
+            self.close = weakref.finalize(self, self._client.close)
         except (httpx2.InvalidURL, ValueError) as error:
             raise ConfigError(f"{settings.base_url}: not an address", "write http://HOST:PORT/v1") from error
 
@@ -89,7 +91,7 @@ class Endpoint:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._client.close()
+        self.close()
 
     def get(self, path: str) -> Reply:
         """One question without a body, tried again while that may help."""
@@ -175,11 +177,13 @@ def _key(variable: str) -> str:
 
 def _words(response: httpx2.Response) -> str:
     """What the server says is wrong, in one line: the message of an OpenAI-style error, else all it says."""
+    words: Any = response.text
     try:
         body = response.json()
-        words = body["error"]["message"] if "error" in body else body["message"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        words = response.text
+        error = body.get("error", body)
+        words = error if isinstance(error, str) else error["message"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass  # not in that style
     return " ".join(str(words).split())[:_LONGEST_ERROR]
 
 

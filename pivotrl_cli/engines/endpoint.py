@@ -63,9 +63,9 @@ def _server(config: EngineConfig) -> Endpoint:
         EndpointSettings(
             base_url=config.endpoint,
             key_variable=config.endpoint_key_variable,
-            timeout=config.timeout,
-            max_retries=config.max_retries,
-            concurrency=config.concurrency,
+            timeout=config.endpoint_timeout,
+            max_retries=config.endpoint_retries,
+            concurrency=config.endpoint_concurrency,
         )
     )
 
@@ -98,7 +98,7 @@ class EndpointEngine:
         self._server, self._api = server, api
         self._refused: set[str] = set()
         self._checked: set[bool] = set()
-        self._counts = Counter({"requests": 0, "retries": 0})
+        self._counts = Counter({"requests": 0, "request retries": 0})
         self._lock = threading.Lock()
 
     def sample(
@@ -119,7 +119,7 @@ class EndpointEngine:
 
     def close(self) -> None:
         """Close the connections."""
-        self._server.__exit__(None, None, None)
+        self._server.close()
 
     def _check(self, requests: Sequence[Request]) -> None:
         """Once with tools and once without, before the first that needs it."""
@@ -192,7 +192,7 @@ class EndpointEngine:
                 sent["max_completion_tokens"] = body["max_tokens"]
             reply = self._server.post(self._api.path, sent)
             with self._lock:
-                self._counts.update(requests=1, retries=reply.n_retries)
+                self._counts.update({"requests": 1, "request retries": reply.n_retries})
             refused = _refused(reply, sent)
             if not refused:
                 return reply
@@ -211,7 +211,7 @@ def _refused(reply: Reply, sent: dict[str, Any]) -> list[str]:
     if reply.error is None or reply.status not in (400, 422) or _is_too_long(reply):
         return []
     words = reply.error
-    return [name for name in _DISPENSABLE if name in sent and re.search(rf"(?<![\w.\\]){name}(?![\w'])", words)]
+    return [name for name in _DISPENSABLE if name in sent and re.search(rf"(?<![\w.\\]){name}(?!\w)", words)]
 
 
 def _is_too_long(reply: Reply) -> bool:
