@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -31,6 +31,7 @@ _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
 _CONNECT_SECONDS = 10.0
 _LONGEST_ERROR = 300
+_WAKE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +161,10 @@ def in_parallel(function: Callable[[T], R], items: Iterable[T], concurrency: int
 
     under_way = start(concurrency)
     while under_way:
-        result, error = results.get()
+        try:
+            result, error = results.get(timeout=_WAKE_SECONDS)
+        except Empty:  # a wait without end can miss an interrupt
+            continue
         if error is not None:
             raise error
         under_way += start(1) - 1

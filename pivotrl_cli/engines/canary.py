@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from pivotrl_cli.endpoint import Endpoint, Reply
 from pivotrl_cli.engines import Request
-from pivotrl_cli.engines.openai import RAW_CALL, content_of
+from pivotrl_cli.engines.openai import RAW_CALL, content_of, has_tools
 from pivotrl_cli.errors import ConfigError, RunError
 from pivotrl_cli.rows import Message
 
@@ -53,7 +53,7 @@ def check_server(ask: Ask, server: Endpoint, model: str, key_variable: str) -> N
 
 def check_tools(ask: Ask, server: Endpoint, model: str, key_variable: str, requests: Sequence[Request]) -> str:
     """Raises unless a tool call comes back parsed; returns a warning where the model made none at all."""
-    with_tools = [request for request in requests if json.loads(request.tools)]
+    with_tools = [request for request in requests if has_tools(request)]
     step = max(1, len(with_tools) // MAX_STATES)
     raw = ""
     for number, request in enumerate([_WITH_TOOL, *with_tools[::step][:MAX_STATES]]):

@@ -22,7 +22,7 @@ from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.endpoint import Endpoint, EndpointSettings, Reply, in_parallel
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
 from pivotrl_cli.engines.canary import check_server, check_tools, refuse, served
-from pivotrl_cli.engines.openai import Api, ChatApi, CompletionsApi, Question, failed
+from pivotrl_cli.engines.openai import Api, ChatApi, CompletionsApi, Question, failed, has_tools
 from pivotrl_cli.errors import ConfigError
 
 _MODEL_ALONE = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
@@ -97,7 +97,7 @@ class EndpointEngine:
         self.model = model
         self._server, self._api = server, api
         self._refused: set[str] = set()
-        self._checked: set[bool] = set()
+        self._checked: set[str] = set()
         self._counts = Counter({"requests": 0, "request retries": 0})
         self._lock = threading.Lock()
 
@@ -122,18 +122,16 @@ class EndpointEngine:
         self._server.close()
 
     def _check(self, requests: Sequence[Request]) -> None:
-        """Once with tools and once without, before the first that needs it."""
-        with_tools = self._api.name == "chat" and any(request.tools.strip() != "[]" for request in requests)
-        if with_tools in self._checked or self._checked == {True}:
+        """Once with tools or without; again where the first requests had none and these have some."""
+        needed = "tools" if self._api.name == "chat" and any(map(has_tools, requests)) else "server"
+        if needed in self._checked:
             return
         key_variable = self._server.settings.key_variable
-        if with_tools:
-            warning = check_tools(self._ask_once, self._server, self.model, key_variable, requests)
-            if warning:
-                _say(warning)
-        else:
+        if needed == "server":
             check_server(self._ask_once, self._server, self.model, key_variable)
-        self._checked.add(with_tools)
+        elif warning := check_tools(self._ask_once, self._server, self.model, key_variable, requests):
+            _say(warning)
+        self._checked |= {"server", needed}
 
     def _ask_once(self, request: Request, max_new_tokens: int) -> Reply | None:
         sampling = Sampling(temperature=0.0, max_new_tokens=max_new_tokens)

@@ -58,8 +58,8 @@ class ChatApi:
     def ask(self, request: Request, max_new_tokens: int) -> Question:
         """Messages and tools."""
         body: dict[str, Any] = {"messages": to_messages(request.state)}
-        if tools := json.loads(request.tools):
-            body["tools"] = tools
+        if has_tools(request):
+            body["tools"] = json.loads(request.tools)
         return Question(body=body, read=read_message)
 
     def logprobs(self) -> dict[str, Any]:
@@ -92,6 +92,11 @@ class CompletionsApi:
     def logprobs(self) -> dict[str, Any]:
         """How many alternatives, besides the sampled token."""
         return {"logprobs": 0}
+
+
+def has_tools(request: Request) -> bool:
+    """Whether there is a tool to call."""
+    return request.tools.strip() not in ("", "[]")
 
 
 def to_messages(state: list[Message]) -> list[dict[str, Any]]:
