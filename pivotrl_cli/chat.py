@@ -100,7 +100,7 @@ class ChatFormat:
             raise UnparsableError(f"the tokenizer's response template does not match: {error}") from error
         calls = [call.get("function", call) if isinstance(call, dict) else call for call in _calls_of(parsed)]
         reasoning = parsed.get("reasoning_content") or parsed.get("thinking")
-        return _action(str(parsed.get("content") or ""), str(reasoning) if reasoning else None, calls)
+        return checked_action(str(parsed.get("content") or ""), str(reasoning) if reasoning else None, calls)
 
     def _render(self, messages: tuple[dict[str, Any], ...], tools: str, *, add_generation_prompt: bool) -> str:
         from jinja2.exceptions import TemplateError
@@ -180,15 +180,16 @@ def parse_hermes(text: str, *, reasoning_open: bool = False) -> Message:
 
     Example: `'<tool_call>\\n{"name": "f", "arguments": {"x": 1}}\\n</tool_call>'` is one call of `f`.
     """
-    reasoning, rest = _split_reasoning(text, reasoning_open)
+    reasoning, rest = split_reasoning(text, reasoning_open)
     calls = [_json_of(body) for body in _CALL.findall(rest)]
     content = _CALL.sub("", rest)
     if "<tool_call>" in content or "</tool_call>" in content:
         raise UnparsableError("a <tool_call> tag without its partner")
-    return _action(content, reasoning, calls)
+    return checked_action(content, reasoning, calls)
 
 
-def _split_reasoning(text: str, reasoning_open: bool) -> tuple[str | None, str]:
+def split_reasoning(text: str, reasoning_open: bool) -> tuple[str | None, str]:
+    """The `<think>` block that a text begins with, and the rest; raises `UnparsableError` where it does not end."""
     opened = reasoning_open or text.lstrip().startswith("<think>")
     reasoning, end, rest = text.partition("</think>")
     if end and (opened or "<tool_call>" not in reasoning):  # else the tag is text inside a call
@@ -210,7 +211,7 @@ def _calls_of(parsed: dict[str, Any]) -> list[Any]:
     return calls if isinstance(calls, list) else [calls]
 
 
-def _action(content: str, reasoning: str | None, calls: list[Any]) -> Message:
+def checked_action(content: str, reasoning: str | None, calls: list[Any]) -> Message:
     """The action of these parts, checked; raises `UnparsableError`."""
     action = Message(
         role="assistant",

@@ -25,7 +25,7 @@ _FORMAT = ("config.json", "generation_config.json", "tokenizer*", "chat_template
 
 def resolve(model: str) -> Path:
     """Local folder of a model given as a folder, the name of a shipped policy, or a hub name."""
-    folder = _SHIPPED.get(model, Path(model))
+    folder = local_folder(model)
     if not folder.is_dir():
         folder = _from_hub(model)
     if not (folder / "config.json").is_file():
@@ -49,10 +49,16 @@ def _from_hub(model: str) -> Path:
         ) from error
 
 
-def fingerprint(folder: Path) -> str:
+def local_folder(model: str) -> Path:
+    """The folder that a name or a path means without a look at the hub."""
+    return _SHIPPED.get(model, Path(model))
+
+
+def fingerprint(folder: Path, *, weights: bool = True) -> str:
     """sha256 over everything that decides what the model writes: config, weights, tokenizer, chat template."""
     digest = hashlib.sha256()
-    files = {path for pattern in (*_WEIGHTS, *_FORMAT) for path in folder.glob(pattern)}
+    patterns = (*_WEIGHTS, *_FORMAT) if weights else _FORMAT
+    files = {path for pattern in patterns for path in folder.glob(pattern)}
     for path in sorted(files):
         digest.update(path.name.encode())
         with path.open("rb") as file:

@@ -87,6 +87,22 @@ class EngineConfig(Config):
     """Engine that samples; `auto` takes vllm where it is installed and finds its device, else hf."""
     replay: Path | None = option(None, identity=False)
     """With `--engine replay`: JSONL of `{"candidate_id": ..., "completions": [...]}`."""
+    endpoint: str | None = option(None, identity=False)
+    """With `--engine endpoint`: OpenAI-compatible server, such as http://127.0.0.1:8000/v1; `--model` is then the
+    server's name for the model."""
+    endpoint_api: Literal["chat", "completions"] = option("chat", identity=False)
+    """`chat`: the server renders the prompts and parses the tool calls; `completions`: both happen here, and the
+    server gets token ids."""
+    endpoint_key_variable: str = option("OPENAI_API_KEY", identity=False)
+    """Environment variable that holds the server's key."""
+    tokenizer: Path | None = option(None, identity=False)
+    """With `--endpoint-api completions`: folder of the model's tokenizer, where `--model` is not that folder."""
+    endpoint_concurrency: int = option(16, identity=False, ge=1)
+    """Requests to the server under way at once."""
+    endpoint_timeout: float = option(600.0, identity=False, gt=0.0)
+    """Seconds until the server's answer must have come."""
+    endpoint_retries: int = option(5, identity=False, ge=0)
+    """Further tries of a request after a failure that may pass: 429, 5xx, a lost connection, no answer in time."""
     token_budget: int = Field(131072, ge=1)
     """Engine hf: most tokens that one batch may keep in its cache: prompts times (longest prompt + n times the new
     tokens)."""

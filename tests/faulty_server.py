@@ -9,31 +9,41 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Answer = Callable[[str, dict[str, Any]], dict[str, Any]]
+Answer = Callable[[str, dict[str, Any]], dict[str, Any] | tuple[int, dict[str, Any]]]
+"""Path and body of a request (empty for GET) to the answer's body, after its status where that is not 200."""
 
 
 @contextmanager
 def faulty_server(answer: Answer, faults: Callable[[int], str | None]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Address and requests seen; `faults(i)` is the fault of request i: a status code, `garbage`, `cut` or `drop`."""
+    """Address and requests seen; `faults(i)` is the fault of request i: status, `garbage`, `cut`, `drop`, `hang`."""
     seen: list[dict[str, Any]] = []
     lock = threading.Lock()
+    end = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_GET(self) -> None:
+            self._serve({})
+
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            self._serve(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+
+        def _serve(self, body: dict[str, Any]) -> None:
             with lock:
                 number = len(seen)
                 seen.append({"path": self.path, "body": body, "authorization": self.headers.get("authorization")})
             self._reply(faults(number), body)
 
         def _reply(self, fault: str | None, body: dict[str, Any]) -> None:
-            if fault == "drop":
+            if fault in ("drop", "hang"):
+                end.wait(None if fault == "hang" else 0)
                 self.close_connection = True
                 return
-            content = b"<html>" if fault == "garbage" else json.dumps(answer(self.path, body)).encode()
-            self.send_response(int(fault) if fault and fault.isdigit() else 200)
+            answered = answer(self.path, body)
+            status, found = answered if isinstance(answered, tuple) else (200, answered)
+            content = b"<html>" if fault == "garbage" else json.dumps(found).encode()
+            self.send_response(int(fault) if fault and fault.isdigit() else status)
             self.send_header("content-length", str(len(content)))
             if fault == "429":
                 self.send_header("retry-after", "0.01")
@@ -52,6 +62,7 @@ def faulty_server(answer: Answer, faults: Callable[[int], str | None]) -> Iterat
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}/v1", seen
     finally:
+        end.set()
         server.shutdown()
         thread.join()
         server.server_close()

@@ -18,6 +18,7 @@ from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.rows import Message
 
 ENGINES = {
+    "endpoint": "pivotrl_cli.engines.endpoint",
     "hf": "pivotrl_cli.engines.hf",
     "replay": "pivotrl_cli.engines.replay",
 }

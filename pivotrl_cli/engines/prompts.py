@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pivotrl_cli.chat import ChatFormat, UnparsableError, UnrenderableError
 from pivotrl_cli.engines import Completion, Group, Request
@@ -43,17 +43,16 @@ def read(
 ) -> Completion:
     """What was sampled, as an action; with `stopped` the last token is the one that ended it."""
     text = chat.decode(token_ids[:-1] if stopped else token_ids)
+    return replace(read_text(chat, prompt, text, stopped=stopped, seed=seed), token_ids=token_ids, logprobs=logprobs)
+
+
+def read_text(chat: ChatFormat, prompt: Prompt, text: str, *, stopped: bool, seed: int) -> Completion:
+    """A completion of which only the text is known, as an action."""
     action, problem = None, None
     try:
         action = chat.parse(text, prompt.ids, prompt.request.tools)
     except UnparsableError as error:
         problem = str(error)
     return Completion(
-        text=text,
-        action=action,
-        problem=problem,
-        token_ids=token_ids,
-        logprobs=logprobs,
-        finish_reason="stop" if stopped else "length",
-        seed=seed,
+        text=text, action=action, problem=problem, finish_reason="stop" if stopped else "length", seed=seed
     )

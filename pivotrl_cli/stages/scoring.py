@@ -29,7 +29,7 @@ def score(
         sample=sample,
         text=completion.text,
         action=completion.action,
-        n_tokens=len(completion.token_ids),
+        n_tokens=len(completion.token_ids or completion.logprobs),
         logprob=sum(completion.logprobs) if completion.logprobs else None,
         finish_reason=completion.finish_reason,
         seed=completion.seed,

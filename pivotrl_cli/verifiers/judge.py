@@ -79,7 +79,7 @@ class Judge:
 
     def close(self) -> None:
         """Let go of the connection and the cache."""
-        self._server.__exit__(None, None, None)
+        self._server.close()
         self._cache.close()
 
     def _ask(self, candidate: Candidate, first: Message, second: Message) -> str:

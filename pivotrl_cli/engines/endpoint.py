@@ -1,0 +1,236 @@
+"""Any OpenAI-compatible server: vLLM, SGLang, LiteLLM, a hosted one.
+
+The server batches; here requests only wait, `concurrency` at once, and each group is given back as it completes. The
+first request is a canary. Parameters that a server refuses by name are left out from then on, which is said once.
+Seeds are sent, but no server promises the same samples again. Log-probabilities are kept at temperature 1 and for
+greedy sampling: elsewhere servers differ in whether theirs are before or after the temperature.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from pivotrl_cli.chat import ChatFormat, valid_text
+from pivotrl_cli.checkpoint import fingerprint, load_tokenizer, local_folder
+from pivotrl_cli.configs import EngineConfig
+from pivotrl_cli.endpoint import Endpoint, EndpointSettings, Reply, in_parallel
+from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
+from pivotrl_cli.engines.canary import check_server, check_tools, refuse, served
+from pivotrl_cli.engines.openai import Api, ChatApi, CompletionsApi, Question, failed, has_tools
+from pivotrl_cli.errors import ConfigError
+
+_MODEL_ALONE = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+"""The model's own distribution: some servers take other defaults from the model's generation config."""
+_DISPENSABLE = ("n", "seed", "logprobs", "return_token_ids", "skip_special_tokens", "max_tokens", *_MODEL_ALONE)
+"""Parameters that a request can do without, once a server has refused them by name."""
+_CONTEXT = re.compile(r"context[ _-]?(length|size|window)|too long|longer than|too many tokens", re.IGNORECASE)
+_NO_LIMIT = sys.maxsize
+
+
+def open_engine(config: EngineConfig) -> EndpointEngine:
+    """Connect to the config's server; nothing is sent yet in chat."""
+    server = _server(config)
+    api = ChatApi() if config.endpoint_api == "chat" else _completions_api(config, server)
+    return EndpointEngine(server, api, config.model)
+
+
+def fingerprints(config: EngineConfig) -> dict[str, str]:
+    """The model's name and what the server says of it; not the address. Paths are kept by their last part."""
+    with _server(config) as server:
+        models, reply = served(server)
+        if reply.status in (None, 401, 403) or reply.status >= 500:  # else it has no such list
+            refuse(reply, server, config.model, config.endpoint_key_variable)
+    found = {"model": _name(config.model), "api": config.endpoint_api}
+    for one in models:
+        if one.get("id") == config.model:
+            kept = {name: one.get(name) for name in ("root", "parent", "max_model_len")}
+            found |= {f"model {name}": _name(str(value)) for name, value in kept.items() if value is not None}
+    if config.endpoint_api == "completions":
+        found["tokenizer"] = fingerprint(_tokenizer_folder(config), weights=False)
+    return found
+
+
+def _server(config: EngineConfig) -> Endpoint:
+    if config.endpoint is None:
+        raise ConfigError("--engine endpoint needs a server", "add --endpoint http://HOST:PORT/v1")
+    return Endpoint(
+        EndpointSettings(
+            base_url=config.endpoint,
+            key_variable=config.endpoint_key_variable,
+            timeout=config.endpoint_timeout,
+            max_retries=config.endpoint_retries,
+            concurrency=config.endpoint_concurrency,
+        )
+    )
+
+
+def _completions_api(config: EngineConfig, server: Endpoint) -> CompletionsApi:
+    lengths = [one.get("max_model_len") for one in served(server)[0] if one.get("id") == config.model]
+    context_length = next((length for length in lengths if isinstance(length, int)), _NO_LIMIT)
+    return CompletionsApi(ChatFormat(load_tokenizer(_tokenizer_folder(config))), context_length)
+
+
+def _tokenizer_folder(config: EngineConfig) -> Path:
+    folder = config.tokenizer or local_folder(config.model)
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{folder}: no such folder, and --endpoint-api completions needs the model's tokenizer",
+            "add --tokenizer FOLDER, with tokenizer.json and the chat template",
+        )
+    return folder
+
+
+def _name(model: str) -> str:
+    return PurePath(model).name if PurePath(model).is_absolute() else model
+
+
+class EndpointEngine:
+    """Samples from a model behind a server."""
+
+    def __init__(self, server: Endpoint, api: Api, model: str) -> None:
+        self.model = model
+        self._server, self._api = server, api
+        self._refused: set[str] = set()
+        self._checked: set[str] = set()
+        self._counts = Counter({"requests": 0, "request retries": 0})
+        self._lock = threading.Lock()
+
+    def sample(
+        self, requests: Sequence[Request], sampling: Sampling, done: Container[str] = ()
+    ) -> Iterator[list[Group]]:
+        """Each group by itself, as it completes."""
+        left = [request for request in requests if request.key not in done]
+        if left:
+            self._check(left)
+        for group in in_parallel(
+            lambda request: self._group(request, sampling), left, self._server.settings.concurrency
+        ):
+            yield [group]
+
+    def notes(self) -> dict[str, float]:
+        """Requests sent so far, and how often one was tried again."""
+        return dict(self._counts)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._server.close()
+
+    def _check(self, requests: Sequence[Request]) -> None:
+        """Once with tools or without; again where the first requests had none and these have some."""
+        needed = "tools" if self._api.name == "chat" and any(map(has_tools, requests)) else "server"
+        if needed in self._checked:
+            return
+        key_variable = self._server.settings.key_variable
+        if needed == "server":
+            check_server(self._ask_once, self._server, self.model, key_variable)
+        elif warning := check_tools(self._ask_once, self._server, self.model, key_variable, requests):
+            _say(warning)
+        self._checked |= {"server", needed}
+
+    def _ask_once(self, request: Request, max_new_tokens: int) -> Reply | None:
+        sampling = Sampling(temperature=0.0, max_new_tokens=max_new_tokens)
+        question = self._api.ask(request, max_new_tokens)
+        return self._post(self._body(question, sampling, 1, 0)) if isinstance(question, Question) else None
+
+    def _group(self, request: Request, sampling: Sampling) -> Group:
+        """The samples of one state: in one request, or each in its own where the server gives one at a time."""
+        question = self._api.ask(request, sampling.max_new_tokens)
+        if isinstance(question, Group):
+            return question
+        completions: list[Completion] = []
+        prompt_ids = question.prompt_ids
+        while len(completions) < sampling.n:
+            n = 1 if "n" in self._refused else sampling.n - len(completions)
+            seed = sample_seed(sampling.seed, request.key, sampling.first + len(completions))
+            reply = self._post(self._body(question, sampling, n, seed))
+            if _is_too_long(reply):
+                detail = valid_text(reply.error or "")
+                return Group(request=request, completions=[], prompt_ids=prompt_ids, status="too_long", detail=detail)
+            completions += self._completions(question, reply, n, seed)
+            prompt_ids = prompt_ids or _prompt_ids(reply)
+        return Group(
+            request=request, completions=completions, prompt_ids=prompt_ids, template_fault=question.template_fault
+        )
+
+    def _completions(self, question: Question, reply: Reply, n: int, seed: int) -> list[Completion]:
+        """What a reply to n samples holds: at least one completion, at most n."""
+        choices = _choices(reply)
+        if not choices:
+            error = reply.error or "the answer has no choices"
+            return [failed(error, seed + i) for i in range(n)]
+        if len(choices) < n:
+            self._leave_out(["n"], f"it gave {len(choices)} of {n} samples")
+        return [question.read(choice, seed + i) for i, choice in enumerate(choices[:n])]
+
+    def _body(self, question: Question, sampling: Sampling, n: int, seed: int) -> dict[str, Any]:
+        body = {
+            "model": self.model,
+            **question.body,
+            "temperature": sampling.temperature,
+            "max_tokens": sampling.max_new_tokens,
+            "seed": seed,
+            "return_token_ids": True,
+            **_MODEL_ALONE,
+        }
+        if sampling.temperature in (0.0, 1.0):
+            body |= self._api.logprobs()
+        return body | ({"n": n} if n > 1 else {})
+
+    def _post(self, body: dict[str, Any]) -> Reply:
+        """One request, again without the parameters that the server refuses by name."""
+        while True:
+            sent = {name: value for name, value in body.items() if name not in self._refused}
+            if "max_tokens" not in sent:
+                sent["max_completion_tokens"] = body["max_tokens"]
+            reply = self._server.post(self._api.path, sent)
+            with self._lock:
+                self._counts.update({"requests": 1, "request retries": reply.n_retries})
+            refused = _refused(reply, sent)
+            if not refused:
+                return reply
+            self._leave_out(refused, reply.error or "")
+
+    def _leave_out(self, names: Iterable[str], why: str) -> None:
+        with self._lock:
+            new = sorted(set(names) - self._refused)
+            self._refused |= set(new)
+        if new:
+            _say(f"the server does not take {', '.join(new)}, which is left out from here on: {why}")
+
+
+def _refused(reply: Reply, sent: dict[str, Any]) -> list[str]:
+    """The dispensable parameters that a refusal names."""
+    if reply.error is None or reply.status not in (400, 422) or _is_too_long(reply):
+        return []
+    words = reply.error
+    return [name for name in _DISPENSABLE if name in sent and re.search(rf"(?<![\w.\\]){name}(?!\w)", words)]
+
+
+def _is_too_long(reply: Reply) -> bool:
+    return reply.status in (400, 413, 422) and _CONTEXT.search(reply.error or "") is not None
+
+
+def _choices(reply: Reply) -> list[dict[str, Any]]:
+    """The choices in the order of their samples."""
+    found = (reply.body or {}).get("choices")
+    choices = [choice for choice in found if isinstance(choice, dict)] if isinstance(found, list) else []
+    indices = [choice.get("index") for choice in choices]
+    if sorted(indices, key=str) == sorted(range(len(choices)), key=str):
+        choices.sort(key=lambda choice: int(choice["index"]))
+    return choices
+
+
+def _prompt_ids(reply: Reply) -> list[int]:
+    """The prompt's token ids, where the server returns them."""
+    found = (reply.body or {}).get("prompt_token_ids")
+    return [i for i in found if isinstance(i, int)] if isinstance(found, list) else []
+
+
+def _say(what: str) -> None:
+    print(f"endpoint: {what}", file=sys.stderr, flush=True)
