@@ -1,10 +1,11 @@
 """Profiling: rollouts per second of the engines, each beside the plain way to do the same, in the same run.
 
-    python benchmarks/profile.py [vllm] [order] [hf]
+    python benchmarks/profile.py vllm order
+    python benchmarks/profile.py hf --candidates 8 -n 8
     python benchmarks/profile.py --shape 1.7b --state-tokens 4000 -n 16 --max-new-tokens 256     on a GPU machine
 
 vllm: `pivotrl profile --engine vllm` (read, render, sample, parse, verify, write) against `LLM.generate` on prompts
-rendered before, with vLLM's own default of no statistics. Both are warm, take turns, and sample the same tokens, which
+rendered before, each with its own copy of vLLM. Both are warm, take turns, and sample the same tokens, which
 the counts show. order: the same candidates shuffled and in file order, with a cache that holds few states. hf: our
 engine against transformers' `generate(num_return_sequences=n)` on padded batches of four.
 
@@ -194,7 +195,7 @@ def against_bare_vllm(job: Work) -> None:
     """The command against one call of vLLM's."""
     config = engine_config(job.model, "vllm", *HALF)
     engine = vllm.open_engine(config)
-    bare = vllm.start(vllm.arguments(config) | {"disable_log_stats": True})
+    bare = vllm.start(vllm.arguments(config))
     prompts = rendered(engine, job)
     compare(
         f"vllm: {described(prompts, job)}",
@@ -268,7 +269,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--shape", choices=SHAPES, help="random weights of this shape instead of the shipped policy")
     parser.add_argument("--state-tokens", type=int, default=1000, help="with a shape: the length of the states")
-    parser.add_argument("--candidates", type=int, default=256)
+    parser.add_argument("--candidates", type=int, default=128)
     parser.add_argument("-n", type=int, default=16)
     parser.add_argument("--max-new-tokens", type=int, default=64)
     options = parser.parse_args()

@@ -96,7 +96,7 @@ class EngineConfig(Config):
     """Number format; `auto` is bfloat16 on GPU and float32 on CPU."""
     tensor_parallel: int = Field(1, ge=1)
     """Engine vllm: GPUs that share one copy of the model."""
-    engine_args: list[str] = []
+    engine_args: list[str] = option([], identity="key=name")
     """Engine vllm: `KEY=VALUE`, any further argument of its engine, such as `max_model_len=16384`. Repeatable."""
 
 

@@ -195,6 +195,22 @@ def test_requests_that_cannot_be_sampled_are_error_values(engine, requests, monk
     assert tokens(found) == expected
 
 
+def test_a_sample_that_vllm_gives_up_is_an_error_value(engine, requests, monkeypatch):
+    (expected,) = groups(engine, requests[:1]).values()
+    wait = engine.llm.wait_for_completion
+
+    def abort_the_second(**options):
+        outputs = wait(**options)
+        outputs[0].outputs[1].finish_reason = "abort"
+        return outputs
+
+    monkeypatch.setattr(engine.llm, "wait_for_completion", abort_the_second)
+    (group,) = groups(engine, requests[:1]).values()
+    error = "vllm ended the request: abort"
+    failed = Completion(text="", action=None, finish_reason="error", seed=expected.completions[1].seed, error=error)
+    assert group.completions == [expected.completions[0], failed, expected.completions[2]]
+
+
 def test_it_tells_how_often_the_prefix_cache_hit(engine, requests):
     groups(engine, requests)
     assert list(notes(engine)) == ["prefix cache hits"]
@@ -245,6 +261,11 @@ def test_auto_takes_it_where_it_runs_on_the_wanted_device(engine, monkeypatch, c
             "did you mean max_model_len?",
         ),
         ("model=x", "--engine-args model: it is not set this way", "use --model"),
+        (
+            "trust-remote-code=true",
+            "--engine-args trust-remote-code: it is not set this way",
+            "code from a model folder is never run",
+        ),
         (
             "max-model-len=no",
             "vllm cannot open {}: 1 validation error for ModelConfig",
