@@ -134,13 +134,13 @@ def _why_not_vllm(config: EngineConfig) -> str | None:
 def open_engine(config: EngineConfig) -> Engine:
     """Open the engine that a config asks for; what `auto` stands for is said on standard error."""
     name = choose(config)
-    if config.engine == "auto":
-        reason = _why_not_vllm(config)
-        print(f"engine {name}" + (f": {reason}" if reason else ""), file=sys.stderr)
     for option, given in {"--engine-args": config.engine_args, "--tensor-parallel": config.tensor_parallel > 1}.items():
         if given and name != "vllm":
             raise ConfigError(f"{option} is for engine vllm, and the engine is {name}", "add --engine vllm")
     engine: Engine = import_module(ENGINES[name]).open_engine(config)
+    if config.engine == "auto":
+        reason = _why_not_vllm(config)
+        print(f"engine {name}" + (f": {reason}" if reason else ""), file=sys.stderr)
     return engine
 
 
