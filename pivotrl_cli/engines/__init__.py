@@ -8,19 +8,23 @@ is a new file here and a line in `ENGINES`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterator, Sequence
+import sys
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from importlib.util import find_spec
 from itertools import chain
 from typing import Literal, Protocol
 
 from pivotrl_cli.configs import EngineConfig
+from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.rows import Message
 
 ENGINES = {
     "endpoint": "pivotrl_cli.engines.endpoint",
     "hf": "pivotrl_cli.engines.hf",
     "replay": "pivotrl_cli.engines.replay",
+    "vllm": "pivotrl_cli.engines.vllm",
 }
 """Engine modules by name. Each has `open_engine(config)`, and `fingerprints(config)` for what it samples from."""
 
@@ -36,6 +40,9 @@ class Sampling:
     """0 is greedy."""
     max_new_tokens: int = 256
     seed: int = 0
+    keep_cache: bool = False
+    """Start from what earlier calls left in the prefix cache: faster where states go on from each other, and then equal
+    from run to run only if all calls are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,14 +112,36 @@ def each_group(engine: Engine, requests: Sequence[Request], sampling: Sampling) 
     return chain.from_iterable(engine.sample(requests, sampling))
 
 
+def notes(engine: Engine) -> dict[str, float]:
+    """What the engine tells of its run beside the samples, such as `{"prefix cache hits": 0.83}`; most tell nothing."""
+    tell: Callable[[], dict[str, float]] = getattr(engine, "notes", dict)
+    return tell()
+
+
 def choose(config: EngineConfig) -> str:
     """Name of the engine that a config asks for."""
-    return "hf" if config.engine == "auto" else config.engine
+    if config.engine != "auto":
+        return config.engine
+    return "hf" if _why_not_vllm(config) else "vllm"
+
+
+def _why_not_vllm(config: EngineConfig) -> str | None:
+    if find_spec("vllm") is None:
+        return "vllm is not installed"
+    reason: str | None = import_module(ENGINES["vllm"]).why_not(config)
+    return reason
 
 
 def open_engine(config: EngineConfig) -> Engine:
-    """Open the engine that a config asks for."""
-    engine: Engine = import_module(ENGINES[choose(config)]).open_engine(config)
+    """Open the engine that a config asks for; what `auto` stands for is said on standard error."""
+    name = choose(config)
+    for option, given in {"--engine-args": config.engine_args, "--tensor-parallel": config.tensor_parallel > 1}.items():
+        if given and name != "vllm":
+            raise ConfigError(f"{option} is for engine vllm, and the engine is {name}", "add --engine vllm")
+    engine: Engine = import_module(ENGINES[name]).open_engine(config)
+    if config.engine == "auto":
+        reason = _why_not_vllm(config)
+        print(f"engine {name}" + (f": {reason}" if reason else ""), file=sys.stderr)
     return engine
 
 

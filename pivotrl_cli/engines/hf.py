@@ -20,7 +20,7 @@ from pivotrl_cli.checkpoint import fingerprint, load_model, load_tokenizer, plac
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
 from pivotrl_cli.engines.decoding import open_decoder
-from pivotrl_cli.engines.prompts import Prompt, read, render
+from pivotrl_cli.engines.prompts import Prompt, read, render, stop_ids
 
 
 def open_engine(config: EngineConfig) -> HFEngine:
@@ -54,7 +54,7 @@ class HFEngine:
         self.chat = chat
         self.token_budget = token_budget
         self.context_length = int(model.config.get_text_config().max_position_embeddings)
-        self._stop_ids = _stop_ids(model, chat)
+        self._stop_ids = stop_ids(model.generation_config, chat)
 
     def sample(
         self, requests: Sequence[Request], sampling: Sampling, done: Container[str] = ()
@@ -174,9 +174,3 @@ def _common_prefix(prompts: list[list[int]]) -> int:
 
 def _uniforms(seed: int, n: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=seed)).random(n)
-
-
-def _stop_ids(model: PreTrainedModel, chat: ChatFormat) -> frozenset[int]:
-    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
-    ids = configured if isinstance(configured, list) else [configured]
-    return frozenset(i for i in [*ids, chat.tokenizer.eos_token_id] if isinstance(i, int))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from pivotrl_cli.chat import ChatFormat, UnparsableError, UnrenderableError
 from pivotrl_cli.engines import Completion, Group, Request
 from pivotrl_cli.rendering import faults
+
+if TYPE_CHECKING:  # would pull in transformers
+    from transformers import GenerationConfig
 
 
 @dataclass(slots=True)
@@ -56,3 +60,10 @@ def read_text(chat: ChatFormat, prompt: Prompt, text: str, *, stopped: bool, see
     return Completion(
         text=text, action=action, problem=problem, finish_reason="stop" if stopped else "length", seed=seed
     )
+
+
+def stop_ids(generation: GenerationConfig | None, chat: ChatFormat) -> frozenset[int]:
+    """Tokens that end an action: those of the model's generation config and the tokenizer's own."""
+    configured = generation.eos_token_id if generation is not None else None
+    ids = configured if isinstance(configured, list) else [configured]
+    return frozenset(i for i in [*ids, chat.tokenizer.eos_token_id] if isinstance(i, int))

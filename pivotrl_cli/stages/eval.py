@@ -141,7 +141,9 @@ class Run:
 
 def play(runs: list[Run], engine: Engine, config: EvalConfig) -> list[EvalResult]:
     """Advance all runs until each has ended; rows in the order of the runs."""
-    sampling = Sampling(n=1, temperature=config.temperature, max_new_tokens=config.max_new_tokens, seed=config.seed)
+    sampling = Sampling(
+        temperature=config.temperature, max_new_tokens=config.max_new_tokens, seed=config.seed, keep_cache=True
+    )
     with Progress(f"eval {runs[0].benchmark}", len(runs), "episodes") as bar:
         while active := {f"{run.key}/{run.n_turns}": run for run in runs if run.status is None}:
             requests = [Request(key=k, state=r.episode.state, tools=r.episode.tools) for k, r in active.items()]

