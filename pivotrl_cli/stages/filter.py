@@ -66,7 +66,7 @@ def _rule(config: FilterConfig) -> pl.Expr:
     """The paper's rule as reasons, first match first."""
     reasons = [
         (pl.col("split") != config.split if config.split != "all" else pl.lit(False), DropReason.HOLDOUT),
-        (pl.col("n_scored") == 0, DropReason.NOT_SCORED),
+        (pl.col("reward_mean").is_null(), DropReason.NOT_SCORED),
         ((pl.col("reward_std") == 0) & (pl.col("reward_mean") == 0), DropReason.ALL_WRONG),
         ((pl.col("reward_std") == 0) & (pl.col("reward_mean") == 1), DropReason.ALL_RIGHT),
         (pl.col("reward_std") == 0, DropReason.NO_VARIANCE),

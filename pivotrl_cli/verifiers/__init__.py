@@ -78,6 +78,7 @@ VERIFIERS: dict[str, str] = {
     "terminal": "pivotrl_cli.verifiers.terminal:verify",
     "terminal_compat": "pivotrl_cli.verifiers.terminal_compat:verify",
     "terminus_compat": "pivotrl_cli.verifiers.terminus_compat:verify",
+    "xlam_fc_compat": "pivotrl_cli.verifiers.xlam_fc_compat:verify",
     "search": "pivotrl_cli.verifiers.search:verify",
     "execute": "pivotrl_cli.verifiers.execute:verify",
     "judge": "pivotrl_cli.verifiers.judge:Judge",
