@@ -236,7 +236,7 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Number format; `auto` is bfloat16 on GPU and float32 on CPU."""
 
 
-class EvalConfig(EngineConfig, StageConfig):
+class EvalConfig(EngineConfig, JudgeConfig, StageConfig):
     """Score a policy on benchmarks: one row per task and trial."""
 
     benchmarks: list[str] = argument()
