@@ -95,12 +95,19 @@ def test_a_candidates_table_has_no_rollouts(tmp_path):
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared recorded runs are not here")
-def test_nemo_gyms_own_rollouts_are_scored_as_they_were():
-    path = SHARED / "nemo_gym/single_step_tool_use_with_argument_comparison/example_rollouts.jsonl"
-    found = score.run(ScoreConfig(rollouts=str(path), verifier=["tool_call_compat"]))
-    assert found["rollouts"] == 5
-    assert found["telling"] == []
-    assert found["means"]["recorded"] == found["means"]["tool_call_compat"] == 3 / 5
+@pytest.mark.parametrize(
+    ("server", "verifier", "mean"),
+    [
+        ("single_step_tool_use_with_argument_comparison", "tool_call_compat", 3 / 5),
+        ("terminal_multi_harness", "terminal_compat", 4 / 5),
+        ("terminus_judge", "terminus_compat", 0.0),
+    ],
+)
+def test_nemo_gyms_own_rollouts_are_scored_as_they_were(server, verifier, mean):
+    path = SHARED / "nemo_gym" / server / "example_rollouts.jsonl"
+    found = score.run(ScoreConfig(rollouts=str(path), verifier=[verifier]))
+    assert (found["rollouts"], found["telling"]) == (5, [])
+    assert found["means"] == {"recorded": mean, verifier: mean}
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared recorded runs are not here")
