@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from pivotrl_cli.environments import Episode
 from pivotrl_cli.errors import ConfigError
@@ -35,9 +36,8 @@ def open_benchmark(spec: str, judge: Judge | None = None) -> tuple[str, MakeEpis
     `judge` is for `pivots` alone, whose table names verifiers that may ask it.
     """
     name, _, argument = spec.partition(":") if spec.partition(":")[0] in BENCHMARKS else (spec, "", "")
-    benchmark: Benchmark = load("benchmark", name, BENCHMARKS)
+    opened: Any = load("benchmark", name, BENCHMARKS)
     if name == "pivots" and not argument:
         raise ConfigError("benchmark pivots needs a table", "write pivots:profile.parquet")
-    if name == "pivots":
-        benchmark = partial(benchmark, judge=judge)
+    benchmark: Benchmark = partial(opened, judge=judge) if name == "pivots" else opened
     return name, lambda split, limit: benchmark(argument, split, limit)

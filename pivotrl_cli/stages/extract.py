@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,7 @@ from pivotrl_cli.readers.fields import Json, compact
 from pivotrl_cli.readers.messages import tools_of
 from pivotrl_cli.readers.parsing import parse_json
 from pivotrl_cli.readers.sources import Source, find
-from pivotrl_cli.rows import Candidate, Message, Profile, Reject, RejectReason, Trajectory
+from pivotrl_cli.rows import Candidate, Message, Profile, Reject, RejectReason, Row, Trajectory
 from pivotrl_cli.stages.accounting import Tally, describe
 from pivotrl_cli.stages.hygiene import Contamination, Repetitions
 from pivotrl_cli.stages.published import Publication
@@ -57,7 +57,7 @@ def run(config: ExtractConfig) -> dict[str, Any]:
         writers += [TableWriter(path, row, provenance.for_table(row)) for row, path in others.items() if path]
         for writer in writers:
             stack.enter_context(writer)
-        _write(extraction.rows(sources), writers, extraction.publication)
+        _write(extraction, sources, writers)
         summary = extraction.summary()
         for writer in writers:
             writer.set_summary(summary)
@@ -128,15 +128,19 @@ class Extraction:
         publication = Publication() if config.profile else None
         return cls(config, Choice.of(config), system, tools, repetitions, Contamination.of(config), publication)
 
-    def rows(self, sources: Iterable[Source]) -> Iterator[Candidate | Reject]:
-        """Candidates and rejects in the order of the input, counted on the way."""
+    def rows(self, sources: Iterable[Source], ended: Callable[[], None] = lambda: None) -> Iterator[Candidate | Reject]:
+        """Candidates and rejects in the order of the input, counted on the way.
+
+        `ended` is called after each record, when nothing here holds it any more: it may be large.
+        """
         for found in self._read(sources):
             if isinstance(found, Reject):
                 self.tally.give(found)
                 yield found
             else:
                 yield from self._turns(self._supply(found))
-            del found  # a trajectory may be large: let it go before the next one is parsed
+            del found
+            ended()
             if self.tally.n_trajectories == self.config.limit:
                 return
 
@@ -257,15 +261,21 @@ def _is_own_output(source: Source, config: ExtractConfig, rejects: Path | None) 
     return not source.named and Path(source.path).resolve() in outputs
 
 
-def _write(rows: Iterable[Candidate | Reject], writers: list[TableWriter], publication: Publication | None) -> None:
-    for row in rows:
-        profiled = publication.profile(row) if publication and isinstance(row, Candidate) else None
+def _write(extraction: Extraction, sources: Iterable[Source], writers: list[TableWriter]) -> None:
+    def ended() -> None:
+        for writer in writers:
+            writer.end_trajectory()
+
+    for row in extraction.rows(sources, ended):
+        profiled = _profiled(row, extraction.publication)
         for writer in writers:
             if writer.row in (type(row), type(profiled)):
                 writer.write(profiled if profiled and writer.row is Profile else row)
-                if isinstance(row, Candidate) and row.turn + 1 == row.n_turns:
-                    writer.end_trajectory()
-        del row, profiled  # they hold their trajectory while the next one is parsed
+        del row, profiled  # they hold their trajectory
+
+
+def _profiled(row: Candidate | Reject, publication: Publication | None) -> Profile | None:
+    return publication.profile(row) if publication and isinstance(row, Candidate) else None
 
 
 def _inputs(sources: Iterable[Source]) -> list[Input]:
@@ -287,7 +297,7 @@ def _stored(config: ExtractConfig, provenance: Provenance, rejects: Path | None)
     summary = current_summary(config.output, provenance, config.force)
     if summary is None:
         return None
-    others = [(rejects, Reject), (config.profile, Profile)]
+    others: list[tuple[Path | None, type[Row]]] = [(rejects, Reject), (config.profile, Profile)]
     there = [current_summary(path, provenance.for_table(row), config.force) for path, row in others if path]
     return None if None in there else summary
 
