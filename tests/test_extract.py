@@ -584,7 +584,7 @@ def test_nothing_holds_a_trajectory_when_it_has_ended(tmp_path: Path) -> None:
     alive = []
 
     def count() -> None:
-        alive.append(sum(isinstance(found, Message) for found in gc.get_objects()))
+        alive.append(sum(type(found) is Message for found in gc.get_objects()))
 
     count()
     for row in extraction.rows(find([source]), count):
