@@ -161,18 +161,43 @@ def _report(config: S, run: Callable[[S], Summary], describe: Callable[[Summary]
 def main() -> None:
     """Entry point: errors that the user can fix become one line and a hint."""
     try:
-        app(standalone_mode=True)
+        code = app(standalone_mode=False)
     except PivotRLError as error:
-        print(f"error: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
+        _complain(error.message, error.hint)
         sys.exit(error.exit_code)
+    except UsageError as error:
+        _explain(error)
+        sys.exit(ConfigError.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nobody is there to tell
         sys.exit(1)
     except KeyboardInterrupt:
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(code)
+
+
+UsageError: Any = typer.BadParameter.__base__
+"""What typer raises on a command line that it cannot parse; it has no public name."""
+_INTERRUPTED = 130
+
+
+def _explain(error: Any) -> None:
+    """A command line that does not parse, in one line; without any word on it, the help."""
+    if len(sys.argv) == 1:
+        error.show()
+        return
+    context, words = error.ctx, ["pivotrl"]
+    if context is not None and context.parent is not None:
+        words.append(context.info_name)
+    _complain(" ".join(error.format_message().split()).removesuffix("."), f"see {' '.join(words)} --help")
+
+
+def _complain(message: str, hint: str | None) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
 
 
 if __name__ == "__main__":

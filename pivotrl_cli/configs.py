@@ -151,6 +151,8 @@ class ExtractConfig(StageConfig):
     """Stop after this many trajectories."""
     rejects: Path | None = option(None, identity=False)
     """Where the rejects go; beside the output as `<stem>.rejects.parquet` by default."""
+    profile: Path | None = option(None, identity=False)
+    """Also write a profile of the rewards that the rows record (pivot sets with pass rates), for `filter`."""
 
 
 class ProfileConfig(EngineConfig, JudgeConfig, StageConfig):
@@ -303,7 +305,7 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Number format; `auto` is bfloat16 on GPU and float32 on CPU."""
 
 
-class EvalConfig(EngineConfig, StageConfig):
+class EvalConfig(EngineConfig, JudgeConfig, StageConfig):
     """Score a policy on benchmarks: one row per task and trial."""
 
     benchmarks: list[str] = argument()
@@ -373,7 +375,7 @@ class ScoreConfig(JudgeConfig, StageConfig):
     verifier: list[str] = option([], identity="name")
     """Verifier to score with; repeat it to compare several. By default the one that each candidate names."""
     candidates: Path | None = option(None, identity=False)
-    """With training rollouts: the pivots table that they come from."""
+    """Pivots that training rollouts come from, or candidates of NeMo Gym rollouts that lack the demonstration."""
     audit: bool = False
     """Score wrong actions made on purpose at every candidate instead, and report what is accepted."""
     output: str | None = option(None, "-o", identity=False)  # type: ignore[assignment]

@@ -215,7 +215,9 @@ class ProfileStatus(StrEnum):
     UNRENDERABLE = "unrenderable"
     """The chat template refused the state; nothing was sampled."""
     NOT_SCORED = "not_scored"
-    """Rollouts were sampled but none could be scored."""
+    """No reward is known: none of the sampled rollouts could be scored, or no reward was recorded."""
+    RECORDED = "recorded"
+    """The rewards were recorded with the input (`extract --profile`), the rollouts were not."""
 
 
 class Profile(Candidate):
@@ -224,7 +226,7 @@ class Profile(Candidate):
     rollouts: list[Rollout]
     """The K rollouts; empty where nothing was sampled."""
     n_scored: int
-    """Rollouts with a reward."""
+    """Rollouts with a reward; 0 beside a mean where a recorded rate does not say of how many."""
     n_error: int
     """Rollouts whose measurement failed."""
     n_truncated: int

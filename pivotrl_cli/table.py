@@ -7,8 +7,10 @@ input or output; both are spooled through a temporary file, because Parquet is r
 
 from __future__ import annotations
 
+import ctypes
 import json
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +26,7 @@ from pivotrl_cli.arrow import arrow_schema, compact, conform, dictionary_leaves,
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.provenance import SCHEMA_VERSION, TABLES, Input, Provenance, hash_stream, refuse_another, table_name
 from pivotrl_cli.rows import Message, Row
-from pivotrl_cli.streams import open_input, open_partial, publish, remove_partial
+from pivotrl_cli.streams import open_input, open_partial, partial_path, publish, remove_partial
 
 R = TypeVar("R", bound=Row)
 
@@ -55,8 +57,9 @@ class TableWriter:
         self.n_rows = 0
 
     def __enter__(self) -> Self:
-        _return_freed_memory()
         self._file = open_partial(self._output)
+        # Arrow writes to a file of its own without the copy that Python's would need.
+        self._sink = self._file if self._output == "-" else pa.OSFile(str(partial_path(self._output)), "wb")
         self._writer: pq.ParquetWriter | None = None
         return self
 
@@ -91,6 +94,7 @@ class TableWriter:
         if kind is not None:
             if self._writer is not None:
                 self._writer.close()
+            self._sink.close()
             self._file.close()
             remove_partial(self._output)
             return
@@ -102,6 +106,8 @@ class TableWriter:
         stored = {_PROVENANCE: self._provenance.to_dict(), _SUMMARY: self._summary}
         self._writer.add_key_value_metadata({key: json.dumps(value) for key, value in stored.items()})
         self._writer.close()
+        if self._sink is not self._file:
+            self._sink.close()
         publish(self._file, self._output)
 
     def _is_full(self) -> bool:
@@ -138,6 +144,7 @@ class TableWriter:
             table = rows_to_table(self.row, rows)
             del rows
             self._write_group(table)
+            return_freed_memory()
 
     def _flush_tables(self) -> None:
         if self._tables:
@@ -145,9 +152,10 @@ class TableWriter:
         self._tables = []
 
     def _write_group(self, table: pa.Table) -> None:
+        return_freed_memory()
         if self._writer is None:
             self._writer = pq.ParquetWriter(
-                self._file,
+                self._sink,
                 table.schema,
                 compression="zstd",
                 dictionary_pagesize_limit=1 << 30,  # above it, pyarrow writes every repetition in full
@@ -347,11 +355,15 @@ def current_summary(output: str | Path, provenance: Provenance, force: bool) -> 
 
 
 @cache
-def _return_freed_memory() -> None:
-    """Have Arrow give memory back at once: its default pool keeps what one large trajectory needed."""
-    if "jemalloc" in pa.supported_memory_backends():
-        pa.set_memory_pool(pa.jemalloc_memory_pool())
-        pa.jemalloc_set_decay_ms(0)
+def _malloc_trim() -> Callable[[int], int] | None:
+    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+
+
+def return_freed_memory() -> None:
+    """Have the C library give back what was freed between two allocations that are still there, where it can."""
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
 
 
 def _stored(file: pq.ParquetFile, key: bytes) -> dict[str, Any] | None:

@@ -201,10 +201,25 @@ def test_a_model_folder_without_chat_template_is_one_line_and_a_hint(cli, folder
 
 
 @pytest.mark.parametrize(
-    "arguments", [["filter"], ["filter", "--what"], ["filer"], ["filter", "x", "--max-mean", "low"]]
+    ("arguments", "error", "hint"),
+    [
+        (["filter"], "Missing argument", "see pivotrl filter --help"),
+        (["filter", "--what"], "No such option: --what", "see pivotrl filter --help"),
+        (["filer"], "No such command 'filer'", "see pivotrl --help"),
+        (["filter", "x", "--max-mean", "low"], "Invalid value for '--max-mean'", "see pivotrl filter --help"),
+        (["filter", "x", "--select", "best"], "Invalid value for '--select'", "see pivotrl filter --help"),
+        (["filter", "x", "-o"], "Option '-o' requires an argument", "see pivotrl --help"),
+    ],
 )
-def test_a_command_that_is_misspelt_shows_how_it_is_used(cli, tmp_path, arguments):
-    assert cli(tmp_path, *arguments, code=2).err.startswith("Usage: ")
+def test_a_command_line_that_does_not_parse_is_one_line_and_a_hint(cli, tmp_path, arguments, error, hint):
+    found = cli(tmp_path, *arguments, code=2).err.splitlines()
+    assert found[0].startswith(f"error: {error}")
+    assert found[1:] == [f"hint: {hint}"]
+
+
+def test_without_a_command_the_help_is_shown(cli, tmp_path):
+    assert cli(tmp_path, code=2).err.startswith("Usage: ")
+    assert cli(tmp_path, "--help").out.startswith("Usage: ")
 
 
 def test_a_failed_run_exits_with_one(cli, folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import subprocess
@@ -574,3 +575,18 @@ def test_a_verifier_for_nothing_is_refused(tmp_path: Path, given: list[str], mes
     source = write_jsonl(tmp_path / "t.jsonl", chat_record())
     with pytest.raises(ConfigError, match=f"^{message}$"):
         run(config(tmp_path, source, verifier_for=given))
+
+
+def test_nothing_holds_a_trajectory_when_it_has_ended(tmp_path: Path) -> None:
+    """What is written then may be as large as it, and so may the one that is read next."""
+    source = write_jsonl(tmp_path / "t.jsonl", *(chat_record(task_id=str(i)) for i in range(3)))
+    extraction = Extraction.of(config(tmp_path, source))
+    alive = []
+
+    def count() -> None:
+        alive.append(sum(type(found) is Message for found in gc.get_objects()))
+
+    count()
+    for row in extraction.rows(find([source]), count):
+        del row
+    assert alive == alive[:1] * 4

@@ -16,7 +16,7 @@ from pivotrl_cli.rows import Candidate, Reject, RejectReason
 from pivotrl_cli.stages import extract
 
 PAGE = (Path(__file__).parents[1] / "docs" / "formats.md").read_text()
-FORMATS, REASONS, ADDING = re.split(r"^## .*\n", PAGE, flags=re.MULTILINE)
+FORMATS, _, REASONS, ADDING = re.split(r"^## .*\n", PAGE, flags=re.MULTILINE)
 
 
 def first_cells(section: str) -> list[str]:

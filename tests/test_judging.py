@@ -12,10 +12,11 @@ from rich.console import Console
 from tables import CUT, RIGHT, TALK, WRONG, candidate, read, says, script, user, write
 
 from pivotrl_cli import endpoint
-from pivotrl_cli.configs import ExtractConfig, ProfileConfig, ScoreConfig, TrainConfig
+from pivotrl_cli.configs import EvalConfig, ExtractConfig, ProfileConfig, ScoreConfig, TrainConfig
 from pivotrl_cli.errors import ConfigError, OutputError, RunError
 from pivotrl_cli.provenance import source_fingerprint
-from pivotrl_cli.rows import Profile, TrainRollout
+from pivotrl_cli.rows import EvalResult, Profile, TrainRollout
+from pivotrl_cli.stages import eval as evaluate
 from pivotrl_cli.stages import judging, profile, score, train
 from pivotrl_cli.verifiers import Either, load_verifier, rule_of
 
@@ -223,3 +224,40 @@ def test_training_asks_the_judge_and_keeps_its_cost_out_of_what_is_stored(tmp_pa
     assert {(r.text, r.reward) for r in rollouts} <= {("yes", 1.0), ("never", 0.0)}
     assert summary["judge"]["calls"] == len(seen) <= 3  # twice for yes, once for never: the rest is cached
     assert "judge" not in json.loads((tmp_path / "trained/pivotrl.json").read_text())["summary"]
+
+
+def test_eval_asks_the_judge_about_held_out_candidates(tmp_path):
+    rows = [candidate(f"{key}-000", split="holdout", verifier="tool_call+judge") for key in "abc"]
+    write(tmp_path / "c.parquet", rows)
+    sampled = {f"pivots/{row.candidate_id}/0/0": [text] for row, text in zip(rows, [RIGHT, WRONG, TALK], strict=True)}
+    with faulty_server(eight_is_seven, lambda i: None) as (url, _):
+        base = EvalConfig(
+            benchmarks=[f"pivots:{tmp_path / 'c.parquet'}"],
+            engine="replay",
+            replay=script(tmp_path / "s.jsonl", sampled),
+            judge_url=url,
+            judge_model="m",
+            judge_cache=tmp_path / "answers.sqlite",
+            output=str(tmp_path / "e.parquet"),
+        )
+        summary = evaluate.run(base)
+        spent = base.model_copy(update={"max_judge_calls": 0, "output": str(tmp_path / "spent.parquet")})
+        spent = spent.model_copy(update={"judge_cache": tmp_path / "none.sqlite", "max_error_rate": 1.0})
+        evaluate.run(spent)
+    assert [(row.score, row.status) for row in read(tmp_path / "e.parquet", EvalResult)] == [
+        (1.0, "ok"),
+        (1.0, "ok"),
+        (0.0, "ok"),
+    ]
+    assert summary["judge"]["calls"] == 3
+    console = Console(width=200)
+    with console.capture() as printed:
+        console.print(evaluate.describe(summary))
+    assert "judge calls" in printed.get()
+    assert [(row.score, row.status) for row in read(tmp_path / "spent.parquet", EvalResult)] == [
+        (1.0, "ok"),
+        (None, "error"),
+        (None, "error"),
+    ]
+    with pytest.raises(ConfigError, match="needs a judge"):
+        evaluate.run(base.model_copy(update={"judge_url": None, "force": True}))

@@ -8,12 +8,18 @@ from typing import Any
 
 import pytest
 from readings import bad_record, call, calls, nested, one, read_lines, replies, says, system, user
+from tables import read as read_table
+from verifiers_actions import gym_output, records, score
 
-from pivotrl_cli.configs import ExtractConfig
+from pivotrl_cli.configs import ExtractConfig, FilterConfig, ScoreConfig
+from pivotrl_cli.errors import InputError
 from pivotrl_cli.readers.fields import Json
 from pivotrl_cli.readers.responses import messages_of_items
-from pivotrl_cli.rows import Candidate, Fault, Message, RejectReason, Trajectory
+from pivotrl_cli.rows import Candidate, Fault, Message, Profile, RejectReason, Trajectory
+from pivotrl_cli.stages import filter as filter_stage
+from pivotrl_cli.stages import score as rescore
 from pivotrl_cli.stages.extract import run
+from pivotrl_cli.stages.published import published
 from pivotrl_cli.table import Table
 
 TOOL = {"type": "function", "name": "find", "strict": True, "parameters": {}}
@@ -140,6 +146,7 @@ def test_recorded_pass_rates_are_provenance_and_long_texts_are_left_out(tmp_path
     )
     found = read_row(tmp_path, record)
     assert json.loads(found.provenance) == {
+        "action_type": "function_call",
         "trajectory_id": "t7",
         "meta_info": {"turn": 2, "step": 1, "assistant_depth": 3},
         "metadata": {"instance_id": "astropy-1"},
@@ -149,6 +156,76 @@ def test_recorded_pass_rates_are_provenance_and_long_texts_are_left_out(tmp_path
         "pass_rate_passed": 4,
     }
     assert (found.task_id, found.run) == ("astropy-1", "t7")
+
+
+def test_a_batch_of_one_call_is_told_from_a_call(tmp_path: Path) -> None:
+    """NVIDIA's `swe_pivot` refuses a demonstrated batch, of however many calls."""
+    known = next(r for r in records("conformance/edge_swe_pivot_verify.jsonl") if r["tag"] == "expected_batch")
+    batch = known["expected_action"]
+    for fields in ({"expected_action": batch}, {"expected_answer": json.dumps(batch)}):
+        found = read_row(tmp_path, row(**fields))
+        verdict = score("swe_compat", found.messages[-1], gym_output(known["output"]), provenance=found.provenance)
+        assert (verdict.reward, verdict.category) == (known["reward"], known["failure_reason"])
+
+
+PUBLISHED = [
+    ({"pass_rate": 0.25, "pass_rate_total": 16, "pass_rate_passed": 4}, 16, 0.25, 0.1875**0.5),
+    ({"pass_rate": 0.25, "pass_rate_total": 8}, 8, 0.25, 0.1875**0.5),
+    ({"qwen_235b_info": {"rewards": [0, 1, 0.5, 0.5]}}, 4, 0.5, 0.125**0.5),
+    ({"qwen_235b_info": {"rewards": [0, 1]}, "pass_rate": 0.25, "pass_rate_total": 4}, 4, 0.25, 0.1875**0.5),
+    ({"rewards": [0, 0, 1, 1], "pass_rate": 0.25, "pass_rate_total": 4}, 4, 0.5, 0.5),
+    ({"pass_rate": 0.0, "pass_rate_total": 16}, 16, 0.0, 0.0),
+    ({"pass_rate": 0.25}, 0, 0.25, 0.1875**0.5),
+    ({"reward_mean": 0.25, "reward_std": 0.125}, 0, 0.25, 0.125),
+    ({"reward_mean": 0.25}, 0, None, None),
+    ({"pass_rate": 25, "pass_rate_total": 16}, 0, None, None),
+    ({"pass_rate": True, "rewards": ["good"], "pass_rate_passed": 9, "pass_rate_total": 8}, 0, None, None),
+    ({}, 0, None, None),
+]
+
+
+@pytest.mark.parametrize(("fields", "n", "mean", "std"), PUBLISHED)
+def test_what_counts_as_a_recorded_reward(
+    fields: dict[str, Any], n: int, mean: float | None, std: float | None
+) -> None:
+    found = published(fields)
+    assert (found and (found.n, found.mean, found.std)) == (None if mean is None else (n, mean, pytest.approx(std)))
+
+
+def test_published_pass_rates_are_a_profile_that_filter_takes(tmp_path: Path) -> None:
+    rates: list[dict[str, Any]] = [
+        {"pass_rate": 0.25, "pass_rate_total": 16, "pass_rate_passed": 4},
+        {"pass_rate": 0.0, "pass_rate_total": 16, "pass_rate_passed": 0},
+        {"pass_rate": 0.5},
+        {"pass_rate": 0.875, "pass_rate_total": 8},
+        {},
+    ]
+    rows = [row(f"task {i}", trajectory_id=f"t{i}", expected_action=ACTION, **r) for i, r in enumerate(rates)]
+    read_lines(tmp_path, *rows)
+    config = ExtractConfig(
+        sources=[str(tmp_path / "t.jsonl")], output=str(tmp_path / "c.parquet"), profile=tmp_path / "p.parquet"
+    )
+    summary = run(config)
+    assert summary["recorded"] == {"n_recorded": 4, "n_without": 1, "n_uncounted": 1, "reward_mean": 0.40625}
+    found, candidates = read_table(tmp_path / "p.parquet", Profile), read_table(tmp_path / "c.parquet", Candidate)
+    assert [Candidate(**{f: getattr(p, f) for f in Candidate.model_fields}) for p in found] == candidates
+    assert [(p.reward_mean, p.n_scored, p.rollouts, p.status, p.status_detail) for p in found] == [
+        (0.25, 16, [], "recorded", "4 of 16 by pass_rate_passed"),
+        (0.0, 16, [], "recorded", "0 of 16 by pass_rate_passed"),
+        (0.5, 0, [], "recorded", "pass_rate 0.5 of an unknown number of rollouts"),
+        (0.875, 8, [], "recorded", "pass_rate 0.875"),
+        (None, 0, [], "not_scored", "no rewards are recorded"),
+    ]
+    assert [p.pass_rate_low is None for p in found] == [False, False, True, False, True]
+    assert run(config)["cached"] is True
+    (tmp_path / "p.parquet").unlink()
+    assert "cached" not in run(config)
+    kept = filter_stage.run(FilterConfig(profile=str(tmp_path / "p.parquet"), output=str(tmp_path / "k.parquet")))
+    assert kept["funnel"]["kept"] == 2
+    assert kept["dropped"] == {"all_wrong": 1, "not_scored": 1, "too_easy": 1}
+    assert [p.task_id for p in read_table(tmp_path / "k.parquet", Profile)] == ["t0", "t2"]
+    with pytest.raises(InputError, match="no rollouts in it"):
+        rescore.run(ScoreConfig(rollouts=str(tmp_path / "p.parquet"), output=str(tmp_path / "s.parquet")))
 
 
 def test_pieces_of_one_run_share_its_id_and_their_ids_differ(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from tables import CUT, FAILED, RIGHT, TALK, TOOLS, WRONG, calls, candidate, read, says, script, user, write
 
-from pivotrl_cli.configs import ProfileConfig, ScoreConfig
+from pivotrl_cli.configs import ExtractConfig, ProfileConfig, ScoreConfig
 from pivotrl_cli.errors import ConfigError, InputError
 from pivotrl_cli.rows import Candidate, Profile, ProfileStatus, TrainRollout
-from pivotrl_cli.stages import audit, profile, score
+from pivotrl_cli.stages import audit, extract, profile, score
 from pivotrl_cli.table import Table
 from pivotrl_cli.verifiers import load_verifier
 
@@ -95,12 +95,31 @@ def test_a_candidates_table_has_no_rollouts(tmp_path):
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared recorded runs are not here")
-def test_nemo_gyms_own_rollouts_are_scored_as_they_were():
-    path = SHARED / "nemo_gym/single_step_tool_use_with_argument_comparison/example_rollouts.jsonl"
-    found = score.run(ScoreConfig(rollouts=str(path), verifier=["tool_call_compat"]))
-    assert found["rollouts"] == 5
-    assert found["telling"] == []
-    assert found["means"]["recorded"] == found["means"]["tool_call_compat"] == 3 / 5
+@pytest.mark.parametrize(
+    ("server", "verifier", "mean"),
+    [
+        ("single_step_tool_use_with_argument_comparison", "tool_call_compat", 3 / 5),
+        ("terminal_multi_harness", "terminal_compat", 4 / 5),
+        ("terminus_judge", "terminus_compat", 0.0),
+    ],
+)
+def test_nemo_gyms_own_rollouts_are_scored_as_they_were(server, verifier, mean):
+    path = SHARED / "nemo_gym" / server / "example_rollouts.jsonl"
+    found = score.run(ScoreConfig(rollouts=str(path), verifier=[verifier]))
+    assert (found["rollouts"], found["telling"]) == (5, [])
+    assert found["means"] == {"recorded": mean, verifier: mean}
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared recorded runs are not here")
+@pytest.mark.parametrize(("server", "verifier"), [("xlam_fc", "xlam_fc_compat"), ("swe_pivot", "swe_compat")])
+def test_nemo_gyms_rollouts_find_their_demonstrations_among_candidates(tmp_path, server, verifier):
+    folder, table = SHARED / "nemo_gym" / server, tmp_path / "c.parquet"
+    extract.run(ExtractConfig(sources=[str(folder / "example.jsonl")], verifier=verifier, output=str(table)))
+    rollouts = str(folder / "example_rollouts.jsonl")
+    found = score.run(ScoreConfig(rollouts=rollouts, candidates=table))
+    assert (found["rollouts"], found["telling"], list(found["means"])) == (5, [], ["recorded", verifier])
+    with pytest.raises(InputError, match="does not say what was demonstrated"):
+        score.run(ScoreConfig(rollouts=rollouts, verifier=[verifier]))
 
 
 def test_audit_counts_what_is_accepted(tmp_path):

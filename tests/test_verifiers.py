@@ -9,7 +9,7 @@ from verifiers_actions import BY_RULE, MENDED, call, calls, candidate, demonstra
 from pivotrl_cli.actions import Category
 from pivotrl_cli.actions.arguments import value_difference_at
 from pivotrl_cli.errors import ConfigError
-from pivotrl_cli.rows import Message
+from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers import VERIFIERS, Verdict, asks_judge, load_verifier, swe_compat
 from pivotrl_cli.verifiers.swe_compat import SweConfig
 
@@ -295,3 +295,37 @@ def test_the_paper_setting_of_the_documentation() -> None:
     config = eval(source, {"SweConfig": SweConfig})
     expected, action = calls(call("bash", command="ls")), calls(call("shell", command="rm -rf /"))
     assert swe_compat.compare_actions(expected, action, config).reward == 1.0
+
+
+@pytest.mark.parametrize("name", ["tool_call+any_message", "search+any_message", "exact+any_message"])
+def test_any_message_is_taken_for_a_message_and_for_nothing_else(name: str) -> None:
+    talk, other, call_a, call_b = says("Your order 7 is on its way."), says("Hm."), calls(call("a")), calls(call("b"))
+    assert score(name, talk, other) == Verdict(1.0, "expected_chat_message_found")
+    assert score(name, talk, says(" \n")).category == "no_action_found"
+    assert score(name, talk, call_a).category == "no_expected_chat_message"
+    assert score(name, call_a, other).category == "no_expected_tool_call"
+    assert [score(name, call_a, action).reward for action in (call_a, call_b)] == [1.0, 0.0]
+    assert score(name.partition("+")[0], talk, other).reward == 0.0
+
+
+def test_any_message_goes_with_a_judge() -> None:
+    def judge(candidate: Candidate, action: Message) -> Verdict:
+        return Verdict(1.0, "judge_same")
+
+    judge.concurrency = 4  # type: ignore[attr-defined]
+    verify = load_verifier("tool_call+any_message+judge", judge)  # type: ignore[arg-type]
+    assert verify(candidate(says("Yes.")), says("No.")).category == "expected_chat_message_found"
+    assert verify(candidate(calls(call("a"))), calls(call("b"))).category == "judge_same"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("tool_call+judge+any_message", "write tool_call+any_message+judge"),
+        ("terminal+any_message", "messages are commands there; write terminal"),
+    ],
+)
+def test_where_any_message_makes_no_sense(name: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_verifier(name)
+    assert raised.value.hint == hint

@@ -296,3 +296,47 @@ def test_harness_rewards() -> None:
         for r in found
     ]
     assert rewards == [r["reward"] for r in found] == [1.0, 1.0, 1.0, 1.0, 0.0]
+
+
+def asked(row: dict[str, Any]) -> str:
+    return str(row["responses_create_params"]["input"][-1]["content"])
+
+
+def test_function_calling_rewards() -> None:
+    """The rollouts lack the demonstrations, which stand in the examples of the same prompt."""
+    examples = {
+        asked(r): calls(*(call(c["name"], c["arguments"]) for c in r["expected_answers"]))
+        for r in records("nemo_gym/xlam_fc/example.jsonl")
+    }
+    found = rollouts("xlam_fc")
+    rewards = [score("xlam_fc_compat", examples[asked(r)], gym_output(r["response"]["output"])).reward for r in found]
+    assert rewards == [r["reward"] for r in found] == [1.0, 1.0, 1.0, 0.0, 0.0]
+
+
+F, G = call("f", x=1), call("f", x=1, y=2)
+
+
+@pytest.mark.parametrize(
+    ("expected", "action", "reward", "category"),
+    [
+        ([F], [G], 1.0, "expected_tool_call"),
+        ([G], [F], 0.0, "argument_object_keys_different"),
+        ([F, G], [F, G], 1.0, "expected_tool_call_batch"),
+        ([F, G], [G, F], 0.0, "argument_object_keys_different"),
+        ([G, F], [F, G], 1.0, "expected_tool_call_batch"),
+        ([F], [F, F], 0.0, "function_call_batch_length_different"),
+        ([F], [], 0.0, "no_expected_tool_call"),
+        ([F], [call("F", x=1)], 0.0, "unexpected_tool"),
+        ([F], [call("f", x=True)], 1.0, "expected_tool_call"),
+        ([F], [call("f", x=1.0)], 1.0, "expected_tool_call"),
+        ([F], [call("f", x="1")], 0.0, "argument_value_different"),
+        ([F], [call("f", "{x")], 0.0, "arguments_decode_error"),
+        ([F], [call("f", '["x"]')], 0.0, "argument_object_keys_different"),
+        ([call("f", "{}")], [call("f", "{x")], 1.0, "expected_tool_call"),
+        ([], [], 1.0, "expected_chat_message_found"),
+        ([], [F], 0.0, "no_expected_chat_message"),
+    ],
+)
+def test_function_calling(expected: list[Any], action: list[Any], reward: float, category: str) -> None:
+    verdict = score("xlam_fc_compat", calls(*expected, content="a"), calls(*action, content="b"))
+    assert (verdict.reward, verdict.category) == (reward, category)

@@ -8,10 +8,13 @@ A benchmark is a function `(argument, split, limit) -> episodes`; the argument i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 from pivotrl_cli.environments import Episode
 from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.registry import load
+from pivotrl_cli.verifiers import Judge
 
 Benchmark = Callable[[str, str, int | None], Sequence[Episode]]
 MakeEpisodes = Callable[[str, int | None], Sequence[Episode]]
@@ -27,10 +30,14 @@ OUT_OF_DOMAIN = frozenset({"skills"})
 """Benchmarks that measure what training elsewhere has done to a policy."""
 
 
-def open_benchmark(spec: str) -> tuple[str, MakeEpisodes]:
-    """Name of the benchmark in `name` or `name:argument`, and how to make its episodes for a split and a limit."""
+def open_benchmark(spec: str, judge: Judge | None = None) -> tuple[str, MakeEpisodes]:
+    """Name of the benchmark in `name` or `name:argument`, and how to make its episodes for a split and a limit.
+
+    `judge` is for `pivots` alone, whose table names verifiers that may ask it.
+    """
     name, _, argument = spec.partition(":") if spec.partition(":")[0] in BENCHMARKS else (spec, "", "")
-    benchmark: Benchmark = load("benchmark", name, BENCHMARKS)
+    opened: Any = load("benchmark", name, BENCHMARKS)
     if name == "pivots" and not argument:
         raise ConfigError("benchmark pivots needs a table", "write pivots:profile.parquet")
+    benchmark: Benchmark = partial(opened, judge=judge) if name == "pivots" else opened
     return name, lambda split, limit: benchmark(argument, split, limit)

@@ -8,7 +8,7 @@ from pivotrl_cli.environments import Episode
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.table import Table
-from pivotrl_cli.verifiers import Verifier, load_verifier
+from pivotrl_cli.verifiers import Judge, Verifier, load_verifier
 
 
 class PivotEpisode:
@@ -22,6 +22,7 @@ class PivotEpisode:
         self.tools = candidate.tools
         self.state = list(candidate.state)
         self.done = False
+        self.concurrency = getattr(verifier, "concurrency", 1)
         self._candidate, self._verifier = candidate, verifier
 
     def step(self, action: Message) -> None:
@@ -34,11 +35,11 @@ class PivotEpisode:
         return self._verifier(self._candidate, self.state[-1]).reward if self.done else 0.0
 
 
-def episodes(argument: str, split: str, limit: int | None) -> Sequence[Episode]:
-    """The holdout split of a candidates, profile or pivots table."""
+def episodes(argument: str, split: str, limit: int | None, judge: Judge | None = None) -> Sequence[Episode]:
+    """The holdout split of a candidates, profile or pivots table; `judge` is for verifiers that ask one."""
     with Table.open(argument, Candidate) as table:
         held_out = [c for c in table.rows() if c.split == "holdout"]
     if not held_out:
         raise InputError(f"{argument}: no rows in the holdout split", "extract with --holdout 0.1")
-    verifiers = {name: load_verifier(name) for name in {c.verifier for c in held_out}}
+    verifiers = {name: load_verifier(name, judge) for name in {c.verifier for c in held_out}}
     return [PivotEpisode(c, verifiers[c.verifier]) for c in held_out[:limit]]

@@ -164,7 +164,13 @@ def trajectories(
     records: Iterable[Parsed], parse: Callable[[Record], Trajectory], source: str
 ) -> Iterator[Trajectory | Reject]:
     """Parse each record; one that does not fit is rejected with its field, and so is a document without any."""
-    return several(records, lambda record: iter((parse(record),)), source)
+
+    def one(record: Record) -> Iterator[Trajectory]:
+        parsed = [parse(record)]
+        del record
+        yield parsed.pop()  # whoever takes it can let it go: nothing here holds it, nor what it was made of
+
+    return several(records, one, source)
 
 
 def several(
@@ -177,13 +183,14 @@ def several(
         if isinstance(record, Reject):
             yield record
             continue
+        line, found = record.line, parse(record)
+        del record  # a record may be large, and what is made of it is enough from here
         try:
-            yield from parse(record)
+            yield from found
         except RecordError as error:
-            yield bad_record(source, record.line, str(error))
+            yield bad_record(source, line, str(error))
         except RecursionError:
-            yield bad_record(source, record.line, "nested too deeply")
-        del record  # a record may be large: let it go before the next one is parsed
+            yield bad_record(source, line, "nested too deeply")
     if empty:
         yield bad_record(source, 0, "no record in this document")
 

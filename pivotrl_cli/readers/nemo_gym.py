@@ -7,9 +7,11 @@ demonstrated action instead: `expected_action` (a function call, a batch of them
 calls of `expected_answers`. Such a row is one candidate: the assistant messages in its prompt are context, and only the
 last message is a turn. Rows of one `trajectory_id` are pieces of one run.
 
-Recorded pass rates and rewards of pivot rows are kept in the provenance; they were measured with somebody else's
-policy, so they are no outcome, and no profile either. Rows with a task alone (`ground_truth`) have no turn. Where the
-prompt was not recorded, the turns are incomplete. Left out: patches and other long texts beside the conversation.
+Recorded pass rates and rewards of pivot rows are kept in the provenance: they were measured with somebody else's
+policy, so they are no outcome, but `extract --profile` makes a profile of them. So is the `type` of the demonstrated
+action, as `action_type`: peers score a batch of one call otherwise than a call. Rows with a task alone (`ground_truth`)
+have no turn. Where the prompt was not recorded, the turns are incomplete. Left out: patches and other long texts beside
+the conversation.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from pivotrl_cli.rows import Candidate, Fault, Message, Reject, RejectReason, Tr
 _KEPT = (
     *("uuid", "id", "trajectory_id", "schema_version", "task_name", "tool_name", "harness", "threshold", "scenario"),
     *("category", "pivot_tags", "meta_info", "info", "metadata", "num_unique_actions", "qwen_235b_info"),
-    *("pass_rate", "pass_rate_total", "pass_rate_passed", "resolved", "mask_sample", "error_kind", "failure_reason"),
+    *("pass_rate", "pass_rate_total", "pass_rate_passed", "rewards", "reward_mean", "reward_std"),
+    *("resolved", "mask_sample", "error_kind", "failure_reason"),
 )
 _SHORT = 200
 
@@ -47,7 +50,10 @@ class NemoGymReader:
         return trajectories(document.records(), _trajectory, document.source)
 
     def rollouts(self, document: Document) -> Iterator[tuple[Candidate, Message | None, float] | Reject]:
-        """Rollouts of pivot rows: the candidate, the action that was sampled (None for nothing), and its reward."""
+        """Rollouts of pivot rows: the candidate, the action that was sampled (None for nothing), and its reward.
+
+        The demonstrated action is empty where the rollout does not repeat it.
+        """
         for record in document.records():
             try:
                 yield record if isinstance(record, Reject) else _rollout(record)
@@ -60,9 +66,7 @@ class NemoGymReader:
 def _rollout(record: Record) -> tuple[Candidate, Message | None, float]:
     json = record.json
     params = json["responses_create_params"]
-    demonstrated = _demonstrated(json)
-    if not demonstrated:
-        raise json["expected_action"].error("no demonstrated action to score against")
+    demonstrated = [*_demonstrated(json), Message(role="assistant")]
     reward = json["reward"].number_or_none()
     if reward is None:
         raise json["reward"].error("expected a number")
@@ -82,7 +86,7 @@ def _rollout(record: Record) -> tuple[Candidate, Message | None, float]:
         expected_action=demonstrated[0],
         outcome=None,
         split="train",
-        provenance=compact(_provenance(json)),
+        provenance=compact(_provenance(json) | _action_type(json)),
     )
     return candidate, _joined(sampled), reward
 
@@ -116,7 +120,7 @@ def _trajectory(record: Record) -> Trajectory:
         trial=json["_ng_rollout_index"].label(),
         run="" if rollout else _run(json),
         outcome=json["reward"].number_or_none() if rollout else None,
-        provenance=compact(_provenance(json)),
+        provenance=compact(_provenance(json) | ({} if rollout else _action_type(json))),
     )
 
 
@@ -130,17 +134,27 @@ def _demonstrated(json: Json) -> list[Message]:
     """The demonstrated action, or nothing where the row is a task alone."""
     if json["expected_answers"]:
         return [Message(role="assistant", tool_calls=[call_of(call) for call in json["expected_answers"].list()])]
-    expected = json.first("expected_action") or json["metadata"].fields()["expected_action"]
-    answer = json["expected_answer"]
-    if expected:
-        return [_action(expected)]
-    try:
-        parsed = answer.json_text()
-    except RecordError:
+    expected = _expected(json)
+    if not expected:
         return []
-    if not isinstance(parsed.value, dict):
-        return []  # the answer of a puzzle, say, is what the agent should find, not what it should write
-    return [_action(parsed) if parsed["type"] else Message(role="assistant", content=text_of(answer))]
+    if expected.path == "expected_answer" and not expected["type"]:
+        return [Message(role="assistant", content=text_of(json["expected_answer"]))]
+    return [_action(expected)]
+
+
+def _expected(json: Json) -> Json:
+    """The object that says what was demonstrated, or null: the answer of a puzzle is what the agent should find."""
+    action = json.first("expected_action") or json["metadata"].fields()["expected_action"]
+    try:
+        answer = json["expected_answer"].json_text()
+    except RecordError:
+        answer = Json(None)
+    return action or (answer if isinstance(answer.value, dict) else Json(None))
+
+
+def _action_type(json: Json) -> dict[str, str]:
+    kind = _expected(json).fields()["type"].value
+    return {"action_type": kind} if isinstance(kind, str) else {}
 
 
 def _action(expected: Json) -> Message:

@@ -144,11 +144,20 @@ def _headlines(summary: dict[str, Any]) -> Iterator[str]:
         yield f"--verifier-for {key}=... was not used: no turn of that tool or domain"
     if overlap := summary.get("contamination"):
         yield f"{overlap['n_trajectories']:,} trajectories overlap with one of {overlap['n_prompts']:,} prompts checked"
+    if recorded := summary.get("recorded"):
+        yield _recorded(recorded)
     if summary["n_repeated_trajectories"]:
         yield f"{summary['n_repeated_trajectories']:,} trajectories repeat an earlier one"
     for name, n in summary["supplied"].items():
         if not n:
             yield f"--{name} was not used: every record has its own"
+
+
+def _recorded(recorded: dict[str, Any]) -> str:
+    n, mean = recorded["n_recorded"], recorded["reward_mean"]
+    known = f"recorded rewards: {n:,} of {n + recorded['n_without']:,} candidates"
+    uncounted = f", {recorded['n_uncounted']:,} do not say of how many rollouts" if recorded["n_uncounted"] else ""
+    return known if mean is None else f"{known}, mean {mean:.3f}{uncounted}"
 
 
 def _sources(sources: dict[str, dict[str, Any]]) -> RenderableType:

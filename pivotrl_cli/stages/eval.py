@@ -21,26 +21,32 @@ from pivotrl_cli.errors import ConfigError, RunError
 from pivotrl_cli.progress import Progress
 from pivotrl_cli.provenance import Input, Provenance
 from pivotrl_cli.rows import Candidate, EvalResult, Message
+from pivotrl_cli.stages.judging import cost_row, judge_cost, opened_judge
+from pivotrl_cli.stages.scoring import mapped
 from pivotrl_cli.stats import clustered_mean
 from pivotrl_cli.table import Table, TableWriter, current_summary
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from pivotrl_cli.verifiers import Judge
+
 Status = Literal["ok", "truncated", "unparsable", "too_long", "max_turns", "error"]
 
 
 def run(config: EvalConfig) -> dict[str, Any]:
     """Evaluate a model; returns the summary."""
-    benchmarks = _benchmarks(config)
-    found = fingerprints(config) | {"benchmarks": " ".join(benchmarks)}
-    provenance = Provenance.of("eval", EvalResult, config, _inputs(config), found)
-    summary = current_summary(config.output, provenance, config.force)
-    cached = {} if summary is None else {"cached": True}
-    if summary is None:
-        summary = _evaluate(config, benchmarks, provenance)
+    with opened_judge(None, config) as judge:
+        benchmarks = _benchmarks(config, judge)
+        found = fingerprints(config) | {"benchmarks": " ".join(benchmarks)}
+        provenance = Provenance.of("eval", EvalResult, config, _inputs(config), found)
+        summary = current_summary(config.output, provenance, config.force)
+        added: dict[str, Any] = {"cached": True}
+        if summary is None:
+            summary = _evaluate(config, benchmarks, provenance)
+            added = judge_cost(judge)
     _check_errors(summary, config)
-    return summary | cached
+    return summary | added
 
 
 def _evaluate(config: EvalConfig, benchmarks: dict[str, MakeEpisodes], provenance: Provenance) -> dict[str, Any]:
@@ -57,8 +63,8 @@ def _evaluate(config: EvalConfig, benchmarks: dict[str, MakeEpisodes], provenanc
     return summary
 
 
-def _benchmarks(config: EvalConfig) -> dict[str, MakeEpisodes]:
-    opened = [open_benchmark(spec) for spec in config.benchmarks]
+def _benchmarks(config: EvalConfig, judge: Judge | None) -> dict[str, MakeEpisodes]:
+    opened = [open_benchmark(spec, judge) for spec in config.benchmarks]
     twice = [name for name, n in Counter(name for name, _ in opened).items() if n > 1]
     if twice:
         raise ConfigError(f"benchmark {twice[0]} is named twice", "write one table for each")
@@ -151,7 +157,8 @@ def play(runs: list[Run], engine: Engine, config: EvalConfig) -> list[EvalResult
                 active[group.request.key].take(group, config.max_turns)
             ended = sum(run.status is not None for run in active.values())
             bar.advance(ended, f"{len(active) - ended} running")
-    return [run.row(config.seed) for run in runs]
+    concurrency = max(getattr(run.episode, "concurrency", 1) for run in runs)  # above 1 where a judge is asked
+    return list(mapped(lambda run: run.row(config.seed), runs, concurrency))
 
 
 def _with_call_ids(action: Message, turn: int) -> Message:
@@ -221,7 +228,7 @@ def describe(summary: dict[str, Any]) -> RenderableType:
     for column in ("benchmark", "n", "mean", "95 % interval", "turns", "status"):
         table.add_column(column, justify="left" if column in ("benchmark", "status") else "right")
     for name, one in summary.items():
-        if name == "cached":
+        if name in ("cached", "judge"):
             continue
         status = ", ".join(f"{key} {n:,}" for key, n in one["status"].items())
         interval = "-" if one["mean"] is None else f"{one['low']:.3f} to {one['high']:.3f}"
@@ -229,4 +236,6 @@ def describe(summary: dict[str, Any]) -> RenderableType:
         table.add_row(name, f"{one['n']:,}", mean, interval, f"{one['turns_per_episode']:.1f}", status)
         for category, part in one["by_category"].items():
             table.add_row(f"  {category}", f"{part['n']:,}", f"{part['mean']:.3f}")
+    for what, n, more in cost_row(summary):
+        table.add_row(what, n, "", "", "", more)
     return table

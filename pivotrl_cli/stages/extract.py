@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,9 +31,10 @@ from pivotrl_cli.readers.fields import Json, compact
 from pivotrl_cli.readers.messages import tools_of
 from pivotrl_cli.readers.parsing import parse_json
 from pivotrl_cli.readers.sources import Source, find
-from pivotrl_cli.rows import Candidate, Message, Reject, RejectReason, Trajectory
+from pivotrl_cli.rows import Candidate, Message, Profile, Reject, RejectReason, Row, Trajectory
 from pivotrl_cli.stages.accounting import Tally, describe
 from pivotrl_cli.stages.hygiene import Contamination, Repetitions
+from pivotrl_cli.stages.published import Publication
 from pivotrl_cli.stages.turns import Split, candidates_of, trajectory_id, turns_of, uniform
 from pivotrl_cli.table import TableWriter, current_summary
 from pivotrl_cli.verifiers import Verifier, load_verifier, rule_of
@@ -50,13 +51,13 @@ def run(config: ExtractConfig) -> dict[str, Any]:
     if stored is not None:
         return stored | {"cached": True}
     extraction = Extraction.of(config)
+    others: dict[type[Candidate | Reject], Path | None] = {Reject: rejects, Profile: config.profile}
     with ExitStack() as stack:
         writers = [TableWriter(config.output, Candidate, provenance)]
-        if rejects:
-            writers.append(TableWriter(rejects, Reject, provenance.for_table(Reject)))
+        writers += [TableWriter(path, row, provenance.for_table(row)) for row, path in others.items() if path]
         for writer in writers:
             stack.enter_context(writer)
-        _write(extraction.rows(sources), writers)
+        _write(extraction, sources, writers)
         summary = extraction.summary()
         for writer in writers:
             writer.set_summary(summary)
@@ -114,6 +115,7 @@ class Extraction:
     tools: str | None
     repetitions: Repetitions | None
     contamination: Contamination | None
+    publication: Publication | None
     tally: Tally = field(default_factory=Tally)
     _seen: Counter[tuple[str, int]] = field(default_factory=Counter)
 
@@ -123,23 +125,29 @@ class Extraction:
         system = read_system(config.system) if config.system else None
         tools = read_tools(config.tools) if config.tools else None
         repetitions = Repetitions() if config.dedup else None
-        return cls(config, Choice.of(config), system, tools, repetitions, Contamination.of(config))
+        publication = Publication() if config.profile else None
+        return cls(config, Choice.of(config), system, tools, repetitions, Contamination.of(config), publication)
 
-    def rows(self, sources: Iterable[Source]) -> Iterator[Candidate | Reject]:
-        """Candidates and rejects in the order of the input, counted on the way."""
+    def rows(self, sources: Iterable[Source], ended: Callable[[], None] = lambda: None) -> Iterator[Candidate | Reject]:
+        """Candidates and rejects in the order of the input, counted on the way.
+
+        `ended` is called after each record, when nothing here holds it any more: it may be large.
+        """
         for found in self._read(sources):
             if isinstance(found, Reject):
                 self.tally.give(found)
                 yield found
             else:
                 yield from self._turns(self._supply(found))
-            del found  # a trajectory may be large: let it go before the next one is parsed
+            del found
+            ended()
             if self.tally.n_trajectories == self.config.limit:
                 return
 
     def summary(self) -> dict[str, Any]:
         """The account, and what the hygiene options found."""
         found: dict[str, Any] = {"contamination": self.contamination.summary()} if self.contamination else {}
+        found |= {"recorded": self.publication.summary()} if self.publication else {}
         if unused := sorted(self.choice.by_key.keys() - self.choice.used):
             found["unused_verifier_keys"] = unused
         return self.tally.summary() | found
@@ -249,18 +257,25 @@ def read_system(path: Path) -> Message:
 
 def _is_own_output(source: Source, config: ExtractConfig, rejects: Path | None) -> bool:
     """Whether an earlier run left this in a folder that is now read."""
-    outputs = {Path(path).resolve() for path in (config.output, rejects) if path}
+    outputs = {Path(path).resolve() for path in (config.output, rejects, config.profile) if path}
     return not source.named and Path(source.path).resolve() in outputs
 
 
-def _write(rows: Iterable[Candidate | Reject], writers: list[TableWriter]) -> None:
-    for row in rows:
+def _write(extraction: Extraction, sources: Iterable[Source], writers: list[TableWriter]) -> None:
+    def ended() -> None:
         for writer in writers:
-            if isinstance(row, writer.row):
-                writer.write(row)
-                if isinstance(row, Candidate) and row.turn + 1 == row.n_turns:
-                    writer.end_trajectory()
-        del row  # it holds its trajectory while the next one is parsed
+            writer.end_trajectory()
+
+    for row in extraction.rows(sources, ended):
+        profiled = _profiled(row, extraction.publication)
+        for writer in writers:
+            if writer.row in (type(row), type(profiled)):
+                writer.write(profiled if profiled and writer.row is Profile else row)
+        del row, profiled  # they hold their trajectory
+
+
+def _profiled(row: Candidate | Reject, publication: Publication | None) -> Profile | None:
+    return publication.profile(row) if publication and isinstance(row, Candidate) else None
 
 
 def _inputs(sources: Iterable[Source]) -> list[Input]:
@@ -280,10 +295,11 @@ def _fingerprints(config: ExtractConfig, sources: Iterable[Source]) -> dict[str,
 def _stored(config: ExtractConfig, provenance: Provenance, rejects: Path | None) -> dict[str, Any] | None:
     """The summary of an earlier run, if all that this run would write is there."""
     summary = current_summary(config.output, provenance, config.force)
-    if summary is None or rejects is None:
-        return summary
-    there = current_summary(rejects, provenance.for_table(Reject), config.force)
-    return None if there is None else summary
+    if summary is None:
+        return None
+    others: list[tuple[Path | None, type[Row]]] = [(rejects, Reject), (config.profile, Profile)]
+    there = [current_summary(path, provenance.for_table(row), config.force) for path, row in others if path]
+    return None if None in there else summary
 
 
 def _whole(source: str, reason: RejectReason, detail: str) -> Reject:

@@ -87,7 +87,7 @@ def _ineligible(config: FilterConfig) -> rules.Reasons:
     return [
         (other_split, DropReason.OTHER_SPLIT),
         (~pl.col("where").fill_null(False), DropReason.WHERE),
-        (pl.col("n_scored") == 0, DropReason.NOT_SCORED),
+        (pl.col("reward_mean").is_null(), DropReason.NOT_SCORED),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ class Recorded:
 def recorded_rollouts(config: ScoreConfig) -> Iterator[Recorded | None]:
     """Rollouts in the order of the file; None for one without a reward (truncated or failed)."""
     if config.rollouts.endswith((".jsonl", ".json")):
-        yield from _of_nemo_gym(Path(config.rollouts))
+        yield from _of_nemo_gym(Path(config.rollouts), config.candidates)
         return
     kind = table_kind(config.rollouts)
     if issubclass(kind, Profile):
@@ -77,11 +78,36 @@ def _parsed(text: str) -> Message | None:
         return None
 
 
-def _of_nemo_gym(path: Path) -> Iterator[Recorded | None]:
+def _of_nemo_gym(path: Path, candidates: Path | None) -> Iterator[Recorded | None]:
     if not path.is_file():
         raise InputError(f"{path}: no such file", "check the path")
+    demonstrations = _by_prompt(candidates) if candidates else {}
     for found in NemoGymReader().rollouts(FileDocument(path, path.name)):
         if isinstance(found, Reject):
             raise InputError(f"{path.name} line {found.line}: {found.detail}", "give NeMo Gym's rollouts of pivot rows")
         candidate, action, reward = found
-        yield Recorded(candidate, 0, action, reward, "recorded")
+        yield Recorded(_demonstrated(candidate, demonstrations), 0, action, reward, "recorded")
+
+
+def _by_prompt(candidates: Path) -> dict[str, Candidate]:
+    with Table.open(candidates, Candidate) as table:
+        return {_prompt_key(row): row for row in table.rows()}
+
+
+def _demonstrated(candidate: Candidate, demonstrations: dict[str, Candidate]) -> Candidate:
+    """The candidate, with the action and the verifier of the table's row of the same prompt where one is given."""
+    row = demonstrations.get(_prompt_key(candidate))
+    if row is not None:
+        kept = ("expected_action", "verifier", "provenance")
+        return candidate.model_copy(update={name: getattr(row, name) for name in kept})
+    if candidate.expected_action == Message(role="assistant"):
+        raise InputError(
+            f"{candidate.source} {candidate.candidate_id}: the rollout does not say what was demonstrated",
+            "add --candidates FILE, extracted from the rows that it was sampled for",
+        )
+    return candidate
+
+
+def _prompt_key(candidate: Candidate) -> str:
+    text = "".join(f"{message.model_dump_json(exclude_defaults=True)}\n" for message in candidate.state)
+    return hashlib.sha256(text.encode()).hexdigest()

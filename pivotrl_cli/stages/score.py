@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pivotrl_cli.arrow import with_columns
 from pivotrl_cli.configs import ScoreConfig
 from pivotrl_cli.engines import Completion, Group, Request
-from pivotrl_cli.errors import ConfigError
+from pivotrl_cli.errors import ConfigError, InputError
 from pivotrl_cli.provenance import Provenance, source_fingerprint
 from pivotrl_cli.rows import Candidate, Message, Profile, Rollout
 from pivotrl_cli.stages import audit
@@ -78,6 +78,8 @@ def _compare(config: ScoreConfig, verifiers: Loaded) -> dict[str, Any]:
             agreement.n_unscored += 1
         else:
             agreement.add(*found)
+    if not (agreement.n or agreement.n_unscored or agreement.errors):
+        raise InputError(f"{config.rollouts}: no rollouts in it", "sample some: pivotrl profile candidates.parquet")
     return agreement.summary()
 
 

@@ -1,8 +1,8 @@
 """Functional verifiers: is this action equivalent to the demonstrated one?
 
 A verifier is a function `(candidate, action) -> Verdict`. A new one is a new file here and a line in `VERIFIERS`; a
-user's own is named as `module:function` or `file.py:function`. `NAME+judge` asks a language model about what NAME does
-not accept outright.
+user's own is named as `module:function` or `file.py:function`. `NAME+any_message` takes any message for a demonstrated
+one, `NAME+judge` asks a language model about what NAME does not accept outright, `NAME+any_message+judge` does both.
 
 A verifier returns a verdict on any action, however broken. It raises `UnverifiableError` only where the demonstration
 itself is malformed: a failed measurement is not a zero. The names that end in `_compat` reproduce NVIDIA's public
@@ -17,6 +17,7 @@ from typing import Protocol
 
 from pivotrl_cli.actions import Category, Difference, UnverifiableError
 from pivotrl_cli.actions.batches import Score
+from pivotrl_cli.actions.talk import speech_difference
 from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.registry import load
 from pivotrl_cli.rows import Candidate, Message
@@ -78,6 +79,7 @@ VERIFIERS: dict[str, str] = {
     "terminal": "pivotrl_cli.verifiers.terminal:verify",
     "terminal_compat": "pivotrl_cli.verifiers.terminal_compat:verify",
     "terminus_compat": "pivotrl_cli.verifiers.terminus_compat:verify",
+    "xlam_fc_compat": "pivotrl_cli.verifiers.xlam_fc_compat:verify",
     "search": "pivotrl_cli.verifiers.search:verify",
     "execute": "pivotrl_cli.verifiers.execute:verify",
     "judge": "pivotrl_cli.verifiers.judge:Judge",
@@ -108,7 +110,22 @@ class Either:
         return verdict if verdict.reward >= 1.0 else self._judge(candidate, action)
 
 
-_JUDGE, _OR_JUDGE = "judge", "+judge"
+class AnyMessage:
+    """A verifier that takes any message, unless it is blank, where a message was demonstrated."""
+
+    def __init__(self, rule: Verifier) -> None:
+        self.__wrapped__ = rule
+
+    def __call__(self, candidate: Candidate, action: Message) -> Verdict:
+        """The rule's verdict on calls; call or talk decides on messages."""
+        expected = candidate.expected_action
+        if expected.tool_calls:
+            return self.__wrapped__(candidate, action)
+        return Verdict.of(speech_difference(expected, action), Category.EXPECTED_CHAT_MESSAGE_FOUND)
+
+
+_JUDGE, _OR_JUDGE, _ANY_MESSAGE = "judge", "+judge", "+any_message"
+_ACTS_IN_MESSAGES = frozenset({"terminal", "terminus_compat"})
 
 
 def asks_judge(name: str) -> bool:
@@ -127,10 +144,22 @@ def load_verifier(name: str, judge: Judge | None = None) -> Verifier:
         if judge is None:
             raise ConfigError(
                 f"verifier {name!r} needs a judge",
-                "profile, train and score take --judge-url http://HOST:PORT/v1 --judge-model NAME",
+                "profile, train, eval and score take --judge-url http://HOST:PORT/v1 --judge-model NAME",
             )
         return judge if name == _JUDGE else Either(load_verifier(rule_of(name)), judge)
+    if name.endswith(_ANY_MESSAGE):
+        return AnyMessage(load_verifier(_rule_for_calls(name)))
     verifier: Verifier = load("verifier", name, VERIFIERS)
     if not callable(verifier):
         raise ConfigError(f"verifier {name!r} is not a function", "it takes (candidate, action) and returns a Verdict")
     return verifier
+
+
+def _rule_for_calls(name: str) -> str:
+    """NAME of `NAME+any_message`."""
+    rule = name.removesuffix(_ANY_MESSAGE)
+    if asks_judge(rule):
+        raise ConfigError(f"verifier {name!r}: the judge comes last", f"write {rule_of(rule)}{_ANY_MESSAGE}{_OR_JUDGE}")
+    if rule in _ACTS_IN_MESSAGES:
+        raise ConfigError(f"verifier {name!r} would take any command", f"messages are commands there; write {rule}")
+    return rule
