@@ -313,10 +313,19 @@ class CompareConfig(Config):
     """Eval tables; the first is the baseline."""
     names: str | None = None
     """Comma-separated names for the columns; the file names by default."""
-    resamples: int = Field(10000, ge=100)
-    """Bootstrap resamples, clustered by task."""
+    in_domain: str | None = None
+    """Comma-separated benchmarks (`*` matches) that are in the domain trained on; the others are out of it."""
+    ood: str | None = None
+    """Comma-separated benchmarks that are out of domain; with `--in-domain` too, the rest belongs to neither mean."""
+    flips: int = Field(0, ge=0)
+    """Name this many items that each model lost, and as many that it won, per benchmark."""
+    max_regression: float | None = Field(None, ge=0.0, le=1.0)
+    """Exit with 1 if on any benchmark a model's mean paired difference to the first is below minus this share (0.02 is
+    two points) with p < 0.05, whether errors are left out or count as 0; or if it lacks items."""
+    draws: int = Field(10000, ge=100)
+    """Random sign changes of the paired test, where there are too many clusters to try them all."""
     seed: int = Field(0, ge=0)
-    """Seed of the bootstrap."""
+    """Seed of the paired test."""
     format: Literal["table", "markdown", "json"] = "table"
     """How to print."""
 

@@ -27,6 +27,17 @@ OUT_OF_DOMAIN = frozenset({"skills"})
 """Benchmarks that measure what training elsewhere has done to a policy."""
 
 
+DO_NOTHING = {
+    "desk": 0.0,
+    "skills": 0.0,
+    "tau2_airline": 23 / 50,
+    "tau2_retail": 11 / 114,
+    "tau2_telecom": 20 / 114,
+}
+"""Where known: the score, over all tasks, of an agent that refuses once and calls no tool. Of tau2's base split by its
+final database; a judge of what was said can only lower it."""
+
+
 def open_benchmark(spec: str) -> tuple[str, MakeEpisodes]:
     """Name of the benchmark in `name` or `name:argument`, and how to make its episodes for a split and a limit."""
     name, _, argument = spec.partition(":") if spec.partition(":")[0] in BENCHMARKS else (spec, "", "")

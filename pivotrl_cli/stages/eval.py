@@ -166,7 +166,7 @@ def summarise(rows: list[EvalResult]) -> dict[str, Any]:
 def _summarise_one(rows: list[EvalResult]) -> dict[str, Any]:
     scored = [(r.score, r.cluster) for r in rows if r.score is not None]
     values = np.array([score for score, _ in scored], dtype=np.float64)
-    estimate = clustered_mean(values, [c for _, c in scored], resamples=2000, seed=0) if scored else None
+    estimate = clustered_mean(values, [c for _, c in scored]) if scored else None
     return {
         "n": len(rows),
         "n_unscored": len(rows) - len(scored),
