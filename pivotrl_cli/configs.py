@@ -306,6 +306,23 @@ class EvalConfig(EngineConfig, StageConfig):
     """Seed of all samples."""
 
 
+class ImportConfig(StageConfig):
+    """Read the results of another harness into an eval table, and compare the means with the harness's own."""
+
+    sources: list[str] = argument()
+    """Result files, folders or globs of one model."""
+    format: str = "auto"
+    """Harness that wrote them; `auto` recognises it by content."""
+    metric: str | None = None
+    """Metric or scorer to take, by the harness's name for it; its first by default."""
+    model: str | None = None
+    """Where there are several models: the one to take."""
+    benchmark: str | None = None
+    """Call the benchmark this, where there is only one."""
+    max_error_rate: float = option(0.05, identity=False, ge=0.0, le=1.0)
+    """Exit with 1 if more than this share of the rows was not measured or could not be read."""
+
+
 class CompareConfig(Config):
     """Put evaluations of the same tasks side by side, with paired differences to the first."""
 
@@ -375,6 +392,7 @@ COMMANDS: dict[str, type[Config]] = {
     "filter": FilterConfig,
     "train": TrainConfig,
     "eval": EvalConfig,
+    "import-eval": ImportConfig,
     "compare": CompareConfig,
     "score": ScoreConfig,
     "inspect": InspectConfig,

@@ -19,13 +19,16 @@ def result(benchmark: str, task: str, score: float | None, trial: int = 0, **cha
         "task_id": task,
         "cluster": task,
         "category": "",
+        "model": "m",
         "trial": trial,
         "seed": 0,
         "score": score,
         "status": "error" if score is None else "ok",
         "error": "down" if score is None else None,
         "n_turns": 1,
+        "n_tool_calls": 0,
         "n_tokens": 1,
+        "seconds": None,
         "transcript": [],
     }
     return EvalResult(**fields | changes)
