@@ -79,7 +79,7 @@ class _Log:
             mean = next((m for m in _MEANS if score["metrics"].fields()[m]), None)
             if mean and self.scorer in ("", score["name"].value) and score["reducer"].value in (None, "mean"):
                 value = share(score["metrics"][mean]["value"])
-                n = count(score["scored_samples"]) or count(self.results["completed_samples"])
+                n = count(self.results["completed_samples"])
                 yield Reported(self.task, self.model, f"{score['name'].text()} {mean}", value, n)
                 return
 

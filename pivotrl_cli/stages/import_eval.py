@@ -79,9 +79,11 @@ class _Found:
                 f"no result of a single task in {', '.join(s.name for s in sources[:3])}{first}",
                 "name the files with one record per sample (lm-eval writes them with --log_samples)",
             )
-        if self.config.benchmark and len({row.benchmark for row in self.kept}) > 1:
-            several = ", ".join(dict.fromkeys(row.benchmark for row in self.kept))
-            raise ConfigError(f"--benchmark names one benchmark, and there are several: {several}", "leave it out")
+        several = list(dict.fromkeys(benchmark for benchmark, _, _ in self._places))
+        if self.config.benchmark and len(several) > 1:
+            raise ConfigError(
+                f"--benchmark names one benchmark, and there are several: {', '.join(several)}", "leave it out"
+            )
 
     def _importer(self, source: Source, file: object) -> Importer | None:
         if isinstance(file, RowsDocument):
@@ -193,13 +195,13 @@ def describe(summary: dict[str, Any]) -> RenderableType:
 
 
 def _stated(one: dict[str, Any], ours: dict[str, Any]) -> str:
-    """A stated mean, and how far it is ours."""
+    """A stated mean, and whether it is one of ours."""
     size = f" over {one['n']:,}" if one["n"] not in (None, ours["n"]) else ""
-    return f"{one['mean']:.4f}{size} ({one['metric']}; {one['agrees'] or 'ours differs'})"
+    return f"{one['mean']:.4f}{size}{'' if one['agrees'] else ', ours differs'}"
 
 
 def _asides(summary: dict[str, Any]) -> Iterator[str]:
-    yield from (f"{n:,} files of {name}" for name, n in summary["formats"].items())
+    yield from (f"{n:,} files by {name}" for name, n in summary["formats"].items())
     if summary["skipped"]:
         more = " ..." if len(summary["skipped"]) > _SHOWN else ""
         yield f"{len(summary['skipped']):,} files not recognised: {', '.join(summary['skipped'][:_SHOWN])}{more}"
