@@ -222,7 +222,7 @@ def test_a_job_of_harbor(tmp_path):
     assert (rows[3].score, rows[3].status, rows[3].error) == (None, "error", "EnvironmentStartTimeoutError")
     assert {(row.benchmark, row.model, row.n_tokens, row.seconds) for row in rows} == {("terminal-bench", "m", 20, 90)}
     (stated,) = summary["reported"]
-    assert (stated["mean"], stated["n"], stated["agrees"]) == (0.5, 4, "errors as 0")
+    assert (stated["mean"], stated["n"], stated["agrees"]) == (0.5, None, "errors as 0")
     assert summary["skipped"] == ["config.json"]
 
 
@@ -251,9 +251,16 @@ def test_an_evaluation_of_nemo_skills(tmp_path):
         lines = [{"generation": "so 5", "num_generated_tokens": 7, "symbolic_correct": v} for v in verdicts]
         put(tmp_path / f"out/aime25/output-rs{k}.jsonl", *lines)
     put(tmp_path / "out/livecodebench/output.jsonl", *({"generation": "", "graded_list": [v]} for v in (True, False)))
-    judged = [{"generation": "x", "judgement": f"Reasoning: yes.\nJudgement: {v}"} for v in ("Yes", "No", "No")]
+    verdicts = ("Judgement: Yes", "**Judgement**: no", "It is right, yes.")
+    judged = [{"generation": "x", "judgement": f"Reasoning: yes.\n{verdict}"} for verdict in verdicts]
     put(tmp_path / "out/hle/output.jsonl", *judged)
+    instructions = [{"strict_eval": {"follow_all_instructions": v}, "loose_eval": {}} for v in (True, False, True)]
+    put(tmp_path / "out/ifbench/output.jsonl", *({"generation": "x"} | one for one in instructions))
+    steps = [[{"process_status": s} for s in run] for run in (("completed", "completed"), ("completed", "error"))]
+    put(tmp_path / "out/scicode/output.jsonl", *({"generation": "x", "eval_status": one} for one in steps))
     metrics = {
+        "ifbench": {"pass@1": {"num_prompts": 3, "average_score": 70.0, "prompt_strict_accuracy": 66.6666}},
+        "scicode": {"pass@1": {"num_problems": 2, "problem_accuracy": 50.0, "subtask_accuracy": 75.0}},
         "aime25": {
             "pass@1": {"num_entries": 2, "symbolic_correct": 50.0},
             "pass@1[avg-of-2]": {"num_entries": 2, "symbolic_correct": 75.0},
@@ -266,10 +273,18 @@ def test_an_evaluation_of_nemo_skills(tmp_path):
     summary, rows = imported(tmp_path, tmp_path / "out")
     assert {name: one["mean"] for name, one in summary["benchmarks"].items()} == {
         "aime25": 0.75,
-        "hle": pytest.approx(1 / 3),
+        "hle": 0.5,
+        "ifbench": pytest.approx(2 / 3),
         "livecodebench": 0.5,
+        "scicode": 0.5,
     }
-    assert {one["benchmark"]: one["agrees"] for one in summary["reported"]} == dict.fromkeys(metrics, "errors left out")
+    assert {one["benchmark"]: one["agrees"] for one in summary["reported"]} == {
+        "ifbench": "errors left out",
+        "scicode": "errors left out",
+        "aime25": "errors left out",
+        "livecodebench": "errors left out",
+        "hle": "errors as 0",
+    }
     assert [(row.task_id, row.trial, row.n_tokens) for row in rows[:4]] == [
         ("0", 0, 7), ("1", 0, 7), ("0", 1, 7), ("1", 1, 7),
     ]  # fmt: skip
@@ -411,3 +426,8 @@ def test_no_two_importers_recognise_the_same_file():
     assert set(recognised["tau2_bench"]) == {"tau2_bench", "none"}  # schemas and SFT files
     for folder in ("nemo_gym_rollouts", "swe_agent", "bfcl"):
         assert set(recognised[folder]) == {"none"}
+
+
+def test_every_format_is_in_the_documentation():
+    page = (Path(__file__).parents[1] / "docs/evaluation.md").read_text()
+    assert [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")] == list(IMPORTERS)

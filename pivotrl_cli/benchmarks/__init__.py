@@ -23,8 +23,11 @@ BENCHMARKS = {
     "pivots": "pivotrl_cli.benchmarks.pivots:episodes",
 }
 
-OUT_OF_DOMAIN = frozenset({"skills"})
-"""Benchmarks that measure what training elsewhere has done to a policy."""
+OUT_OF_DOMAIN = frozenset(
+    ["skills", "ifbench", "aime25", "math-500", "livecodebench", "scicode", "mmlu-pro", "mmlu-prox", "wmt24pp"]
+)
+"""Benchmarks that measure what training elsewhere has done to a policy: ours, and the paper's (Table 2) by the names
+that NeMo-Skills has for them."""
 
 
 DO_NOTHING = {

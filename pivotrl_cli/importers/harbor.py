@@ -1,7 +1,8 @@
 """Harbor (Terminal-Bench 2): `jobs/<job>/<trial>/result.json`, one file per trial; the job's own has the means.
 
-The score is the verifier's `reward`, or the reward that `--metric` names. A trial that raised and was not verified was
-not measured. Trials of a task are numbered in the order of their folders' names, which end in a random part.
+The score is the verifier's `reward`, its only one, or the one that `--metric` names. A trial that was not verified was
+not measured; the job's mean counts it as 0. Trials of a task are numbered in the order of their folders' names, which
+end in a random part.
 """
 
 from __future__ import annotations
@@ -29,24 +30,26 @@ class HarborImporter:
         """The row of a trial, the means of a job."""
         json = only_object(file)
         if "trial_name" in file.head.keys:
-            yield _row(file, json, metric or "reward")
+            yield _row(file, json, metric)
         else:
             yield from _reported(json)
 
 
-def _row(file: File, json: Json, metric: str) -> EvalResult:
+def _row(file: File, json: Json, metric: str | None) -> EvalResult:
     agent = json["agent_info"].fields()
     model = agent["model_info"].fields()["name"].text_or_none() or agent["name"].text()
-    benchmark, task = json["source"].text_or_none() or "harbor", json["task_name"].text()
+    benchmark, task = json["source"].text_or_none() or "adhoc", json["task_name"].text()
     known: dict[str, Any] = {
         "trial": _trial(file, json["trial_name"].text()),
         "n_tokens": count(json["agent_result"].fields()["n_output_tokens"]),
         "seconds": _seconds(json["agent_execution"].fields()),
     }
-    reward = json["verifier_result"].fields()["rewards"].fields()[metric]
+    rewards = json["verifier_result"].fields()["rewards"].fields()
+    named = metric or (next(iter(rewards.object())) if len(rewards.object()) == 1 else "reward")
+    reward = rewards[named]
     raised = json["exception_info"].fields()["exception_type"].text_or_none()
     if not reward:
-        return failed(benchmark, model, task, raised or f"the verifier gave no {metric}", **known)
+        return failed(benchmark, model, task, raised or f"the verifier gave no {named}", **known)
     status = "model_error" if raised else "ok"
     return result(benchmark, model, task, share(reward), **known, status=status, error=raised)
 
@@ -72,6 +75,4 @@ def _reported(json: Json) -> Iterator[Reported]:
         parts, metrics = name.split("__"), Json(one)["metrics"].list()
         mean = next((m["mean"].number_or_none() for m in metrics if m.object().get("mean") is not None), None)
         if mean is not None and len(parts) > 1:
-            yield Reported(
-                parts[-1], parts[1] if len(parts) > 2 else parts[0], "mean", mean, count(Json(one)["n_trials"])
-            )
+            yield Reported(parts[-1], "__".join(parts[1:-1]) or parts[0], "mean", mean)

@@ -2,9 +2,10 @@
 
 The score is the first of these that a record has, in the words of the harness's own metrics, or the one that
 `--metric` names: `symbolic_correct`, `judge_correct` (from `judgement`), `accuracy` (from `graded_list`),
-`problem_accuracy` (every `eval_status` completed), `prompt_correct_strict` (from `strict_eval`), `issues_resolved`
+`problem_accuracy` (every `eval_status` completed), `prompt_strict_accuracy` (from `strict_eval`), `issues_resolved`
 (from `swe-bench-metrics`). The task is the record's place in the file, which is the same for all models. Left out:
-metrics over a corpus, such as the BLEU of WMT24++, which no sample has a share of.
+metrics over a corpus, such as the BLEU of WMT24++, which no sample has a share of. A judge's answer without a verdict
+is no measurement; the harness counts it as wrong.
 """
 
 from __future__ import annotations
@@ -14,15 +15,19 @@ from collections.abc import Callable, Iterator
 
 from pivotrl_cli.importers.results import File, Reported, count, each, failed, only_object, result, share
 from pivotrl_cli.readers.document import Record
-from pivotrl_cli.readers.fields import Json
+from pivotrl_cli.readers.fields import Json, RecordError
 from pivotrl_cli.rows import EvalResult, Message, Reject
 
 _OUTPUT = re.compile(r"output(?:-rs(?P<trial>\d+))?\.jsonl$")
+_VERDICT = re.compile(r"judgement\**\s*:\s*(yes|no)", re.IGNORECASE)
 _MODES = re.compile(r"pass@1(\[avg-of-\d+\])?$")
 
 
 def _judged(verdict: Json) -> float:
-    return float("yes" in verdict.text().lower().partition("judgement:")[2])
+    found = _VERDICT.search(verdict.text())
+    if not found:
+        raise verdict.error("expected the judge's yes or no")
+    return float(found[1].lower() == "yes")
 
 
 def _completed(steps: Json) -> float:
@@ -34,7 +39,7 @@ _METRICS: dict[str, tuple[str, Callable[[Json], float]]] = {
     "judge_correct": ("judgement", _judged),
     "accuracy": ("graded_list", lambda grades: share(grades.list()[0])),
     "problem_accuracy": ("eval_status", _completed),
-    "prompt_correct_strict": ("strict_eval", lambda found: share(found["follow_all_instructions"])),
+    "prompt_strict_accuracy": ("strict_eval", lambda found: share(found["follow_all_instructions"])),
     "issues_resolved": ("swe-bench-metrics", lambda found: share(found["resolved"])),
 }
 """Metric -> the field that it is made from, and how."""
@@ -76,7 +81,10 @@ def _row(record: Record, benchmark: str, trial: int, metric: str | None) -> Eval
     if chosen is None:
         return failed(benchmark, "", task, f"no {metric or 'verdict'}", **known)
     field, score = _METRICS[chosen]
-    return result(benchmark, "", task, score(json[field]), **known)
+    try:
+        return result(benchmark, "", task, score(json[field]), **known)
+    except RecordError as error:
+        return failed(benchmark, "", task, str(error), **known)
 
 
 def _reported(json: Json, metric: str | None) -> Iterator[Reported]:
