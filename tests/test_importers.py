@@ -409,6 +409,16 @@ def test_an_up_to_date_import_does_nothing(tmp_path):
         stage.run(config.model_copy(update={"metric": "f1"}))
 
 
+def test_scores_that_come_later_are_another_input(tmp_path):
+    answers = put(tmp_path / "b/result/m/g/BFCL_v4_simple_result.json", {"id": "a", "result": "x"})
+    config = ImportConfig(sources=[str(answers)], output=str(tmp_path / "eval.parquet"), max_error_rate=1.0)
+    assert stage.run(config)["benchmarks"]["bfcl_simple"]["n_unscored"] == 1
+    put(tmp_path / "b/score/m/g/BFCL_v4_simple_score.json", {"accuracy": 1.0, "correct_count": 1, "total_count": 1})
+    with pytest.raises(OutputError, match="inputs"):
+        stage.run(config)
+    assert stage.run(config.model_copy(update={"force": True}))["benchmarks"]["bfcl_simple"]["mean"] == 1.0
+
+
 def test_no_two_importers_recognise_the_same_file():
     """Over all shared files: each at most one, and every one of the samples of outputs."""
     if not DATA.is_dir():

@@ -10,7 +10,8 @@ Shared by the importers: `results.py`. Documents, JSON with places and transcrip
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.importers.results import File, Reported
@@ -43,6 +44,14 @@ class Importer(Protocol):
 
         A file that only goes with another one (scores beside answers) may have nothing of its own.
         """
+
+
+@runtime_checkable
+class WithOthers(Protocol):
+    """An importer whose rows depend on a further file too, whether the user names that or not."""
+
+    def beside(self, file: File) -> Path:
+        """Where that file would be."""
 
 
 def load_importer(name: str) -> Importer:

@@ -30,6 +30,10 @@ class BfclImporter:
         scored = {"accuracy", "correct_count", "total_count"} <= keys
         return "a first line with accuracy and correct_count" if scored else None
 
+    def beside(self, file: File) -> Path:
+        """The scores of the answers."""
+        return _score_file(file.path)
+
     def read(self, file: File, metric: str | None) -> Iterator[EvalResult | Reject | Reported]:
         """Rows of a result file, the mean of a score file."""
         name = _NAME.search(file.path.name)

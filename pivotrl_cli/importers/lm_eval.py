@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from pivotrl_cli.importers.results import File, Reported, each, only_object, result, share
 from pivotrl_cli.readers.document import FileDocument, Record
@@ -29,6 +30,11 @@ class LmEvalImporter:
             return "records have doc_id and resps"
         return "an object with results, configs and n-samples" if {"results", "configs", "n-samples"} <= keys else None
 
+    def beside(self, file: File) -> Path:
+        """The results of the same time, which name the model."""
+        name = _SAMPLES.search(file.path.name)
+        return _results(file.path, name["time"]) if name else file.path
+
     def read(self, file: File, metric: str | None) -> Iterator[EvalResult | Reject | Reported]:
         """Rows of a samples file, means of a results file."""
         if "doc_id" not in file.head.keys:
@@ -45,8 +51,12 @@ def _rows(file: File, metric: str | None) -> Iterator[EvalResult | Reject]:
     return each(records, lambda record: _row(record, task, model, wanted))
 
 
+def _results(path: Path, time: str) -> Path:
+    return path.with_name(f"results_{time}.json")
+
+
 def _model(file: File, time: str) -> str:
-    beside = file.path.with_name(f"results_{time}.json")
+    beside = _results(file.path, time)
     if not beside.is_file():
         return file.path.parent.name
     found = only_object(FileDocument(beside, beside.name))["model_name"]

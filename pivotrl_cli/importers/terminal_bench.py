@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from pivotrl_cli.importers.results import File, Reported, count, failed, only_object, result, share
 from pivotrl_cli.readers.document import FileDocument
@@ -38,6 +39,10 @@ class TerminalBenchImporter:
         resolved = isinstance(first, dict) and {"task_id", "is_resolved"} <= first.keys()
         return "results of trials with is_resolved" if resolved else None
 
+    def beside(self, file: File) -> Path:
+        """What the run was."""
+        return _metadata(file.path)
+
     def read(self, file: File, metric: str | None) -> Iterator[EvalResult | Reported]:
         """One row per trial, and the run's accuracy."""
         if "trial_name" in file.head.keys:
@@ -54,8 +59,12 @@ class TerminalBenchImporter:
             yield Reported(benchmark, model, "accuracy", share(json["accuracy"]), trials.total())
 
 
+def _metadata(path: Path) -> Path:
+    return path.with_name("run_metadata.json")
+
+
 def _about(file: File) -> Json:
-    path = file.path.with_name("run_metadata.json")
+    path = _metadata(file.path)
     return only_object(FileDocument(path, path.name)) if path.is_file() else Json({})
 
 

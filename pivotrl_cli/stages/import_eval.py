@@ -13,13 +13,14 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pivotrl_cli.configs import ImportConfig
 from pivotrl_cli.errors import ConfigError, InputError, RunError
-from pivotrl_cli.importers import Importer, detect, load_importer, unknown
+from pivotrl_cli.importers import Importer, WithOthers, detect, load_importer, unknown
 from pivotrl_cli.importers.results import File, Reported
-from pivotrl_cli.provenance import Input, Provenance
+from pivotrl_cli.provenance import Input, Provenance, file_input
 from pivotrl_cli.readers.document import RowsDocument, bad_record
 from pivotrl_cli.readers.fields import RecordError
 from pivotrl_cli.readers.sources import Source, find
@@ -36,9 +37,8 @@ _SHOWN = 5
 def run(config: ImportConfig) -> dict[str, Any]:
     """Import results; returns the summary."""
     sources = find(config.sources)
-    inputs = [Input(source.name, digest) for source in sources for digest in source.digests()]
     names = hashlib.sha256("\n".join(source.name for source in sources).encode()).hexdigest()
-    provenance = Provenance.of("import-eval", EvalResult, config, inputs, {"source names": names})
+    provenance = Provenance.of("import-eval", EvalResult, config, _inputs(config, sources), {"source names": names})
     summary = current_summary(config.output, provenance, config.force)
     cached = {} if summary is None else {"cached": True}
     if summary is None:
@@ -50,6 +50,23 @@ def run(config: ImportConfig) -> dict[str, Any]:
             out.set_summary(summary)
     _check_errors(summary, config)
     return summary | cached
+
+
+def _inputs(config: ImportConfig, sources: list[Source]) -> list[Input]:
+    """The sources, and the files that are read along with them."""
+    named = [Input(source.name, digest) for source in sources for digest in source.digests()]
+    known = {source.path for source in sources}
+    return named + [file_input(path) for path in _beside(config, sources) if path not in known and path.is_file()]
+
+
+def _beside(config: ImportConfig, sources: list[Source]) -> Iterator[Path]:
+    for source in sources:
+        for file in source.documents():
+            if isinstance(file, File):
+                found = (config.format, "") if config.format != "auto" else detect(file)
+                importer = load_importer(found[0]) if found else None
+                if isinstance(importer, WithOthers):
+                    yield importer.beside(file)
 
 
 @dataclass
