@@ -17,6 +17,7 @@ from pivotrl_cli.configs import (
     EvalConfig,
     ExtractConfig,
     FilterConfig,
+    ImportConfig,
     InspectConfig,
     ProfileConfig,
     ScoreConfig,
@@ -105,6 +106,14 @@ def train(config: TrainConfig) -> None:
 def eval_(config: EvalConfig) -> None:
     """Score a policy on benchmarks."""
     from pivotrl_cli.stages import eval as stage
+
+    _report(config, stage.run, stage.describe)
+
+
+@_command("import-eval", ImportConfig)
+def import_eval(config: ImportConfig) -> None:
+    """Read another harness's results."""
+    from pivotrl_cli.stages import import_eval as stage
 
     _report(config, stage.run, stage.describe)
 

@@ -328,6 +328,23 @@ class EvalConfig(EngineConfig, JudgeConfig, StageConfig):
     """Seed of all samples."""
 
 
+class ImportConfig(StageConfig):
+    """Read the results of another harness into an eval table, and compare the means with the harness's own."""
+
+    sources: list[str] = argument()
+    """Result files, folders or globs of one model."""
+    format: str = "auto"
+    """Harness that wrote them; `auto` recognises it by content."""
+    metric: str | None = None
+    """Metric or scorer to take, by the harness's name for it; its first by default."""
+    model: str | None = None
+    """Where there are several models: the one to take."""
+    benchmark: str | None = None
+    """Call the benchmark this, where there is only one."""
+    max_error_rate: float = option(0.05, identity=False, ge=0.0, le=1.0)
+    """Exit with 1 if more than this share of the rows was not measured or could not be read."""
+
+
 class CompareConfig(Config):
     """Put evaluations of the same tasks side by side, with paired differences to the first."""
 
@@ -335,10 +352,19 @@ class CompareConfig(Config):
     """Eval tables; the first is the baseline."""
     names: str | None = None
     """Comma-separated names for the columns; the file names by default."""
-    resamples: int = Field(10000, ge=100)
-    """Bootstrap resamples, clustered by task."""
+    in_domain: str | None = None
+    """Comma-separated benchmarks (`*` matches) that are in the domain trained on; the others are out of it."""
+    ood: str | None = None
+    """Comma-separated benchmarks that are out of domain; with `--in-domain` too, the rest belongs to neither mean."""
+    flips: int = Field(0, ge=0)
+    """Name this many items that each model lost, and as many that it won, per benchmark."""
+    max_regression: float | None = Field(None, ge=0.0, le=1.0)
+    """Exit with 1 if on any benchmark a model's mean paired difference to the first is below minus this share (0.02 is
+    two points) with p < 0.05, whether errors are left out or count as 0; or if it lacks items."""
+    draws: int = Field(10000, ge=100)
+    """Random sign changes of the paired test, where there are too many clusters to try them all."""
     seed: int = Field(0, ge=0)
-    """Seed of the bootstrap."""
+    """Seed of the paired test."""
     format: Literal["table", "markdown", "json"] = "table"
     """How to print."""
 
@@ -388,6 +414,7 @@ COMMANDS: dict[str, type[Config]] = {
     "filter": FilterConfig,
     "train": TrainConfig,
     "eval": EvalConfig,
+    "import-eval": ImportConfig,
     "compare": CompareConfig,
     "score": ScoreConfig,
     "inspect": InspectConfig,

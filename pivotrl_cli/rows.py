@@ -387,19 +387,26 @@ class EvalResult(Row):
     """Group of tasks that are not independent (a trajectory, a task family's instance), for intervals."""
     category: str
     """Kind of task, for break-downs."""
+    model: str
+    """Model by the name of its folder, or as the harness names it; empty where that is not recorded."""
     trial: int
     """Repetition, from 0."""
-    seed: int
-    """Seed of this trial."""
+    seed: int | None
+    """Seed of this trial; null where another harness did not record it."""
     score: float | None
     """Score in [0, 1]; null where not measured."""
-    status: Literal["ok", "truncated", "unparsable", "too_long", "max_turns", "error"]
-    """How the run ended; all but `ok` score 0, or null where it was no doing of the policy's."""
+    status: Literal["ok", "truncated", "unparsable", "too_long", "max_turns", "empty", "model_error", "error"]
+    """How the run ended. What is the policy's doing has a score, most often 0: cut by the token limit, no valid action,
+    a full context, too many turns, an empty patch, another failure. `error` is not its doing, and has no score."""
     error: str | None
     """What failed, where something did."""
-    n_turns: int
-    """Assistant turns taken."""
-    n_tokens: int
+    n_turns: int | None
+    """Assistant turns taken; null where another harness did not record them, as for all numbers below."""
+    n_tool_calls: int | None
+    """Calls in these turns."""
+    n_tokens: int | None
     """Tokens sampled."""
+    seconds: float | None
+    """Time that the run took; null in our own, whose episodes share their batches."""
     transcript: list[Message]
     """The conversation after the initial state."""

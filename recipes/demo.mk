@@ -70,5 +70,5 @@ $(DEMO)/eval-%.parquet: $(DEMO)/%/pivotrl.json $(DEMO)/candidates.parquet $(DEMO
 	$(PIVOTRL) eval desk skills pivots:$(DEMO)/candidates.parquet --model $(<D) -o $@ $(EVAL_FLAGS) --force
 
 $(DEMO)/comparison.md: $(DEMO)/eval-base.parquet $(DEMO)/eval-sft.parquet $(DEMO)/eval-pivotrl.parquet
-	$(PIVOTRL) compare $^ --names base,SFT,PivotRL --format markdown > $@.partial
+	$(PIVOTRL) compare $^ --names base,SFT,PivotRL --in-domain desk --ood skills --format markdown > $@.partial
 	@mv $@.partial $@

@@ -13,6 +13,7 @@ from pivotrl_cli.errors import ConfigError, InputError, OutputError, RunError
 from pivotrl_cli.rows import EvalResult, Message
 from pivotrl_cli.stages import eval as stage
 from pivotrl_cli.stages.eval import Run, play, summarise
+from pivotrl_cli.stats import rate_interval
 
 CONFIG = EvalConfig(benchmarks=["door"], max_turns=3)
 
@@ -78,13 +79,16 @@ def test_an_episode_becomes_a_row_with_its_transcript():
         task_id="a",
         cluster="a",
         category="door",
+        model="desk",
         trial=0,
         seed=sample_seed(0, "door/a/0", 0),
         score=1.0,
         status="ok",
         error=None,
         n_turns=2,
+        n_tool_calls=1,
         n_tokens=4,
+        seconds=None,
         transcript=[
             Message(role="assistant", tool_calls=[call]),
             Message(role="tool", content="shut", tool_call_id="call_1_0"),
@@ -153,8 +157,9 @@ def test_the_summary_counts_what_was_not_measured_beside_the_mean():
             "n_unscored": 2,
             "first_unscored": "c: down",
             "mean": 0.5,
-            "low": 0.0,
-            "high": 1.0,
+            "low": pytest.approx(rate_interval(0.5, 2)[0]),  # two tasks, whose trials agree
+            "high": pytest.approx(rate_interval(0.5, 2)[1]),
+            "mean_errors_as_zero": 2 / 6,
             "status": {"error": 2, "ok": 4},
             "turns_per_episode": 1.0,
             "by_category": {"door": {"n": 4, "mean": 0.5}},

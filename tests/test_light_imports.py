@@ -33,6 +33,7 @@ COMMANDS = [
     ["inspect", "profile.parquet", "--row", "a-0"],
     ["inspect", "profile.parquet", "--json"],
     ["desk", "-n", "2", "-o", "desk.jsonl"],
+    ["import-eval", "report.json", "-o", "e.parquet"],
 ]
 
 
@@ -41,6 +42,8 @@ def test_a_light_command_imports_nothing_heavy(profile_file, arguments):
     folder = profile_file.parent
     record = {"messages": [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]}
     (folder / "t.jsonl").write_text(json.dumps(record) + "\n")
+    report = {"resolved_ids": ["a"], "unresolved_ids": [], "total_instances": 1}
+    (folder / "report.json").write_text(json.dumps(report))
     ended = subprocess.run(
         [sys.executable, "-c", SCRIPT, *arguments],
         cwd=folder,

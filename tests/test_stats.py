@@ -1,21 +1,29 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate
 from scipy import stats as scipy_stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import proportion_confint
 
 from pivotrl_cli.stats import (
     Beta,
     Difference,
     Estimate,
+    Interval,
     clustered_mean,
+    effective_n,
     fit_beta,
     mean_and_std,
+    mean_of_means,
     paired_difference,
     rate_interval,
+    sign_flip_p,
 )
 
 
@@ -71,69 +79,176 @@ def test_the_interval_of_fractional_rewards_is_conservative():
     assert np.mean((ends[:, 0] <= 0.55) & (ends[:, 1] >= 0.55)) > 0.97
 
 
-def test_a_clustered_mean_weighs_every_row_alike():
-    found = clustered_mean(np.array([1.0, 1.0, 1.0, 0.0]), ["a", "a", "a", "b"], resamples=2000, seed=0)
-    # four draws of two clusters: aa, ab, ba, bb with means 1, 3/4, 3/4, 0
-    assert found == Estimate(mean=0.75, low=0.0, high=1.0, n=4)
+def test_one_binary_score_per_task_has_the_jeffreys_interval():
+    scores = np.array([1.0] * 7 + [0.0] * 23)
+    assert effective_n(scores, names(30, 1)) == pytest.approx(30)
+    found = clustered_mean(scores, names(30, 1))
+    low, high = proportion_confint(7, 30, method="jeffreys")
+    assert (found.mean, found.low, found.high, found.n) == (7 / 30, pytest.approx(low), pytest.approx(high), 30)
 
 
-def test_all_rows_alike_have_the_interval_of_their_clusters():
-    ones = clustered_mean(np.ones(12), names(4, 3), resamples=100, seed=0)
-    assert ones == Estimate(1.0, *rate_interval(1.0, 4), n=12)
-    zeros = clustered_mean(np.zeros(12), names(4, 3), resamples=100, seed=0)
-    assert zeros == Estimate(0.0, *rate_interval(0.0, 4), n=12)
+def test_the_effective_sample_size_by_hand():
+    """Four tasks of two trials, means 1, 1, 0, 1/2: sums about the mean of 5/8 are 3/4, 3/4, -5/4, -1/4.
+
+    Their squares add up to 2.75, so the mean varies by 2.75 / 64 * 4 / 3 = 0.0573; independent rows by 15 / 64 / 7.
+    """
+    scores = np.array([1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0])
+    widened = scipy_stats.t.ppf(0.975, 3) / scipy_stats.t.ppf(0.975, 7)
+    unbounded = 8 * (15 / 64 / 7) / (2.75 / 64 * 4 / 3) / widened**2
+    assert unbounded == pytest.approx(2.58, abs=0.01)
+    assert effective_n(scores, names(4, 2)) == 4  # no fewer than there are tasks
+    rows = np.tile(scores, 20)
+    assert 80 < effective_n(rows, names(80, 2)) < 160
+    assert effective_n(rows, names(160, 1)) == pytest.approx(160)
 
 
-def test_the_same_seed_gives_the_same_interval():
-    values = np.array([1.0, 0.1, 0.03, 1.0, 0.7, 0.0])
-    first, again, other = (clustered_mean(values, names(6, 1), 200, seed) for seed in (3, 3, 4))
-    assert first == again
-    assert first != other
+def test_tasks_of_unequal_size_count_by_their_share():
+    one_large = ["a"] * 8 + ["b"] * 2
+    assert effective_n(np.ones(10), one_large) == pytest.approx(100 / 68)
+    assert effective_n(np.array([0.0] * 8 + [1.0] * 2), one_large) == pytest.approx(100 / 68)
+    assert effective_n(np.array([0.0, 1.0]), ["a", "a"]) == 1
 
 
-def test_clustered_intervals_cover_where_trials_of_a_task_are_alike():
-    """40 tasks of 4 trials with rates uniform in [0, 1]: the true mean is 0.5, and rows are far from independent."""
+@pytest.mark.parametrize("score", [0.0, 1.0])
+def test_all_rows_alike_have_the_interval_of_their_tasks(score):
+    found = clustered_mean(np.full(12, score), names(4, 3))
+    assert found == Estimate(score, *rate_interval(score, 4), n=12)
+    assert found.high - found.low > 0.4
+
+
+def test_scores_in_between_are_narrower_than_the_same_mean_of_zeros_and_ones():
+    rng = np.random.default_rng(0)
+    between = clustered_mean(rng.beta(40, 10, 100), names(100, 1))
+    binary = clustered_mean(np.array([1.0] * 80 + [0.0] * 20), names(100, 1))
+    assert between.high - between.low < 0.25 * (binary.high - binary.low)
+    assert clustered_mean(np.full(5, 0.5), names(5, 1)) == Estimate(0.5, *rate_interval(0.5, 5), n=5)
+
+
+WORLDS = {
+    "one trial, rate 0.02": (100, 1, None, 0.02),
+    "one trial, rate 0.5": (40, 1, None, 0.5),
+    "one trial, rate 0.9": (30, 1, None, 0.9),
+    "four trials, rates uniform": (40, 4, (1, 1), 0.5),
+    "four trials, rates 0 or 1, nearly": (40, 4, (0.1, 0.1), 0.5),
+    "four trials, high rates": (40, 4, (8, 1), 8 / 9),
+    "sixteen trials of few tasks": (15, 16, (1, 20), 1 / 21),
+}
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_intervals_of_means_have_nominal_coverage(world):
+    n_tasks, n_trials, prior, mean = WORLDS[world]
     rng = np.random.default_rng(1)
-    rates = rng.random((300, 40, 1))
-    scores = (rng.random((300, 40, 4)) < rates).astype(float).reshape(300, 160)
-    clusters = names(40, 4)
-    by_task, by_row = (
-        np.array([(e.low, e.high) for e in (clustered_mean(s, c, 300, seed=0) for s in scores)])
-        for c in (clusters, [str(i) for i in range(160)])
-    )
-    coverage = [np.mean((ends[:, 0] <= 0.5) & (ends[:, 1] >= 0.5)) for ends in (by_task, by_row)]
-    assert coverage[0] == pytest.approx(0.94, abs=0.03)
-    assert coverage[1] < 0.85
+    clusters, covered = names(n_tasks, n_trials), 0
+    for _ in range(2000):
+        rates = np.full((n_tasks, 1), mean) if prior is None else rng.beta(*prior, (n_tasks, 1))
+        found = clustered_mean((rng.random((n_tasks, n_trials)) < rates).astype(float).ravel(), clusters)
+        covered += found.low <= mean <= found.high
+    assert 0.925 < covered / 2000 < 0.995
+
+
+@pytest.mark.parametrize("n", [15, 60])
+def test_intervals_of_fractional_scores_have_nominal_coverage(n):
+    rng = np.random.default_rng(2)
+    found = [clustered_mean(rng.beta(8, 2, n), names(n, 1)) for _ in range(2000)]
+    assert 0.925 < np.mean([e.low <= 0.8 <= e.high for e in found]) < 0.975
+
+
+def test_rows_of_a_task_are_not_independent():
+    """The same rows taken as independent: the interval misses far too often."""
+    rng = np.random.default_rng(1)
+    scores = [(rng.random((40, 4)) < rng.random((40, 1))).astype(float).ravel() for _ in range(300)]
+    by_row = [clustered_mean(s, [str(i) for i in range(160)]) for s in scores]
+    assert np.mean([e.low <= 0.5 <= e.high for e in by_row]) < 0.88
+
+
+def pairs(wins: int, losses: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Binary scores of two models on n items."""
+    first = np.array([0.0] * wins + [1.0] * losses + [1.0] * (n - wins - losses))
+    second = np.array([1.0] * wins + [0.0] * losses + [1.0] * (n - wins - losses))
+    return first, second
 
 
 def test_a_paired_difference_by_hand():
-    first = np.array([0.0, 0.0, 1.0, 1.0, 0.0, 0.0])
-    second = np.array([1.0, 1.0, 1.0, 0.0, 1.0, 0.0])
-    found = paired_difference(first, second, names(6, 1), resamples=5000, seed=0)
-    assert (found.mean, found.wins, found.losses) == (pytest.approx(2 / 6), 3, 1)
-    assert (found.low, found.high) == (pytest.approx(-1 / 3), pytest.approx(1.0, abs=0.2))
-    assert not found.significant
+    """(11 - 3) / 102 and the square root of (14 / 102 - 0.0784 ** 2) / 102."""
+    found = paired_difference(*pairs(10, 2, 100), names(100, 1), draws=100, seed=0)
+    assert (found.mean, found.wins, found.losses) == (pytest.approx(0.08), 10, 2)
+    assert (found.low, found.high) == (pytest.approx(0.0784 - 0.0702, abs=1e-4), pytest.approx(0.1486, abs=1e-4))
+    assert (found.p, found.significant) == (pytest.approx(0.0386, abs=1e-4), True)
 
 
-def test_a_consistent_gain_is_significant_and_none_at_all_is_a_point():
-    gain = np.tile([1.0, 0.0, 0.0, 0.0], 25)
-    found = paired_difference(np.zeros(100), gain, names(100, 1), resamples=2000, seed=0)
-    assert found.mean == 0.25
-    assert found.low == pytest.approx(0.17, abs=0.02)
-    assert found.high == pytest.approx(0.34, abs=0.02)
-    assert found.significant
-    nothing = paired_difference(gain, gain, names(100, 1), resamples=100, seed=0)
-    assert nothing == Difference(0.0, 0.0, 0.0, wins=0, losses=0)
-    assert not nothing.significant
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
+def test_binary_pairs_have_the_exact_mcnemar_test(wins, losses, ties):
+    n = wins + losses + ties
+    if not n:
+        return
+    found = paired_difference(*pairs(wins, losses, n), names(n, 1), draws=100, seed=0)
+    assert found.p == pytest.approx(mcnemar([[ties, wins], [losses, 0]], exact=True).pvalue)
+    expected = scipy_stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+    assert found.p == pytest.approx(expected)
 
 
-def test_pairing_and_clusters_both_count():
-    """Two runs of the same tasks, each task with its own rate: the difference is null, and is called so."""
-    rng = np.random.default_rng(2)
-    rates = rng.random((200, 30, 1))
-    first, second = ((rng.random((200, 30, 3)) < rates).astype(float).reshape(200, 90) for _ in range(2))
-    found = [paired_difference(a, b, names(30, 3), 300, seed=0) for a, b in zip(first, second, strict=True)]
-    assert np.mean([d.significant for d in found]) == pytest.approx(0.06, abs=0.04)
+def test_models_that_never_differ_have_an_interval_all_the_same():
+    same = np.tile([1.0, 0.0, 0.0, 0.0], 25)
+    found = paired_difference(same, same, names(100, 1), draws=100, seed=0)
+    half = 1.959964 * math.sqrt(2 / 102 / 102)
+    assert found == Difference(0.0, pytest.approx(-half), pytest.approx(half), 1.0, wins=0, losses=0)
+    by_task = paired_difference(same, same, names(25, 4), draws=100, seed=0)
+    assert by_task.high == pytest.approx(1.959964 * math.sqrt(2 / 27 / 27))
+
+
+def test_models_that_always_differ_have_an_interval_within_the_scale():
+    found = paired_difference(np.zeros(10), np.ones(10), names(10, 1), draws=100, seed=0)
+    assert (found.mean, found.high, found.p) == (1.0, 1.0, pytest.approx(2 / 2**10))
+    assert 0.5 < found.low < 0.8
+
+
+def test_sign_changes_by_hand():
+    # of the eight signs of 1, 2 and 4, those with a sum of at least 5: +++ (7), -++ (5), and their mirror images
+    assert sign_flip_p(np.array([-1.0, 2.0, 4.0, 0.0]), draws=100, seed=0) == 4 / 8
+    assert sign_flip_p(np.array([1.0, 2.0, 4.0]), draws=100, seed=0) == 2 / 8
+    assert sign_flip_p(np.zeros(3), draws=100, seed=0) == 1.0
+    assert sign_flip_p(np.array([0.1, 0.2, -0.3]), draws=100, seed=0) == 1.0
+
+
+def test_drawn_sign_changes_agree_with_all_of_them():
+    rng = np.random.default_rng(0)
+    sums = rng.normal(0.5, 1.0, 13)
+    exact, drawn = sign_flip_p(sums, 10_000, seed=0), sign_flip_p(sums, 4000, seed=0)
+    assert 0.02 < exact < 0.98
+    assert drawn == pytest.approx(exact, abs=0.03)
+    found = scipy_stats.permutation_test((sums,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    assert exact == pytest.approx(found.pvalue)
+    first, again, other = (sign_flip_p(rng.permutation(sums), 500, seed) for seed in (3, 3, 4))
+    assert len({first, again, other}) > 1
+    assert sign_flip_p(sums, 500, 3) == sign_flip_p(sums, 500, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n_tasks", "n_trials"), [(100, 1), (30, 4), (12, 8)])
+def test_paired_intervals_and_tests_have_nominal_rates(n_tasks, n_trials):
+    """Second model better by 0.1 on average, by task more or less: the interval holds it; by 0: few false alarms."""
+    rng = np.random.default_rng(3)
+    clusters = names(n_tasks, n_trials)
+
+    def drawn(gain: float) -> Difference:
+        rates = rng.uniform(0.2, 0.8, (n_tasks, 1))
+        better = rates + gain + rng.uniform(-0.1, 0.1, (n_tasks, 1))
+        first, second = ((rng.random((n_tasks, n_trials)) < r).astype(float).ravel() for r in (rates, better))
+        return paired_difference(first, second, clusters, draws=200, seed=0)
+
+    held = np.mean([d.low <= 0.1 <= d.high for d in (drawn(0.1) for _ in range(1000))])
+    alarms = np.mean([drawn(0.0).significant for _ in range(1000)])
+    assert 0.925 < held < 0.985
+    assert alarms < 0.065
+
+
+def test_the_mean_of_means_by_hand():
+    one, other = Estimate(0.5, 0.4, 0.7, n=10), Estimate(1.0, 0.7, 1.0, n=1000)
+    assert mean_of_means([one, other]) == Interval(
+        0.75, pytest.approx(0.75 - math.hypot(0.1, 0.3) / 2), pytest.approx(0.75 + 0.1)
+    )
+    assert mean_of_means([one]) == Interval(0.5, pytest.approx(0.4), pytest.approx(0.7))
 
 
 def test_a_posterior_by_hand():

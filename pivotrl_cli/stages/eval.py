@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -79,6 +80,7 @@ class Run:
     trial: int
     episode: Episode
     n_turns: int = 0
+    n_tool_calls: int = 0
     n_tokens: int = 0
     status: Status | None = None
     error: str | None = None
@@ -109,13 +111,14 @@ class Run:
         elif completion.action is None:
             self.status, self.error = "unparsable", f"{completion.problem}: {completion.text[-200:]}"
         else:
+            self.n_tool_calls += len(completion.action.tool_calls)
             self.episode.step(_with_call_ids(completion.action, self.n_turns))
             if self.episode.done:
                 self.status = "ok"
             elif self.n_turns >= max_turns:
                 self.status = "max_turns"
 
-    def row(self, seed: int) -> EvalResult:
+    def row(self, model: str, seed: int) -> EvalResult:
         """The finished run as a table row."""
         score, status, error = self._score()
         return EvalResult(
@@ -123,13 +126,16 @@ class Run:
             task_id=self.episode.task_id,
             cluster=self.episode.cluster,
             category=self.episode.category,
+            model=model,
             trial=self.trial,
             seed=sample_seed(seed, self.key, 0),
             score=score,
             status=status,
             error=error,
             n_turns=self.n_turns,
+            n_tool_calls=self.n_tool_calls,
             n_tokens=self.n_tokens,
+            seconds=None,
             transcript=self.episode.state[self.n_given :],
         )
 
@@ -158,7 +164,8 @@ def play(runs: list[Run], engine: Engine, config: EvalConfig) -> list[EvalResult
             ended = sum(run.status is not None for run in active.values())
             bar.advance(ended, f"{len(active) - ended} running")
     concurrency = max(getattr(run.episode, "concurrency", 1) for run in runs)  # above 1 where a judge is asked
-    return list(mapped(lambda run: run.row(config.seed), runs, concurrency))
+    name = Path(config.model).name
+    return list(mapped(lambda run: run.row(name, config.seed), runs, concurrency))
 
 
 def _with_call_ids(action: Message, turn: int) -> Message:
@@ -175,7 +182,8 @@ def summarise(rows: list[EvalResult]) -> dict[str, Any]:
 def _summarise_one(rows: list[EvalResult]) -> dict[str, Any]:
     scored = [(r.score, r.cluster) for r in rows if r.score is not None]
     values = np.array([score for score, _ in scored], dtype=np.float64)
-    estimate = clustered_mean(values, [c for _, c in scored], resamples=2000, seed=0) if scored else None
+    turns = [r.n_turns for r in rows if r.n_turns is not None]
+    estimate = clustered_mean(values, [c for _, c in scored]) if scored else None
     return {
         "n": len(rows),
         "n_unscored": len(rows) - len(scored),
@@ -183,8 +191,9 @@ def _summarise_one(rows: list[EvalResult]) -> dict[str, Any]:
         "mean": None if estimate is None else estimate.mean,
         "low": None if estimate is None else estimate.low,
         "high": None if estimate is None else estimate.high,
+        "mean_errors_as_zero": float(values.sum()) / len(rows),
         "status": dict(sorted(Counter(r.status for r in rows).items())),
-        "turns_per_episode": float(np.mean([r.n_turns for r in rows])),
+        "turns_per_episode": None if not turns else sum(turns) / len(turns),
         "by_category": _by_category(rows),
     }
 
@@ -225,7 +234,7 @@ def describe(summary: dict[str, Any]) -> RenderableType:
     from rich.table import Table as RichTable
 
     table = RichTable(title="eval", title_justify="left", box=None, pad_edge=False)
-    for column in ("benchmark", "n", "mean", "95 % interval", "turns", "status"):
+    for column in ("benchmark", "n", "mean", "95 % interval", "errors as 0", "turns", "status"):
         table.add_column(column, justify="left" if column in ("benchmark", "status") else "right")
     for name, one in summary.items():
         if name in ("cached", "judge"):
@@ -233,9 +242,11 @@ def describe(summary: dict[str, Any]) -> RenderableType:
         status = ", ".join(f"{key} {n:,}" for key, n in one["status"].items())
         interval = "-" if one["mean"] is None else f"{one['low']:.3f} to {one['high']:.3f}"
         mean = "-" if one["mean"] is None else f"{one['mean']:.3f}"
-        table.add_row(name, f"{one['n']:,}", mean, interval, f"{one['turns_per_episode']:.1f}", status)
+        as_zero = f"{one['mean_errors_as_zero']:.3f}" if one["n_unscored"] else ""
+        turns = "-" if one["turns_per_episode"] is None else f"{one['turns_per_episode']:.1f}"
+        table.add_row(name, f"{one['n']:,}", mean, interval, as_zero, turns, status)
         for category, part in one["by_category"].items():
             table.add_row(f"  {category}", f"{part['n']:,}", f"{part['mean']:.3f}")
     for what, n, more in cost_row(summary):
-        table.add_row(what, n, "", "", "", more)
+        table.add_row(what, n, "", "", "", "", more)
     return table
