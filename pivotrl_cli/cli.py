@@ -18,6 +18,7 @@ from pivotrl_cli.configs import (
     ExtractConfig,
     FilterConfig,
     InspectConfig,
+    MergeConfig,
     ProfileConfig,
     ScoreConfig,
     StageConfig,
@@ -81,6 +82,14 @@ def extract(config: ExtractConfig) -> None:
 def profile(config: ProfileConfig) -> None:
     """Sample and score rollouts at every candidate."""
     from pivotrl_cli.stages import profile as stage
+
+    _report(config, stage.run, stage.describe)
+
+
+@_command("merge", MergeConfig)
+def merge(config: MergeConfig) -> None:
+    """Put the shards of a profile together."""
+    from pivotrl_cli.stages import merge as stage
 
     _report(config, stage.run, stage.describe)
 
@@ -170,8 +179,8 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nobody is there to tell
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(": ".join(["interrupted", *map(str, interrupt.args)]), file=sys.stderr)
         sys.exit(130)
 
 
