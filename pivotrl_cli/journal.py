@@ -1,12 +1,12 @@
 """Finished work of a long stage, written as it comes, so that a killed run goes on where it was.
 
 A magic line, then frames: the lengths of keys and body, their checksum, the keys as JSON, the body as compressed JSON.
-The first frame is the header, with the run's provenance; each other one is a finished batch, which is there whole or not
-at all. What a kill or a power cut left of a last frame is cut off on opening. A later value of a key replaces the
+The first frame is the header, with the run's provenance; each other one is a finished batch, which is there whole or
+not at all. What a kill or a power cut left of a last frame is cut off on opening. A later value of a key replaces the
 earlier one. In memory is only where each key's batch lies.
 
-The file is locked while a run has it open, so that two runs never write one output. Every batch goes to the kernel as it
-is added, and to the disk every `SYNC_SECONDS`: a killed process loses nothing, a machine without power that much.
+The file is locked while a run has it open, so that two runs never write one output. Every batch goes to the kernel as
+it is added, and to the disk every `SYNC_SECONDS`: a killed process loses nothing, a machine without power that much.
 """
 
 from __future__ import annotations
