@@ -21,7 +21,7 @@ from pivotrl_cli.arrow import with_columns
 from pivotrl_cli.configs import ProfileConfig
 from pivotrl_cli.engines import Engine, open_engine
 from pivotrl_cli.engines import fingerprints as engine_fingerprints
-from pivotrl_cli.errors import InputError, RunError
+from pivotrl_cli.errors import InputError, Interrupted, RunError
 from pivotrl_cli.journal import Journal, unfinished
 from pivotrl_cli.progress import Progress
 from pivotrl_cli.provenance import Provenance, differences, source_fingerprint
@@ -176,7 +176,7 @@ def _journal(config: ProfileConfig, provenance: Provenance) -> Iterator[Journal 
         except KeyboardInterrupt as interrupt:
             same = "the same command without --force" if config.force else "the same command"
             n = len(_candidates_in(journal))
-            raise KeyboardInterrupt(f"{n:,} candidates are kept, {same} goes on from there") from interrupt
+            raise Interrupted(f"interrupted; {n:,} candidates are kept", f"{same} goes on from there") from interrupt
 
 
 def _tell_resumed(journal: Journal | None) -> dict[str, int]:
