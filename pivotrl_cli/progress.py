@@ -23,9 +23,9 @@ class Progress:
     Example: `with Progress("profile", 600, "rollouts") as bar: bar.advance(16, "pass rate 0.41")`
     """
 
-    def __init__(self, title: str, total: int, unit: str, log_seconds: float = LOG_SECONDS) -> None:
+    def __init__(self, title: str, total: int, unit: str, log_seconds: float | None = None) -> None:
         self._title, self._total, self._unit = title, total, unit
-        self._log_seconds = log_seconds
+        self._log_seconds = LOG_SECONDS if log_seconds is None else log_seconds
         self._done = 0
         self._started = self._logged = time.monotonic()
         self._skipped = 0
@@ -52,15 +52,15 @@ class Progress:
         """Count `n` more and show `note` beside the rate."""
         self._done += n
         rate = (self._done - self._skipped) / max(time.monotonic() - self._started, 1e-9)
-        text = f"{rate:.3g} {self._unit}/s" + (f", {note}" if note else "")
+        text = f"{short(rate)} {self._unit}/s" + (f", {note}" if note else "")
         left = (self._total - self._done) / rate if rate else None
         if self._live is not None:
             self._bar.update(self._task, completed=self._done, left="" if left is None else f"{clock(left)} left")
             self._note.plain = text
         elif time.monotonic() - self._logged >= self._log_seconds:
             self._logged = time.monotonic()
-            ending = "" if left is None else f", {left:.0f} s left"
-            line = f"{self._title}: {self._done}/{self._total} {self._unit}, {text}{ending}"
+            line = f"{self._title}: {self._done}/{self._total} {self._unit}, {text}"
+            line += "" if left is None else f", {clock(left)} left"
             print(line, file=sys.stderr, flush=True)
 
     def __exit__(
@@ -90,3 +90,11 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def short(rate: float) -> str:
+    """Three digits: 0.52, 8.1, 312, 5.1k."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if rate >= 0.9995 * size:
+            return f"{rate / size:.3g}{unit}"
+    return f"{rate:.3g}"

@@ -420,3 +420,69 @@ def test_a_verifier_that_failed_is_asked_again_and_nothing_is_sampled_for_it(fol
     summary = run(folder, "p.parquet", verifier=verifier)
     assert (summary["resumed"], summary["errors"], "retries" in summary) == (20, 0, False)
     assert (folder / "p.parquet").read_bytes() == (folder / "sound.parquet").read_bytes()
+
+
+def until_mixed(rewards):
+    """Two samples, and two more where both were measured and agree."""
+    measured = [r for r in rewards if r is not None]
+    return 2 if not rewards or (len(rewards) == 2 and len(measured) == 2 and len(set(measured)) == 1) else 0
+
+
+def test_a_strategy_draws_in_rounds(folder, monkeypatch):
+    engine = Flaky(folder, 0.0, 0)
+    monkeypatch.setattr(profile, "open_engine", lambda _: engine)
+    monkeypatch.setattr(profile, "strategy", lambda _: until_mixed)
+    run(folder, "p.parquet", window=512)
+    whole = read(folder / "whole.parquet", Profile)
+    more = [row.candidate_id for row in whole if until_mixed([r.reward for r in row.rollouts[:2]])]
+    assert 0 < len(more) < 60
+    assert engine.calls == [(0, 2, [row.candidate_id for row in whole]), (2, 2, more)]
+    for row, full in zip(read(folder / "p.parquet", Profile), whole, strict=True):
+        assert row.rollouts == full.rollouts[: 4 if row.candidate_id in more else 2]
+
+
+@pytest.mark.parametrize("after", [3, 16, 20, 35, 70])
+def test_a_strategy_goes_on_after_an_interrupt(folder, breaking, monkeypatch, after):
+    monkeypatch.setattr(profile, "strategy", lambda _: until_mixed)
+    run(folder, "undisturbed.parquet")
+    breaking(after)
+    engine = Flaky(folder, 0.0, 0)
+    monkeypatch.setattr(profile, "open_engine", lambda _: engine)
+    run(folder, "p.parquet")
+    whole = Flaky(folder, 0.0, 0)
+    monkeypatch.setattr(profile, "open_engine", lambda _: whole)
+    run(folder, "again.parquet")
+    n_left, n_all = (sum(len(keys) for _, _, keys in one.calls) for one in (engine, whole))
+    assert n_left == n_all - after
+    assert (folder / "p.parquet").read_bytes() == (folder / "undisturbed.parquet").read_bytes()
+
+
+@pytest.mark.parametrize(("after", "is_retried"), [(60, True), (61, False)])
+def test_what_a_later_round_was_built_on_stays_as_it_is(folder, monkeypatch, after, is_retried):
+    """A failure of the first round is tried again while no second round has begun, and never after."""
+    monkeypatch.setattr(profile, "strategy", lambda _: until_mixed)
+    flaky, left = Flaky(folder, 0.3, 1), [after]
+
+    class Interrupting:
+        def sample(self, *arguments):
+            for batch in flaky.sample(*arguments):
+                if left[0] == 0:
+                    raise KeyboardInterrupt
+                left[0] -= 1
+                yield batch
+
+        def close(self):
+            pass
+
+    options = {"window": 512, "max_error_rate": 1.0}
+    monkeypatch.setattr(profile, "open_engine", lambda _: Interrupting())
+    with pytest.raises(Interrupted):
+        run(folder, "p.parquet", max_retries=0, **options)
+    sound = Flaky(folder, 0.0, 0)
+    monkeypatch.setattr(profile, "open_engine", lambda _: sound)
+    summary = run(folder, "p.parquet", **options)
+    keys = [row.candidate_id for row in read(folder / "whole.parquet", Profile)]
+    failed = sum(random.Random(f"{key}/{i}").random() < 0.3 for key in keys for i in range(2))
+    assert failed > 10
+    assert summary.get("retries", 0) == (failed if is_retried else 0)
+    assert summary["errors"] == (0 if is_retried else failed)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pivotrl_cli.engines import Engine
-from pivotrl_cli.progress import Progress
+from pivotrl_cli.progress import Progress, short
 
 if TYPE_CHECKING:
     from pivotrl_cli.stages.sampling import Sampled
@@ -76,8 +76,8 @@ class Meter:
         seconds = max(time.monotonic() - self._started, 1e-9)
         rate = f"{self._reward_sum / self._n_scored:.2f}" if self._n_scored else "-"
         figures = [
-            f"{_short(self._candidates / seconds)} candidates/s",
-            f"{_short(self._tokens / seconds)} tokens/s",
+            f"{short(self._candidates / seconds)} candidates/s",
+            f"{short(self._tokens / seconds)} tokens/s",
             f"pass rate {rate} {sparkline([self._histogram[i] for i in range(_BINS)])}",
             f"{self.n_failed:,} errors",
         ]
@@ -97,17 +97,9 @@ class Meter:
 
 
 def sparkline(counts: list[int]) -> str:
-    """One character per count, as high as its share of the largest; a count of 0 is a space.
+    """One character per count, as high as its share of the largest; a count of 0 is a dot.
 
-    Example: `sparkline([9, 0, 1, 4])` is `"█ ▁▄"`.
+    Example: `sparkline([9, 0, 1, 4])` is `"█·▁▄"`.
     """
     top = max(counts, default=0)
-    return "".join(_BARS[max(0, -(-len(_BARS) * n // top) - 1)] if n else " " for n in counts)
-
-
-def _short(rate: float) -> str:
-    """Three digits at most: 0.52, 8.1, 312, 5.1k."""
-    for unit, size in (("M", 1e6), ("k", 1e3)):
-        if rate >= size:
-            return f"{rate / size:.3g}{unit}"
-    return f"{rate:.3g}"
+    return "".join(_BARS[max(0, -(-len(_BARS) * n // top) - 1)] if n else "·" for n in counts)

@@ -28,7 +28,7 @@ from pivotrl_cli.provenance import Provenance, differences, source_fingerprint
 from pivotrl_cli.rows import Candidate, Profile, ProfileStatus
 from pivotrl_cli.stages.judging import judge_cost, opened_judge
 from pivotrl_cli.stages.meter import Meter
-from pivotrl_cli.stages.sampling import Sampled, Sampler, fixed, parse_journal_key
+from pivotrl_cli.stages.sampling import Sampled, Sampler, Strategy, fixed, parse_journal_key
 from pivotrl_cli.stages.statistics import ADDED, Tally, describe, statistics
 from pivotrl_cli.stages.windows import Plan
 from pivotrl_cli.table import Table, TableWriter, current_summary, rows_of
@@ -115,7 +115,7 @@ def _profile(
             _opened_when_needed(config, meter := Meter(bar, config.n)) as engine,
         ):
             sampler = Sampler(
-                engine, lambda c: verifiers[config.verifier or c.verifier], fixed(config.n), config, journal, meter
+                engine, lambda c: verifiers[config.verifier or c.verifier], strategy(config), config, journal, meter
             )
             earlier = _earlier(config.output) if extends else repeat({})
             tally = _write(out, candidates, plan, sampler, earlier)
@@ -124,6 +124,11 @@ def _profile(
         if journal is not None:
             journal.remove()
     return summary | ({"retries": meter.retries} if meter.retries else {}) | resumed
+
+
+def strategy(config: ProfileConfig) -> Strategy:
+    """How many samples each candidate gets, and in which rounds: the place for another rule."""
+    return fixed(config.n)
 
 
 def _write(
