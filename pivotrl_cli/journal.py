@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, Self
 
 from pivotrl_cli.errors import OutputError
 from pivotrl_cli.provenance import Provenance, differences
+from pivotrl_cli.streams import sync_folder
 
 SYNC_SECONDS = 1.0
 _MAGIC = b"pivotrl journal 1\n"
@@ -56,6 +57,7 @@ class Journal:
         if len(frames) <= 1:
             self._end = 0
             self._append(_MAGIC + _frame([], header))
+            sync_folder(path.parent)
         self._file.truncate(self._end)
 
     @classmethod
@@ -163,6 +165,11 @@ def _locked(path: Path, output: str | Path) -> BinaryIO:
         except BlockingIOError as error:
             file.close()
             raise OutputError(f"another run is writing {output}", "wait for it, or choose another -o") from error
+        except OSError as error:
+            file.close()
+            raise OutputError(
+                f"{path}: cannot be locked: {error.strerror}", "choose a folder on another disk"
+            ) from error
         if os.fstat(file.fileno()).st_nlink:
             return file
         file.close()  # the run that had it finished and removed it between the two calls

@@ -486,3 +486,19 @@ def test_what_a_later_round_was_built_on_stays_as_it_is(folder, monkeypatch, aft
     assert failed > 10
     assert summary.get("retries", 0) == (failed if is_retried else 0)
     assert summary["errors"] == (0 if is_retried else failed)
+
+
+def test_rollouts_that_always_fail_do_not_change_how_it_ends(folder, breaking):
+    rows = read(folder / "whole.parquet", Profile)
+    rng = random.Random(1)
+    texts = {row.candidate_id: rng.choices([RIGHT, WRONG, FAILED], [8, 8, 1], k=N) for row in rows}
+    script(folder / "r.jsonl", texts)
+    whole = run(folder, "undisturbed.parquet")
+    assert whole["errors"] == sum(lines.count(FAILED) for lines in texts.values()) > 5
+    for after in (5, 17, 40):
+        breaking(after)
+    summary = run(folder, "p.parquet")
+    assert {k: v for k, v in summary.items() if k not in ("resumed", "retries")} == {
+        k: v for k, v in whole.items() if k != "retries"
+    }
+    assert (folder / "p.parquet").read_bytes() == (folder / "undisturbed.parquet").read_bytes()

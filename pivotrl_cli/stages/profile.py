@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +116,7 @@ def _profile(
             sampler = Sampler(
                 engine, lambda c: verifiers[config.verifier or c.verifier], strategy(config), config, journal, meter
             )
-            earlier = _earlier(config.output) if extends else repeat({})
+            earlier = _earlier(config.output) if extends else ({} for _ in plan.windows)
             tally = _write(out, candidates, plan, sampler, earlier)
             summary = tally.summary(plan.n_left_out)
             out.set_summary(summary)
@@ -140,7 +139,7 @@ def _write(
 ) -> Tally:
     """Sample each window and write it as a row group."""
     tally = Tally()
-    for window, known in zip(plan.windows, earlier, strict=False):
+    for window, known in zip(plan.windows, earlier, strict=True):
         chosen = candidates.take(window)
         sampled = sampler.window(list(rows_of(chosen, Candidate, candidates.name)), known)
         added = [statistics(one) for one in sampled]

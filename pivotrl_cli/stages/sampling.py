@@ -12,6 +12,7 @@ reason failures are tried again only while no later round has begun.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from pivotrl_cli.configs import ProfileConfig
@@ -62,24 +63,16 @@ class Sampled(Row):
         return self.model_copy(update={"rollouts": [by_sample.get(r.sample, r) for r in self.rollouts]})
 
 
+@dataclass(frozen=True, slots=True)
 class Sampler:
     """Samples windows; what the journal has is never sampled again."""
 
-    def __init__(
-        self,
-        engine: Callable[[], Engine],
-        verifier_of: Callable[[Candidate], Verifier],
-        strategy: Strategy,
-        config: ProfileConfig,
-        journal: Journal | None,
-        meter: Meter,
-    ) -> None:
-        self.engine = engine
-        self.verifier_of = verifier_of
-        self.strategy = strategy
-        self.config = config
-        self.journal = journal
-        self.meter = meter
+    engine: Callable[[], Engine]
+    verifier_of: Callable[[Candidate], Verifier]
+    strategy: Strategy
+    config: ProfileConfig
+    journal: Journal | None
+    meter: Meter
 
     def window(self, rows: Sequence[Candidate], earlier: Mapping[str, Sampled] | None = None) -> list[Sampled]:
         """Everything at these candidates, in their order; `earlier` is what an output with fewer samples has."""
@@ -146,7 +139,7 @@ class Window:
         """One call of the engine, batch by batch into the journal."""
         parts: dict[str, Sampled] = {}
         for batch in self._with.engine().sample(self._requests(keys), self._sampling(span), old):
-            new = {group.request.key: self._scored(group, span[0]) for group in batch}
+            new = {g.request.key: self._scored(g, span[0]) for g in batch if g.request.key not in old}
             self._record(new, dict.fromkeys(new, span))
             self._meter.new(new.values(), span[1], self._with.engine())
             parts |= new
