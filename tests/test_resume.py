@@ -286,8 +286,9 @@ def test_a_model_goes_on_to_the_same_bytes(tmp_path, tiny_model, monkeypatch, af
     assert (tmp_path / "p.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
 
 
-def test_more_rollouts_are_added_to_those_that_are_there(folder, breaking, monkeypatch):
+def test_more_rollouts_are_added_to_those_that_are_there(folder, monkeypatch, capsys):
     run(folder, "p.parquet")
+    capsys.readouterr()
     asked = []
 
     class Counting(replay.ReplayEngine):
@@ -298,6 +299,7 @@ def test_more_rollouts_are_added_to_those_that_are_there(folder, breaking, monke
     monkeypatch.setattr(profile, "open_engine", lambda c: Counting(replay.read_script(c.replay)))
     run(folder, "p.parquet", n=2 * N)
     assert asked == [(N, N)] * 60
+    assert capsys.readouterr().err == f"{folder / 'p.parquet'}: adding 4 rollouts to the 4 at each candidate\n"
     run(folder, "fresh.parquet", n=2 * N)
     assert (folder / "p.parquet").read_bytes() == (folder / "fresh.parquet").read_bytes()
     with pytest.raises(OutputError, match=r"config\.n: 8 -> 4$"):

@@ -76,7 +76,7 @@ def _stored(config: ProfileConfig, provenance: Provenance) -> dict[str, Any] | N
         return None
     header = unfinished(config.output)
     is_ours = header is not None and not differences(header["provenance"], provenance.to_dict())
-    if (is_ours and header is not None and header["forced"]) or _has_fewer(config, provenance):
+    if (is_ours and header is not None and header["forced"]) or _smaller_n(config, provenance):
         return None
     summary = current_summary(config.output, provenance, config.force)
     if summary is not None and is_ours:
@@ -84,18 +84,20 @@ def _stored(config: ProfileConfig, provenance: Provenance) -> dict[str, Any] | N
     return summary
 
 
-def _has_fewer(config: ProfileConfig, provenance: Provenance) -> bool:
-    """Whether the output is there, made as this one will be, but with fewer rollouts at each candidate."""
+def _smaller_n(config: ProfileConfig, provenance: Provenance) -> int | None:
+    """The `n` of an output that was made as this one will be, but for fewer rollouts at each candidate."""
     if config.output == "-" or config.force or not Path(config.output).is_file():
-        return False
+        return None
     try:
         with Table.open(config.output, Profile) as table:
             there = table.provenance
     except InputError:
-        return False
-    if there is None or there["config"].get("n", config.n) >= config.n:
-        return False
-    return not differences(there | {"config": there["config"] | {"n": config.n}}, provenance.to_dict())
+        return None
+    n: int = there["config"].get("n", config.n) if there else config.n
+    if there is None or n >= config.n:
+        return None
+    changed = differences(there | {"config": there["config"] | {"n": config.n}}, provenance.to_dict())
+    return None if changed else n
 
 
 def _profile(
@@ -105,9 +107,9 @@ def _profile(
     verifiers: dict[str, Verifier],
     provenance: Provenance,
 ) -> dict[str, Any]:
-    extends = _has_fewer(config, provenance)
+    n_there = _smaller_n(config, provenance)
     with _journal(config, provenance) as journal:
-        resumed = _tell_resumed(journal)
+        resumed = _tell_found(config, journal, n_there)
         with (
             TableWriter(config.output, Profile, provenance) as out,
             Progress("profile", plan.n_candidates * config.n, "rollouts") as bar,
@@ -116,7 +118,7 @@ def _profile(
             sampler = Sampler(
                 engine, lambda c: verifiers[config.verifier or c.verifier], strategy(config), config, journal, meter
             )
-            earlier = _earlier(config.output) if extends else ({} for _ in plan.windows)
+            earlier = _earlier(config.output) if n_there else ({} for _ in plan.windows)
             tally = _write(out, candidates, plan, sampler, earlier)
             summary = tally.summary(plan.n_left_out)
             out.set_summary(summary)
@@ -183,7 +185,12 @@ def _journal(config: ProfileConfig, provenance: Provenance) -> Iterator[Journal 
             raise Interrupted(f"interrupted; {n:,} candidates are kept", f"{same} goes on from there") from interrupt
 
 
-def _tell_resumed(journal: Journal | None) -> dict[str, int]:
+def _tell_found(config: ProfileConfig, journal: Journal | None, n_there: int | None) -> dict[str, int]:
+    """Say on standard error what need not be sampled."""
+    if n_there:
+        print(
+            f"{config.output}: adding {config.n - n_there} rollouts to the {n_there} at each candidate", file=sys.stderr
+        )
     if not journal:
         return {}
     n = len(_candidates_in(journal))
