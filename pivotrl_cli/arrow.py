@@ -65,6 +65,11 @@ def is_shared(annotation: Any) -> bool:
     return bool(get_origin(annotation) is list and get_args(annotation)[0] is Message)
 
 
+def histories(row: type[Row]) -> list[str]:
+    """The columns of a row model that hold message histories."""
+    return [name for name, field in row.model_fields.items() if is_shared(field.annotation)]
+
+
 def _string_leaves(kind: pa.DataType, path: str) -> Iterator[str]:
     if pa.types.is_list(kind):
         yield from _string_leaves(kind.value_type, f"{path}.list.element")

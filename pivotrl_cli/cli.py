@@ -19,6 +19,7 @@ from pivotrl_cli.configs import (
     FilterConfig,
     ImportConfig,
     InspectConfig,
+    MergeConfig,
     ProfileConfig,
     ScoreConfig,
     StageConfig,
@@ -82,6 +83,14 @@ def extract(config: ExtractConfig) -> None:
 def profile(config: ProfileConfig) -> None:
     """Sample and score rollouts at every candidate."""
     from pivotrl_cli.stages import profile as stage
+
+    _report(config, stage.run, stage.describe)
+
+
+@_command("merge", MergeConfig)
+def merge(config: MergeConfig) -> None:
+    """Put the shards of a profile together."""
+    from pivotrl_cli.stages import merge as stage
 
     _report(config, stage.run, stage.describe)
 

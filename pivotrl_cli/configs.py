@@ -176,6 +176,24 @@ class ProfileConfig(EngineConfig, JudgeConfig, StageConfig):
     """Profile only this many candidates, spread evenly over the file."""
     seed: int = Field(0, ge=0)
     """Seed; each rollout's own seed derives from it, the candidate and the sample index."""
+    window: int = Field(512, ge=1)
+    """Candidates that are sampled as one pool and make one row group, in whole trajectories; shards are made of whole
+    windows."""
+    shard: str | None = option(None, identity=False)
+    """`I/N`: profile only part I of N (from 0), for `pivotrl merge`; each part is a run of whole trajectories."""
+    max_retries: int = option(2, identity=False, ge=0)
+    """How often a rollout whose sampling failed is sampled again before it is recorded as an error; a run that goes on
+    where another ended tries the recorded ones as often again."""
+    max_error_rate: float = option(0.1, identity=False, ge=0.0, le=1.0)
+    """Stop with exit 1, keeping what is done, once more than this share of the rollouts so far stay failed after their
+    retries, or none of the first attempts works; not looked at below 100 rollouts."""
+
+
+class MergeConfig(StageConfig):
+    """Put the shards of a profile together: the table that one run over all candidates would have written."""
+
+    shards: list[str] = argument()
+    """The tables that `pivotrl profile --shard 0/N` to `--shard N-1/N` wrote, in any order."""
 
 
 class FilterConfig(StageConfig):
@@ -411,6 +429,7 @@ class ScoreConfig(JudgeConfig, StageConfig):
 COMMANDS: dict[str, type[Config]] = {
     "extract": ExtractConfig,
     "profile": ProfileConfig,
+    "merge": MergeConfig,
     "filter": FilterConfig,
     "train": TrainConfig,
     "eval": EvalConfig,

@@ -5,7 +5,8 @@
     ├── ConfigError         an option is wrong, or two of them contradict each other
     ├── OutputError         the output is in the way, or cannot be written
     ├── MissingExtra        an optional dependency is not installed
-    └── RunError            the input was right but the run failed (exit 1)
+    ├── RunError            the input was right but the run failed (exit 1)
+    └── Interrupted         the user stopped a run that can go on (exit 130)
 
 A message names the place (`candidates.parquet row 17: ...`); the hint names the way out.
 """
@@ -47,3 +48,9 @@ class RunError(PivotRLError, RuntimeError):
     """The input was right, the run failed."""
 
     exit_code = 1
+
+
+class Interrupted(PivotRLError):
+    """The user stopped a run that can go on."""
+
+    exit_code = 130

@@ -82,8 +82,13 @@ def publish(file: BinaryIO, output: str) -> None:
     except OSError as error:
         remove_partial(output)
         raise OutputError(f"{output}: {error.strerror}", "choose another name") from error
-    folder = os.open(Path(output).parent, os.O_RDONLY)
+    sync_folder(Path(output).parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what a folder lists survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

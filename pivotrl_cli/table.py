@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from pivotrl_cli.arrow import arrow_schema, compact, conform, dictionary_leaves, is_shared, readable_as, rows_to_table
+from pivotrl_cli.arrow import arrow_schema, compact, conform, dictionary_leaves, histories, readable_as, rows_to_table
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.provenance import SCHEMA_VERSION, TABLES, Input, Provenance, hash_stream, refuse_another, table_name
 from pivotrl_cli.rows import Message, Row
@@ -84,6 +84,11 @@ class TableWriter:
         if sum(t.num_rows for t in self._tables) >= _FLUSH_ROWS or sum(t.nbytes for t in self._tables) >= _FLUSH_BYTES:
             self._flush_tables()
 
+    def end_group(self) -> None:
+        """Write what was given since the last group as one row group, large or small."""
+        self._flush_rows()
+        self._flush_tables()
+
     def set_summary(self, summary: dict[str, Any]) -> None:
         """Store the stage's summary with the table, for runs that find it up to date."""
         self._summary = summary
@@ -134,7 +139,7 @@ class TableWriter:
 
     @cached_property
     def _histories(self) -> list[str]:
-        return [name for name, field in self.row.model_fields.items() if is_shared(field.annotation)]
+        return histories(self.row)
 
     def _flush_rows(self) -> None:
         rows, self._buffer, self._buffered_bytes, self._references = self._buffer, [], 0, 0
@@ -270,6 +275,15 @@ class Table(Generic[R]):
     def _read_group(self, i: int) -> pa.Table:
         columns = list(self.row.model_fields)
         return conform(self._file.read_row_group(i, columns=columns, use_threads=_THREADS), self.row)
+
+    def take(self, rows: np.ndarray) -> pa.Table:
+        """The rows of these numbers, which ascend; only row groups that hold one of them are read."""
+        groups = np.searchsorted(self._group_ends, rows, side="right")
+        parts = []
+        for i in np.unique(groups):
+            first = int(self._group_ends[i - 1]) if i else 0
+            parts.append(compact(self._group(int(i)).take(rows[groups == i] - first), histories(self.row)))
+        return pa.concat_tables(parts)
 
     def frame(self, columns: Sequence[str]) -> pl.DataFrame:
         """Some columns of all rows, nested ones by their Parquet path; leave the histories out of it."""

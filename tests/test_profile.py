@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import shutil
 
-import polars as pl
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,10 +14,13 @@ from tables import CUT, FAILED, RIGHT, TALK, WRONG, calls, candidate, read, says
 
 from pivotrl_cli.configs import ProfileConfig, ScoreConfig
 from pivotrl_cli.engines import sample_seed
+from pivotrl_cli.engines.replay import ReplayEngine
 from pivotrl_cli.errors import ConfigError, InputError, OutputError, RunError
 from pivotrl_cli.rows import Candidate, Message, Profile, ProfileStatus, Rollout
-from pivotrl_cli.stages import profile
+from pivotrl_cli.stages import profile, windows
 from pivotrl_cli.stages import score as rescore
+from pivotrl_cli.stages.meter import sparkline
+from pivotrl_cli.stages.scoring import repeats_itself
 from pivotrl_cli.stats import rate_interval
 from pivotrl_cli.table import Table
 
@@ -107,6 +111,8 @@ def test_the_summary_adds_up(tmp_path, candidates_file, replay_file):
         "scored": 19,
         "errors": 4,
         "truncated": 1,
+        "looping": 0,
+        "retries": 8,
         "tokens": 0,
         "reward_mean": pytest.approx((2 + 4 + 0 + 2 + 1) / 19),
         "signal": {"all_right": 1, "all_wrong": 1, "mixed": 3},
@@ -209,11 +215,11 @@ def test_the_same_run_gives_the_same_bytes_wherever_it_stands(tmp_path, candidat
 
 def test_an_output_that_is_up_to_date_is_left_alone(tmp_path, candidates_file, replay_file):
     output = tmp_path / "p.parquet"
-    summary = run(candidates_file, replay_file, output)
+    summary = run(candidates_file, replay_file, output, max_retries=0)
     before = output.stat().st_mtime_ns
     assert run(candidates_file, replay_file, output) == summary | {"cached": True}
     assert output.stat().st_mtime_ns == before
-    assert run(candidates_file, replay_file, output, force=True) == summary
+    assert run(candidates_file, replay_file, output, force=True) == summary | {"retries": 8}
     assert output.stat().st_mtime_ns > before
 
 
@@ -253,28 +259,30 @@ def test_a_limit_thins_evenly_within_the_split(tmp_path, ten_candidates, options
 
 @given(st.integers(1, 400), st.integers(1, 400))
 def test_thinning_never_takes_a_row_twice(n, limit):
-    class Splits:
-        name = "memory"
-
-        def frame(self, columns):
-            return pl.DataFrame({"split": ["train"] * n})
-
-    selected = profile._selection(Splits(), ProfileConfig(candidates="memory", limit=limit))
-    assert selected.sum() == min(n, limit)
-    assert selected[0]
+    config = ProfileConfig(candidates="memory", limit=limit)
+    selected = windows.selection("memory", np.full(n, "train"), config).tolist()
+    assert len(selected) == len(set(selected)) == min(n, limit)
+    assert selected == sorted(selected)
+    assert selected[0] == 0
 
 
-def test_row_groups_are_profiled_one_by_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("pivotrl_cli.table._FLUSH_ROWS", 2)
+def test_windows_become_row_groups_however_the_candidates_are_stored(tmp_path, monkeypatch):
     rows = [candidate(f"t{i}-{j}") for i in range(5) for j in range(2)]
-    source = write(tmp_path / "c.parquet", rows)
     replay = script(tmp_path / "r.jsonl", {row.candidate_id: [RIGHT, WRONG] for row in rows})
-    run(source, replay, tmp_path / "p.parquet", n=2, limit=7)
-    with Table.open(source, Candidate) as table:
+    options = {"n": 2, "limit": 7, "window": 3}
+    source = write(tmp_path / "c.parquet", rows)
+    run(source, replay, tmp_path / "p.parquet", **options)
+    monkeypatch.setattr("pivotrl_cli.table._FLUSH_ROWS", 2)
+    other = write(tmp_path / "c.parquet", rows)
+    with Table.open(other, Candidate) as table:
         assert len(list(table.tables())) == 5
-    profiled = read(tmp_path / "p.parquet", Profile)
-    assert [row.candidate_id for row in profiled] == ["t0-0", "t1-0", "t1-1", "t2-0", "t3-0", "t4-0", "t4-1"]
-    assert [row.reward_mean for row in profiled] == [0.5] * 7
+    run(other, replay, tmp_path / "q.parquet", **options)
+    with Table.open(tmp_path / "q.parquet", Profile) as table:
+        groups = [group["candidate_id"].to_pylist() for group in table.tables()]
+    assert groups == [["t0-0", "t1-0", "t1-1"], ["t2-0", "t3-0"], ["t4-0", "t4-1"]]
+    first, second = (read(tmp_path / name, Profile) for name in ("p.parquet", "q.parquet"))
+    assert first == second
+    assert [row.reward_mean for row in first] == [0.5] * 7
 
 
 def test_inputs_that_cannot_be_profiled_say_so(tmp_path, candidates_file, replay_file):
@@ -341,3 +349,61 @@ def test_a_template_that_drops_calls_is_said_of_each_candidate_and_sampled_all_t
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(profile.describe(summary))
     assert "dropped_call 1: the prompts lack what was recorded" in console.export_text()
+
+
+@pytest.mark.parametrize(
+    ("sequence", "loops"),
+    [
+        ("I will. " * 9, True),
+        (list(range(40)) + [7, 8, 9] * 14, True),
+        ([5] * 32, True),
+        ([5] * 31, False),
+        ("x" * 12 + "Now look at the order again, please. ", False),
+        (list(range(100)), False),
+        (list(range(64)) * 6, True),
+        (list(range(65)) * 6, False),
+        (list(range(43)) * 4, False),
+        ("", False),
+    ],
+)
+def test_what_repeats_itself(sequence, loops):
+    assert repeats_itself(sequence) is loops
+
+
+def test_a_loop_is_a_cut_completion_that_says_so(tmp_path):
+    source = write(tmp_path / "c.parquet", [candidate("a-0")])
+    replay = script(tmp_path / "r.jsonl", {"a-0": [{"text": "I will. " * 9}, CUT, "I will. " * 9]})
+    summary = run(source, replay, tmp_path / "p.parquet", n=3)
+    (row,) = read(tmp_path / "p.parquet", Profile)
+    assert [(r.verdict, r.detail) for r in row.rollouts][:2] == [("truncated", "looping"), ("truncated", "")]
+    assert row.rollouts[2].verdict == "no_expected_tool_call"
+    assert (summary["truncated"], summary["looping"]) == (2, 1)
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(profile.describe(summary))
+    assert "2 cut by the token limit, 1 of them looping" in console.export_text()
+
+
+def test_candidates_that_cannot_be_told_apart_are_refused(tmp_path, replay_file):
+    source = write(tmp_path / "c.parquet", [candidate("a-0"), candidate("b-0"), candidate("a-0")])
+    with pytest.raises(InputError, match=r"c\.parquet: candidate_id 'a-0' stands there twice$"):
+        run(source, replay_file, tmp_path / "p.parquet")
+
+
+@pytest.mark.parametrize(
+    ("counts", "line"), [([9, 0, 1, 4], "█·▁▄"), ([0, 0], "··"), ([], ""), ([1, 1000], "▁█"), ([8, 7, 1], "█▇▁")]
+)
+def test_a_sparkline_has_a_bar_for_each_count(counts, line):
+    assert sparkline(counts) == line
+
+
+def test_a_line_of_progress_has_the_figures(tmp_path, candidates_file, replay_file, monkeypatch, capsys):
+    monkeypatch.setattr("pivotrl_cli.progress.LOG_SECONDS", 0.0)
+    monkeypatch.setattr(ReplayEngine, "notes", lambda _: {"prefix_cache_hit_rate": 0.875}, raising=False)
+    run(candidates_file, replay_file, tmp_path / "p.parquet", max_retries=0)
+    lines = capsys.readouterr().err.splitlines()
+    number = r"[\d.]+[kM]?"
+    assert re.fullmatch(
+        rf"profile: 24/24 rollouts, {number} rollouts/s, {number} candidates/s, 0 tokens/s, "
+        r"pass rate 0\.47 █·█·██·█, 4 errors, prefix cache hit rate 0\.88, 0:00 left",
+        lines[-1],
+    ), lines[-1]

@@ -1,55 +1,54 @@
 """Profile: K one-turn rollouts at every candidate from the frozen policy, each scored by the verifier (paper, Eq. 4).
 
-For each row group: sample a group of completions at every state, verify each, append the statistics to the
-candidate's row. The states themselves pass through as they are stored.
+For each window of candidates: sample a group of completions at every state, verify each, append the statistics to the
+candidates' rows. The states themselves pass through as they are stored.
+
+What is sampled goes into a journal beside the output as it comes, and from there into the table, window by window. So a
+killed run goes on where it was, and the same is done with an output that has fewer rollouts than are asked for.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import pyarrow as pa
+from typing import Any
 
 from pivotrl_cli.arrow import with_columns
 from pivotrl_cli.configs import ProfileConfig
-from pivotrl_cli.engines import Engine, Group, Request, Sampling, each_group, open_engine
+from pivotrl_cli.engines import Engine, open_engine
 from pivotrl_cli.engines import fingerprints as engine_fingerprints
-from pivotrl_cli.errors import InputError, RunError
+from pivotrl_cli.errors import InputError, Interrupted, RunError
+from pivotrl_cli.journal import Journal, unfinished
 from pivotrl_cli.progress import Progress
-from pivotrl_cli.provenance import Provenance, source_fingerprint
-from pivotrl_cli.rows import Candidate, Profile, ProfileStatus, Rollout
-from pivotrl_cli.stages.judging import cost_row, judge_cost, opened_judge
-from pivotrl_cli.stages.scoring import score_group
-from pivotrl_cli.stats import mean_and_std, rate_interval
+from pivotrl_cli.provenance import Provenance, differences, source_fingerprint
+from pivotrl_cli.rows import Candidate, Profile, ProfileStatus
+from pivotrl_cli.stages.judging import judge_cost, opened_judge
+from pivotrl_cli.stages.meter import Meter
+from pivotrl_cli.stages.sampling import Sampled, Sampler, Strategy, fixed, parse_journal_key
+from pivotrl_cli.stages.statistics import ADDED, Tally, describe, statistics
+from pivotrl_cli.stages.windows import Plan
 from pivotrl_cli.table import Table, TableWriter, current_summary, rows_of
 from pivotrl_cli.verifiers import Verifier, load_verifier
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-ADDED = [name for name in Profile.model_fields if name not in Candidate.model_fields]
-"""Columns that profiling adds."""
+__all__ = ["describe", "run"]
 
 
 def run(config: ProfileConfig) -> dict[str, Any]:
     """Profile a candidates table; returns the summary."""
     with Table.open(config.candidates, Candidate) as candidates:
-        selected = _selection(candidates, config)
+        plan = Plan.of(candidates, config)
         names = _verifier_names(candidates, config)
         with opened_judge(names, config) as judge:
             verifiers = {name: load_verifier(name, judge) for name in names}
-            provenance = Provenance.of(
-                "profile", Profile, config, [candidates.as_input()], _fingerprints(config, verifiers)
-            )
-            stored = current_summary(config.output, provenance, config.force)
+            provenance = _provenance(candidates, config, verifiers)
+            stored = _stored(config, provenance)
             summary = (
                 stored | {"cached": True}
                 if stored is not None
-                else _profile(config, candidates, selected, verifiers, provenance) | judge_cost(judge)
+                else _profile(config, candidates, plan, verifiers, provenance) | judge_cost(judge)
             )
     if 0 < summary["rollouts"] == summary["errors"]:
         raise RunError(
@@ -58,189 +57,170 @@ def run(config: ProfileConfig) -> dict[str, Any]:
     return summary
 
 
-def _profile(
-    config: ProfileConfig,
-    candidates: Table[Candidate],
-    selected: np.ndarray,
-    verifiers: dict[str, Verifier],
-    provenance: Provenance,
-) -> dict[str, Any]:
-    engine = open_engine(config)
-    tally = Tally()
-    first = 0
-    with (
-        TableWriter(config.output, Profile, provenance) as out,
-        Progress("profile", int(selected.sum()) * config.n, "rollouts") as bar,
-    ):
-        for table in candidates.tables():
-            chosen = table.filter(pa.array(selected[first : first + table.num_rows]))
-            rows = list(rows_of(chosen, Candidate, candidates.name))
-            profiled = _profile_rows(rows, engine, verifiers, config, tally, bar)
-            out.write_table(with_columns(chosen, Profile, profiled))
-            first += table.num_rows
-        summary = tally.summary(len(selected) - int(selected.sum()))
-        out.set_summary(summary)
+def _provenance(candidates: Table[Candidate], config: ProfileConfig, verifiers: dict[str, Verifier]) -> Provenance:
+    found = {
+        f"verifier {Path(name).name}": source_fingerprint(verifier) for name, verifier in sorted(verifiers.items())
+    }
+    fingerprints = found | engine_fingerprints(config)
+    provenance = Provenance.of("profile", Profile, config, [candidates.as_input()], fingerprints)
+    shard = {} if config.shard is None else {"shard": config.shard}
+    return replace(provenance, config=provenance.config | shard)
+
+
+def _stored(config: ProfileConfig, provenance: Provenance) -> dict[str, Any] | None:
+    """The summary of an output that is complete; None where there is work to do, which may be begun already.
+
+    A run over an existing output is begun by `--force`, or by a larger `n`; what goes on with it needs no force again.
+    """
+    if config.output == "-" or config.force:
+        return None
+    header = unfinished(config.output)
+    is_ours = header is not None and not differences(header["provenance"], provenance.to_dict())
+    if (is_ours and header is not None and header["forced"]) or _smaller_n(config, provenance):
+        return None
+    summary = current_summary(config.output, provenance, config.force)
+    if summary is not None and is_ours:
+        Journal.beside(config.output, provenance).remove()  # a kill came between the output and this
     return summary
 
 
-def _profile_rows(
-    rows: list[Candidate],
-    engine: Engine,
-    verifiers: dict[str, Verifier],
+def _smaller_n(config: ProfileConfig, provenance: Provenance) -> int | None:
+    """The `n` of an output that was made as this one will be, but for fewer rollouts at each candidate."""
+    if config.output == "-" or config.force or not Path(config.output).is_file():
+        return None
+    try:
+        with Table.open(config.output, Profile) as table:
+            there = table.provenance
+    except InputError:
+        return None
+    n: int = there["config"].get("n", config.n) if there else config.n
+    if there is None or n >= config.n:
+        return None
+    changed = differences(there | {"config": there["config"] | {"n": config.n}}, provenance.to_dict())
+    return None if changed else n
+
+
+def _profile(
     config: ProfileConfig,
-    tally: Tally,
-    bar: Progress,
-) -> dict[str, list[Any]]:
-    """The added columns of these candidates, in their order."""
-    by_id = {row.candidate_id: row for row in rows}
-    requests = [Request(key=row.candidate_id, state=row.state, tools=row.tools) for row in rows]
-    sampling = Sampling(
-        n=config.n, temperature=config.temperature, max_new_tokens=config.max_new_tokens, seed=config.seed
+    candidates: Table[Candidate],
+    plan: Plan,
+    verifiers: dict[str, Verifier],
+    provenance: Provenance,
+) -> dict[str, Any]:
+    n_there = _smaller_n(config, provenance)
+    with _journal(config, provenance) as journal:
+        resumed = _tell_found(config, journal, n_there)
+        with (
+            TableWriter(config.output, Profile, provenance) as out,
+            Progress("profile", plan.n_candidates * config.n, "rollouts") as bar,
+            _opened_when_needed(config, meter := Meter(bar, config.n)) as engine,
+        ):
+            sampler = Sampler(
+                engine, lambda c: verifiers[config.verifier or c.verifier], strategy(config), config, journal, meter
+            )
+            earlier = _earlier(config.output) if n_there else ({} for _ in plan.windows)
+            tally = _write(out, candidates, plan, sampler, earlier)
+            summary = tally.summary(plan.n_left_out)
+            out.set_summary(summary)
+        if journal is not None:
+            journal.remove()
+    return summary | ({"retries": meter.retries} if meter.retries else {}) | resumed
+
+
+def strategy(config: ProfileConfig) -> Strategy:
+    """How many samples each candidate gets, and in which rounds: the place for another rule."""
+    return fixed(config.n)
+
+
+def _write(
+    out: TableWriter,
+    candidates: Table[Candidate],
+    plan: Plan,
+    sampler: Sampler,
+    earlier: Iterable[Mapping[str, Sampled]],
+) -> Tally:
+    """Sample each window and write it as a row group."""
+    tally = Tally()
+    for window, known in zip(plan.windows, earlier, strict=True):
+        chosen = candidates.take(window)
+        sampled = sampler.window(list(rows_of(chosen, Candidate, candidates.name)), known)
+        added = [statistics(one) for one in sampled]
+        for one in added:
+            tally.add(one)
+        out.write_table(with_columns(chosen, Profile, {name: [one[name] for one in added] for name in ADDED}))
+        out.end_group()
+    return tally
+
+
+def _earlier(output: str) -> Iterator[dict[str, Sampled]]:
+    """What an output with fewer rollouts has, window by window: they are its row groups."""
+    with Table.open(output, Profile) as table:
+        for group in table.tables():
+            yield dict(map(_stored_samples, group.select(["candidate_id", *ADDED]).to_pylist()))
+
+
+def _stored_samples(row: dict[str, Any]) -> tuple[str, Sampled]:
+    unusable = row["status"] in (ProfileStatus.TOO_LONG, ProfileStatus.UNRENDERABLE)
+    return row["candidate_id"], Sampled(
+        rollouts=row["rollouts"],
+        status=row["status"] if unusable else "ok",
+        detail=row["status_detail"] if unusable else "",
+        prompt_tokens=row["prompt_tokens"],
+        template_fault=row["template_fault"],
     )
-    added: dict[str, dict[str, Any]] = {}
-    for group in each_group(engine, requests, sampling):
-        candidate = by_id[group.request.key]
-        verifier = verifiers[config.verifier or candidate.verifier]
-        rollouts = score_group(candidate, group.completions, verifier, config.truncated)
-        added[candidate.candidate_id] = statistics(group, rollouts)
-        tally.add(added[candidate.candidate_id])
-        bar.advance(config.n, tally.note())
-    return {name: [added[row.candidate_id][name] for row in rows] for name in ADDED}
 
 
-def statistics(group: Group, rollouts: list[Rollout]) -> dict[str, Any]:
-    """What a profile adds to its candidate: the rollouts and what they say of the pass rate."""
-    rewards = [r.reward for r in rollouts if r.reward is not None]
-    mean, std = mean_and_std(rewards)
-    low, high = (None, None) if mean is None else rate_interval(mean, len(rewards))
-    status, detail = _status(group, len(rewards))
-    return {
-        "rollouts": rollouts,
-        "n_scored": len(rewards),
-        "n_error": sum(r.error is not None for r in rollouts),
-        "n_truncated": sum(r.finish_reason == "length" for r in rollouts),
-        "prompt_tokens": len(group.prompt_ids) or None,
-        "reward_mean": mean,
-        "reward_std": std,
-        "pass_rate_low": low,
-        "pass_rate_high": high,
-        "status": status,
-        "status_detail": detail,
-        "template_fault": group.template_fault,
-    }
+@contextmanager
+def _journal(config: ProfileConfig, provenance: Provenance) -> Iterator[Journal | None]:
+    """The journal beside the output; none beside standard output, where a killed run begins anew."""
+    if config.output == "-":
+        yield None
+        return
+    with Journal.beside(config.output, provenance, force=config.force) as journal:
+        try:
+            yield journal
+        except KeyboardInterrupt as interrupt:
+            same = "the same command without --force" if config.force else "the same command"
+            n = len(_candidates_in(journal))
+            raise Interrupted(f"interrupted; {n:,} candidates are kept", f"{same} goes on from there") from interrupt
 
 
-def _status(group: Group, n_scored: int) -> tuple[ProfileStatus, str]:
-    if group.status != "ok":
-        return ProfileStatus(group.status), group.detail
-    if n_scored == 0:
-        return ProfileStatus.NOT_SCORED, "every rollout failed or was cut"
-    return ProfileStatus.OK, ""
+def _tell_found(config: ProfileConfig, journal: Journal | None, n_there: int | None) -> dict[str, int]:
+    """Say on standard error what need not be sampled."""
+    if n_there:
+        print(
+            f"{config.output}: adding {config.n - n_there} rollouts to the {n_there} at each candidate", file=sys.stderr
+        )
+    if not journal:
+        return {}
+    n = len(_candidates_in(journal))
+    print(f"{journal.path}: going on from {n:,} candidates that are sampled", file=sys.stderr)
+    return {"resumed": n}
 
 
-class Tally:
-    """Running counts over profiled candidates."""
-
-    def __init__(self) -> None:
-        self.status: Counter[str] = Counter()
-        self.verdicts: Counter[str] = Counter()
-        self.signal: Counter[str] = Counter()
-        self.template_faults: Counter[str] = Counter()
-        self.reward_sum = 0.0
-        self.counts: Counter[str] = Counter()
-
-    def add(self, added: dict[str, Any]) -> None:
-        """Count one profiled candidate."""
-        self.status[str(added["status"])] += 1
-        if added["template_fault"]:
-            self.template_faults[added["template_fault"].partition(":")[0]] += 1
-        self.verdicts.update(r.verdict for r in added["rollouts"])
-        self.counts["rollouts"] += len(added["rollouts"])
-        self.counts["tokens"] += sum(r.n_tokens for r in added["rollouts"])
-        for name in ("n_scored", "n_error", "n_truncated"):
-            self.counts[name] += added[name]
-        if added["reward_mean"] is not None:
-            self.reward_sum += added["reward_mean"] * added["n_scored"]
-            self.signal[_signal(added["reward_mean"], added["reward_std"])] += 1
-
-    def note(self) -> str:
-        """For the progress bar."""
-        scored = self.counts["n_scored"]
-        return f"pass rate {self.reward_sum / scored:.2f}" if scored else "nothing scored yet"
-
-    def summary(self, n_left_out: int) -> dict[str, Any]:
-        """As JSON values."""
-        scored = self.counts["n_scored"]
-        return {
-            "candidates": sum(self.status.values()),
-            "left_out": n_left_out,
-            "status": dict(sorted(self.status.items())),
-            "template_faults": dict(self.template_faults.most_common()),
-            "rollouts": self.counts["rollouts"],
-            "scored": scored,
-            "errors": self.counts["n_error"],
-            "truncated": self.counts["n_truncated"],
-            "tokens": self.counts["tokens"],
-            "reward_mean": self.reward_sum / scored if scored else None,
-            "signal": dict(sorted(self.signal.items())),
-            "verdicts": dict(self.verdicts.most_common()),
-        }
+def _candidates_in(journal: Journal) -> set[str]:
+    return {parse_journal_key(key) for key in journal}
 
 
-def _signal(mean: float, std: float) -> str:
-    if std > 0.0:
-        return "mixed"
-    return "all_right" if mean == 1.0 else "all_wrong" if mean == 0.0 else "all_equal"
+@contextmanager
+def _opened_when_needed(config: ProfileConfig, meter: Meter) -> Iterator[Callable[[], Engine]]:
+    """Opens the engine when something is to be sampled: a run that finds all of it done needs no model."""
+    opened: list[Engine] = []
 
+    def engine() -> Engine:
+        if not opened:
+            opened.append(open_engine(config))
+            meter.start()
+        return opened[0]
 
-def _selection(candidates: Table[Candidate], config: ProfileConfig) -> np.ndarray:
-    """Which rows to profile: those of the split, thinned evenly to the limit."""
-    split = candidates.frame(["split"])["split"].to_numpy()
-    if not len(split):
-        raise InputError(f"{candidates.name}: no candidates", "see its rejects table for the reasons")
-    selected: np.ndarray = np.full(len(split), True) if config.split == "all" else split == config.split
-    if not selected.any():
-        raise InputError(f"{candidates.name}: no candidates in the {config.split} split", "use --split all")
-    if config.limit is not None:
-        kept = np.flatnonzero(selected)
-        even = kept[np.linspace(0, len(kept) - 1, min(config.limit, len(kept))).round().astype(int)]
-        selected = np.isin(np.arange(len(split)), even)
-    return selected
+    try:
+        yield engine
+    finally:
+        for one in opened:
+            one.close()
 
 
 def _verifier_names(candidates: Table[Candidate], config: ProfileConfig) -> Sequence[str]:
     if config.verifier:
         return [config.verifier]
     return candidates.frame(["verifier"])["verifier"].unique().sort().to_list()
-
-
-def _fingerprints(config: ProfileConfig, verifiers: dict[str, Verifier]) -> dict[str, str]:
-    found = {
-        f"verifier {Path(name).name}": source_fingerprint(verifier) for name, verifier in sorted(verifiers.items())
-    }
-    return found | engine_fingerprints(config)
-
-
-def describe(summary: dict[str, Any]) -> RenderableType:
-    """The summary for a terminal."""
-    from rich.table import Table as RichTable
-
-    table = RichTable(title="profile", title_justify="left", show_header=False, box=None)
-    mean = summary["reward_mean"]
-    table.add_row("candidates", f"{summary['candidates']:,}", _counts(summary["status"]))
-    if summary.get("template_faults"):
-        table.add_row(
-            "template faults", "", f"{_counts(summary['template_faults'])}: the prompts lack what was recorded"
-        )
-    table.add_row("rollouts", f"{summary['rollouts']:,}", f"{summary['tokens']:,} tokens sampled")
-    table.add_row("scored", f"{summary['scored']:,}", "nothing" if mean is None else f"mean reward {mean:.3f}")
-    table.add_row("not scored", "", f"{summary['errors']:,} errors, {summary['truncated']:,} cut by the token limit")
-    table.add_row("signal", "", _counts(summary["signal"]))
-    table.add_row("verdicts", "", _counts(summary["verdicts"]))
-    for row in cost_row(summary):
-        table.add_row(*row)
-    return table
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {n:,}" for name, n in counts.items()) or "none"

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from pivotrl_cli.arrow import with_columns
 from pivotrl_cli.configs import ScoreConfig
-from pivotrl_cli.engines import Completion, Group, Request
+from pivotrl_cli.engines import Completion
 from pivotrl_cli.errors import ConfigError, InputError
 from pivotrl_cli.provenance import Provenance, source_fingerprint
 from pivotrl_cli.rows import Candidate, Message, Profile, Rollout
 from pivotrl_cli.stages import audit
 from pivotrl_cli.stages.judging import cost_row, judge_cost, opened_judge
-from pivotrl_cli.stages.profile import ADDED, statistics
 from pivotrl_cli.stages.recorded import Recorded, recorded_rollouts
-from pivotrl_cli.stages.scoring import mapped, score
+from pivotrl_cli.stages.sampling import Sampled
+from pivotrl_cli.stages.scoring import mapped, score, score_again
+from pivotrl_cli.stages.statistics import ADDED, statistics
 from pivotrl_cli.table import Table, TableWriter, current_summary, rows_of
 from pivotrl_cli.verifiers import Verifier, load_verifier
 
@@ -197,19 +198,10 @@ def _rescore(config: ScoreConfig, verifiers: Loaded) -> dict[str, Any]:
 
 def _rescored(row: Profile, verify: Verifier) -> dict[str, Any]:
     """The columns of a profile row with this verifier's rewards; unmeasured rollouts stay as they are."""
-    rollouts = [r if r.reward is None else _again(row, r, verify) for r in row.rollouts]
-    request = Request(key=row.candidate_id, state=row.state, tools=row.tools)
-    added = statistics(Group(request=request, completions=[]), rollouts)
-    unchanged: dict[str, Any] = {"prompt_tokens": row.prompt_tokens, "template_fault": row.template_fault}
-    if not row.rollouts:
-        unchanged |= {"status": row.status, "status_detail": row.status_detail}
-    return added | unchanged
-
-
-def _again(row: Profile, rollout: Rollout, verify: Verifier) -> Rollout:
-    completion = Completion(text=rollout.text, action=rollout.action, problem=rollout.detail)
-    scored = score(row, rollout.sample, completion, verify, "exclude")
-    return rollout.model_copy(update={name: getattr(scored, name) for name in ("reward", "verdict", "detail", "error")})
+    rollouts = [r if r.reward is None else score_again(row, r, verify) for r in row.rollouts]
+    sampled = Sampled(rollouts=rollouts, prompt_tokens=row.prompt_tokens, template_fault=row.template_fault)
+    unchanged = {} if row.rollouts else {"status": row.status, "status_detail": row.status_detail}
+    return statistics(sampled) | unchanged
 
 
 def _brief(message: Message, limit: int = 160) -> str:

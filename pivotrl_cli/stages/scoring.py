@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any, Literal, TypeVar
@@ -38,15 +38,26 @@ def score(
 
 
 def score_group(
-    candidate: Candidate, completions: Iterable[Completion], verifier: Verifier, truncated: Truncated
+    candidate: Candidate,
+    completions: Iterable[Completion],
+    verifier: Verifier,
+    truncated: Truncated,
+    first: int = 0,
 ) -> list[Rollout]:
-    """Score the samples of one candidate, in order."""
+    """Score the samples of one candidate, in order, the first of which has index `first`."""
     scored = mapped(
         lambda item: score(candidate, item[0], item[1], verifier, truncated),
-        enumerate(completions),
+        enumerate(completions, first),
         getattr(verifier, "concurrency", 1),
     )
     return list(scored)
+
+
+def score_again(candidate: Candidate, rollout: Rollout, verifier: Verifier) -> Rollout:
+    """A recorded rollout that was not cut and did not fail, with what this verifier says of it."""
+    completion = Completion(text=rollout.text, action=rollout.action, problem=rollout.detail)
+    measured = {"error": None, "detail": ""} | _measure(candidate, completion, verifier, "exclude")
+    return rollout.model_copy(update=measured)
 
 
 def mapped(function: Callable[[T], R], items: Iterable[T], concurrency: int) -> Iterator[R]:
@@ -60,12 +71,38 @@ def mapped(function: Callable[[T], R], items: Iterable[T], concurrency: int) -> 
             yield from pool.map(function, several)
 
 
+LOOPING = "looping"
+"""Detail of a completion that was cut because it repeats itself."""
+_LONGEST_PERIOD = 64
+_LEAST_LOOPING = 32
+
+
+def loops(completion: Completion) -> bool:
+    """Whether a cut completion repeats itself: in its tokens, or in its text where it has no tokens."""
+    return repeats_itself(completion.token_ids or completion.text)
+
+
+def repeats_itself(sequence: Sequence[Any]) -> bool:
+    """Whether the last half of a sequence is one short piece over and over.
+
+    True if for some period p of at most 64 items, each item of the last half (rounded up) equals the one p before it,
+    both in that half, and the piece stands there at least three times. Never of fewer than 32 items.
+
+    Example: `"I will. " * 9` does, `"I will look. " + "x" * 9` does not: it is too short.
+    """
+    if len(sequence) < _LEAST_LOOPING:
+        return False
+    half = sequence[len(sequence) // 2 :]
+    return any(half[p:] == half[:-p] for p in range(1, min(_LONGEST_PERIOD, len(half) // 3) + 1))
+
+
 def _measure(candidate: Candidate, completion: Completion, verifier: Verifier, truncated: Truncated) -> dict[str, Any]:
     """The rollout's reward, verdict, detail and error."""
     if completion.error is not None:
         return {"reward": None, "verdict": "error", "error": completion.error}
     if completion.finish_reason == "length":
-        return {"reward": 0.0 if truncated == "zero" else None, "verdict": "truncated"}
+        reward = 0.0 if truncated == "zero" else None
+        return {"reward": reward, "verdict": "truncated", "detail": LOOPING if loops(completion) else ""}
     if completion.action is None:
         return {"reward": 0.0, "verdict": "unparsable", "detail": completion.problem or ""}
     try:

@@ -1,0 +1,232 @@
+"""Finished work of a long stage, written as it comes, so that a killed run goes on where it was.
+
+A magic line, then frames: the lengths of keys and body, their checksum, the keys as JSON, the body as compressed JSON.
+The first frame is the header, with the run's provenance; each other one is a finished batch, which is there whole or
+not at all. What a kill or a power cut left of a last frame is cut off on opening. A later value of a key replaces the
+earlier one. In memory is only where each key's batch lies.
+
+The file is locked while a run has it open, so that two runs never write one output. Every batch goes to the kernel as
+it is added, and to the disk every `SYNC_SECONDS`: a killed process loses nothing, a machine without power that much.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import struct
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from pivotrl_cli.errors import OutputError
+from pivotrl_cli.provenance import Provenance, differences
+from pivotrl_cli.streams import sync_folder
+
+SYNC_SECONDS = 1.0
+_MAGIC = b"pivotrl journal 1\n"
+_FRAME = struct.Struct("<III")
+"""Bytes of the keys, bytes of the body, CRC-32 of both."""
+
+
+def journal_path(output: str | Path) -> Path:
+    """Where the journal of an output lies: `profile.parquet` -> `profile.parquet.journal`."""
+    return Path(f"{output}.journal")
+
+
+class Journal:
+    """An append-only record of finished work; a context manager that closes it, and removes it if it holds nothing.
+
+    Example: `with Journal.beside("profile.parquet", provenance) as journal: journal.add({"a-003": {...}})`
+    """
+
+    def __init__(self, path: Path, file: BinaryIO, header: dict[str, Any]) -> None:
+        """Of a locked file; one that holds nothing gets the header."""
+        self.path = path
+        self._file = file
+        self._places: dict[str, int] = {}
+        """Key to the offset of its last batch."""
+        self._synced = time.monotonic()
+        frames = list(_keys_and_places(file))
+        self._end = frames[-1][2] if frames else 0
+        for keys, place, _ in frames[1:]:
+            self._places.update(dict.fromkeys(keys, place))
+        if len(frames) <= 1:
+            self._end = 0
+            self._append(_MAGIC + _frame([], header))
+            sync_folder(path.parent)
+        self._file.truncate(self._end)
+
+    @classmethod
+    def beside(cls, output: str | Path, provenance: Provenance, *, force: bool = False) -> Journal:
+        """Open the journal of an output, or begin it; `force` begins it anew.
+
+        Raises `OutputError` where another run has it open, or where it holds the work of a run made differently.
+        """
+        path = journal_path(output)
+        file = _locked(path, output)
+        try:
+            if force:
+                file.truncate(0)
+            _refuse_another(path, file, provenance)
+            return cls(path, file, {"provenance": provenance.to_dict(), "forced": force})
+        except BaseException:
+            file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file.closed:
+            return
+        if self._places:
+            os.fsync(self._file.fileno())
+            self._file.close()
+        else:
+            self.remove()
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def add(self, batch: Mapping[str, Any]) -> None:
+        """Record a finished batch: its values, which must be JSON, by their keys."""
+        place = self._end
+        self._append(_frame(list(batch), list(batch.values())))
+        self._places.update(dict.fromkeys(batch, place))
+
+    def read(self, keys: Iterable[str]) -> dict[str, Any]:
+        """The values of those keys that are there; each batch is read once."""
+        wanted: dict[int, list[str]] = {}
+        for key in keys:
+            if key in self._places:
+                wanted.setdefault(self._places[key], []).append(key)
+        found: dict[str, Any] = {}
+        for place, names in wanted.items():
+            batch = self._batch(place)
+            found |= {name: batch[name] for name in names}
+        return found
+
+    def remove(self) -> None:
+        """Forget all of it; the output is complete. The lock is given up after the name."""
+        self.path.unlink(missing_ok=True)
+        self._file.close()
+
+    def _append(self, data: bytes) -> None:
+        self._file.seek(self._end)
+        try:
+            self._file.write(data)
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(f"{self.path}: {error.strerror}", "make room; what is done is kept") from error
+        self._end += len(data)
+        if time.monotonic() - self._synced >= SYNC_SECONDS:
+            os.fsync(self._file.fileno())
+            self._synced = time.monotonic()
+
+    def _batch(self, place: int) -> dict[str, Any]:
+        self._file.seek(place)
+        frame = _read_frame(self._file)
+        assert frame is not None, f"{self.path} changed under its lock"
+        keys, body = frame
+        return dict(zip(keys, json.loads(zlib.decompress(body)), strict=True))
+
+
+def unfinished(output: str | Path) -> dict[str, Any] | None:
+    """The header of the journal that lies beside an output: its provenance, and whether it was begun by force."""
+    try:
+        with journal_path(output).open("rb") as file:
+            return _header(file)
+    except OSError:
+        return None
+
+
+def _locked(path: Path, output: str | Path) -> BinaryIO:
+    """Open for reading and writing, alone."""
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        except OSError as error:
+            raise OutputError(f"{path}: {error.strerror}", "choose a folder that can be written") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise OutputError(f"another run is writing {output}", "wait for it, or choose another -o") from error
+        except OSError as error:
+            file.close()
+            raise OutputError(
+                f"{path}: cannot be locked: {error.strerror}", "choose a folder on another disk"
+            ) from error
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # the run that had it finished and removed it between the two calls
+
+
+def _refuse_another(path: Path, file: BinaryIO, provenance: Provenance) -> None:
+    """Raise unless the file holds nothing, or nothing but work of this run."""
+    file.seek(0)
+    start = file.read(len(_MAGIC))
+    if not _MAGIC.startswith(start):
+        raise OutputError(f"{path} exists and is not a journal of pivotrl", "move it away, or add --force")
+    header = _header(file)
+    has_work = header is not None and _read_frame(file) is not None
+    changed = differences(header["provenance"], provenance.to_dict()) if has_work and header else []
+    if changed:
+        raise OutputError(
+            f"{path} is of an unfinished run made differently: {'; '.join(changed)}",
+            "finish that run first, add --force to discard it, or choose another -o",
+        )
+
+
+def _header(file: BinaryIO) -> dict[str, Any] | None:
+    """The header, leaving the file behind it; None where there is none."""
+    file.seek(0)
+    frame = _read_frame(file) if file.read(len(_MAGIC)) == _MAGIC else None
+    return json.loads(zlib.decompress(frame[1])) if frame else None
+
+
+def _frame(keys: list[str], value: Any) -> bytes:
+    names, body = json.dumps(keys).encode(), zlib.compress(json.dumps(value).encode(), level=1)
+    return _FRAME.pack(len(names), len(body), zlib.crc32(body, zlib.crc32(names))) + names + body
+
+
+def _read_frame(file: BinaryIO) -> tuple[list[str], bytes] | None:
+    """Keys and compressed body of the frame that begins here; None where the rest of the file is not one."""
+    start = file.read(_FRAME.size)
+    if len(start) < _FRAME.size:
+        return None
+    n_names, n_body, checksum = _FRAME.unpack(start)
+    if n_names + n_body > _left(file):
+        return None  # before anything of that size is read: the lengths may be noise
+    names, body = file.read(n_names), file.read(n_body)
+    if zlib.crc32(body, zlib.crc32(names)) != checksum or not names:
+        return None
+    return json.loads(names), body
+
+
+def _left(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_size - file.tell()
+
+
+def _keys_and_places(file: BinaryIO) -> Iterator[tuple[list[str], int, int]]:
+    """Of each whole frame, the header first: its keys, where it begins and where it ends."""
+    file.seek(0)
+    if file.read(len(_MAGIC)) != _MAGIC:
+        return
+    place = file.tell()
+    while (frame := _read_frame(file)) is not None:
+        yield frame[0], place, file.tell()
+        place = file.tell()
