@@ -161,7 +161,13 @@ class ProfileConfig(EngineConfig, JudgeConfig, StageConfig):
     candidates: str = argument()
     """Candidates table; `-` reads standard input."""
     n: int = option(16, "-n", ge=1)
-    """Rollouts per candidate (the paper's K)."""
+    """Rollouts per candidate (the paper's K); the most of them with `--adaptive`."""
+    adaptive: bool = False
+    """Sample in rounds and stop at a candidate where the verdict of the pivot rule is clear, see docs/adaptive.md."""
+    adaptive_max_mean: float = Field(0.6, gt=0.0, le=1.0)
+    """With `--adaptive`: the `--max-mean` that filter will be given."""
+    adaptive_level: float = Field(0.88, gt=0.5, le=1.0)
+    """With `--adaptive`: probability of the verdict from which on it counts as clear."""
     temperature: float = Field(1.0, ge=0.0)
     """Sampling temperature; 0 is greedy."""
     max_new_tokens: int = Field(256, ge=1)

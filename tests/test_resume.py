@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from tables import CUT, FAILED, RIGHT, TALK, WRONG, candidate, read, says, script, user, write
 
+from pivotrl_cli.adaptive import AdaptiveRule
 from pivotrl_cli.cli import main
 from pivotrl_cli.configs import ProfileConfig
 from pivotrl_cli.engines import replay
@@ -504,3 +505,26 @@ def test_rollouts_that_always_fail_do_not_change_how_it_ends(folder, breaking):
         k: v for k, v in whole.items() if k != "retries"
     }
     assert (folder / "p.parquet").read_bytes() == (folder / "undisturbed.parquet").read_bytes()
+
+
+def test_adaptive_rounds_stop_where_the_rule_says(folder):
+    """Each candidate has the first rewards of its script, and as many as the rule asks for on them."""
+    run(folder, "all.parquet", n=8, truncated="zero")
+    summary = run(folder, "adaptive.parquet", n=8, truncated="zero", adaptive=True, adaptive_max_mean=0.9)
+    whole, rule, expected = rewards_of(folder / "all.parquet"), AdaptiveRule(max_mean=0.9, budget=8), {}
+    for key, rewards in whole.items():
+        expected[key] = []
+        while more := rule.more(expected[key]):
+            expected[key] = rewards[: len(expected[key]) + more]
+    assert rewards_of(folder / "adaptive.parquet") == expected
+    assert summary["rollouts"] == sum(map(len, expected.values())) < 60 * 8
+
+
+def test_a_larger_budget_is_another_adaptive_run(folder):
+    run(folder, "adaptive.parquet", n=6, adaptive=True)
+    with pytest.raises(OutputError, match=r"config\.n: 6 -> 8"):
+        run(folder, "adaptive.parquet", n=8, adaptive=True)
+
+
+def rewards_of(path: Path) -> dict[str, list[float | None]]:
+    return {row.candidate_id: [r.reward for r in row.rollouts] for row in read(path, Profile)}

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from pivotrl_cli.engines import Engine
+from pivotrl_cli.engines import Engine, notes
 from pivotrl_cli.progress import Progress, short
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ class Meter:
             f"pass rate {rate} {sparkline([self._histogram[i] for i in range(_BINS)])}",
             f"{self.n_failed:,} errors",
         ]
-        notes: dict[str, float] = getattr(engine, "notes", dict)()
-        return ", ".join(figures + [f"{name.replace('_', ' ')} {value:.2f}" for name, value in notes.items()])
+        told = [f"{name.replace('_', ' ')} {value:.2f}" for name, value in notes(engine).items()]
+        return ", ".join(figures + told)
 
     def _add(self, part: Sampled, sign: int = 1) -> None:
         rewards = [r.reward for r in part.rollouts if r.reward is not None]

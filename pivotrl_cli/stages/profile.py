@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pivotrl_cli.adaptive import AdaptiveRule
 from pivotrl_cli.arrow import with_columns
 from pivotrl_cli.configs import ProfileConfig
 from pivotrl_cli.engines import Engine, open_engine
@@ -86,8 +87,8 @@ def _stored(config: ProfileConfig, provenance: Provenance) -> dict[str, Any] | N
 
 def _smaller_n(config: ProfileConfig, provenance: Provenance) -> int | None:
     """The `n` of an output that was made as this one will be, but for fewer rollouts at each candidate."""
-    if config.output == "-" or config.force or not Path(config.output).is_file():
-        return None
+    if config.adaptive or config.output == "-" or config.force or not Path(config.output).is_file():
+        return None  # what the adaptive rule stopped at was decided with the smaller n in mind
     try:
         with Table.open(config.output, Profile) as table:
             there = table.provenance
@@ -128,8 +129,11 @@ def _profile(
 
 
 def strategy(config: ProfileConfig) -> Strategy:
-    """How many samples each candidate gets, and in which rounds: the place for another rule."""
-    return fixed(config.n)
+    """How many samples each candidate gets, and in which rounds."""
+    if not config.adaptive:
+        return fixed(config.n)
+    rule = AdaptiveRule(max_mean=config.adaptive_max_mean, budget=config.n, level=config.adaptive_level)
+    return lambda rewards: rule.more([r for r in rewards if r is not None], unscored=rewards.count(None))
 
 
 def _write(
