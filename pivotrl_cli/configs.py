@@ -226,6 +226,8 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Seed of the order and of all samples."""
     token_budget: int = Field(16384, ge=1)
     """Most tokens in one forward pass with gradients, padding included."""
+    layout: Literal["tree", "plain"] = "tree"
+    """`tree` computes what prompts and rollouts share once; `plain` is one padded batch of full sequences."""
     sample_token_budget: int = Field(131072, ge=1)
     """Most tokens that one sampling batch may keep in its cache, as `--token-budget` of profile."""
     device: str = "auto"

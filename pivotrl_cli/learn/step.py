@@ -11,8 +11,7 @@ distributed set-ups.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,7 +19,7 @@ from transformers import PreTrainedModel
 
 from pivotrl_cli.learn.loss import k3, kl_loss, policy_loss, sft_loss
 from pivotrl_cli.learn.optimiser import Optimiser
-from pivotrl_cli.learn.pack import Slice, pack
+from pivotrl_cli.learn.pack import Slice, pack_plain, pack_trees
 from pivotrl_cli.learn.policy import completion_logprobs, plain_reason
 
 
@@ -96,6 +95,8 @@ class GrpoOptions:
     """Temperature that the completions were sampled at."""
     token_budget: int = 16384
     """Most positions in one forward pass, padding included."""
+    tree: bool | None = None
+    """Whether prompts share what they can, see `policy`; null where the model decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +139,9 @@ def grpo_update(
         raise ValueError("kl_coef is above 0 but there is no reference model")
     n_tokens = _n_tokens(batch.completions)
     totals: dict[str, float] = {}
-    for part in _parts(model, batch, options.token_budget):
+    options = replace(options, tree=_takes_tree(model, options.tree))
+    for slices in _packed(batch.prompts, batch.completions, options.token_budget, bool(options.tree)):
+        part = batch.part(slices)
         stats = _grpo_backward(model, reference if options.kl_coef > 0 else None, part, options, n_tokens)
         gap = max(totals.get("logprob_gap", 0.0), stats.pop("logprob_gap"))
         totals = _added(totals, stats) | {"logprob_gap": gap}
@@ -147,17 +150,22 @@ def grpo_update(
 
 
 def sft_update(
-    model: PreTrainedModel, optimiser: Optimiser, batch: SftBatch, learning_rate: float, *, token_budget: int = 16384
+    model: PreTrainedModel,
+    optimiser: Optimiser,
+    batch: SftBatch,
+    learning_rate: float,
+    *,
+    token_budget: int = 16384,
+    tree: bool | None = None,
 ) -> UpdateStats:
     """One update towards the demonstrated completions, by mean negative log-likelihood per token."""
     n_tokens = _n_tokens([batch.completions])
-    shared = plain_reason(model) is None
+    tree = _takes_tree(model, tree)
     totals: dict[str, float] = {}
-    lengths = [[len(completion)] for completion in batch.completions]
-    for slices in pack([len(prompt) for prompt in batch.prompts], lengths, token_budget, shared=shared):
+    for slices in _packed(batch.prompts, [[completion] for completion in batch.completions], token_budget, tree):
         prompts = [batch.prompts[s.prompt] for s in slices]
         completions = [[batch.completions[s.prompt]] for s in slices]
-        scores = completion_logprobs(model, prompts, completions, shared=shared)
+        scores = completion_logprobs(model, prompts, completions, tree=tree)
         loss = sft_loss(scores.logprobs, normaliser=n_tokens)
         torch.autograd.backward(loss)
         optimiser.collect()
@@ -173,19 +181,25 @@ def _n_tokens(completions: list[list[list[int]]]) -> int:
     return n_tokens
 
 
-def _parts(model: PreTrainedModel, batch: GrpoBatch, token_budget: int) -> Iterator[GrpoBatch]:
-    """The batch, micro-batch by micro-batch."""
-    prompt_lengths = [len(prompt) for prompt in batch.prompts]
-    completion_lengths = [[len(completion) for completion in group] for group in batch.completions]
-    for slices in pack(prompt_lengths, completion_lengths, token_budget, shared=plain_reason(model) is None):
-        yield batch.part(slices)
+def _takes_tree(model: PreTrainedModel, tree: bool | None) -> bool:
+    return plain_reason(model) is None if tree is None else tree
+
+
+def _packed(
+    prompts: list[list[int]], completions: list[list[list[int]]], token_budget: int, tree: bool
+) -> list[list[Slice]]:
+    """Micro-batches of rollouts under the budget, longest first."""
+    lengths = [[len(completion) for completion in group] for group in completions]
+    if tree:
+        return pack_trees(prompts, lengths, token_budget)
+    return pack_plain([len(prompt) for prompt in prompts], lengths, token_budget)
 
 
 def _grpo_backward(
     model: PreTrainedModel, reference: PreTrainedModel | None, part: GrpoBatch, options: GrpoOptions, n_tokens: int
 ) -> dict[str, float]:
     """Add one micro-batch's gradient; returns its shares of the step's statistics."""
-    scores = completion_logprobs(model, part.prompts, part.completions, options.temperature)
+    scores = completion_logprobs(model, part.prompts, part.completions, options.temperature, tree=options.tree)
     sampler, advantages = part.flat(scores.logprobs)
     policy = policy_loss(
         scores.logprobs,
@@ -197,7 +211,7 @@ def _grpo_backward(
     )
     loss, stats = policy.loss, {}
     if reference is not None:
-        frozen = _frozen_logprobs(reference, part, options.temperature).to(scores.logprobs.device)
+        frozen = _frozen_logprobs(reference, part, options).to(scores.logprobs.device)
         loss = loss + options.kl_coef * kl_loss(scores.logprobs, frozen, sampler, normaliser=n_tokens)
         stats["kl"] = k3(scores.logprobs.detach(), frozen).sum().item() / n_tokens
     torch.autograd.backward(loss)
@@ -212,8 +226,9 @@ def _grpo_backward(
 
 
 @torch.no_grad()
-def _frozen_logprobs(reference: PreTrainedModel, part: GrpoBatch, temperature: float) -> Tensor:
-    return completion_logprobs(reference, part.prompts, part.completions, temperature).logprobs
+def _frozen_logprobs(reference: PreTrainedModel, part: GrpoBatch, options: GrpoOptions) -> Tensor:
+    scores = completion_logprobs(reference, part.prompts, part.completions, options.temperature, tree=options.tree)
+    return scores.logprobs
 
 
 def _added(totals: dict[str, float], shares: dict[str, float]) -> dict[str, float]:

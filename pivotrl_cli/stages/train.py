@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -77,13 +78,15 @@ def _train(
     model, chat = _load(config, ChatFormat)
     optimiser = Optimiser(model, weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm)
     deck = Deck(table, rows, weights, config.seed)
-    trainer = (Grpo if config.method == "grpo" else Sft)(config, model, chat, optimiser, deck, verifiers)
+    plain_reason = _plain_reason(config, model)
+    tree = plain_reason is None
+    trainer = (Grpo if config.method == "grpo" else Sft)(config, model, chat, optimiser, deck, verifiers, tree)
     output = RunFolder(Path(config.output), provenance)
     try:
         stopped = _loop(config, trainer, output)
     except NonFiniteGradient as error:
         raise RunError(f"step {len(output.metrics) + 1}: {error}", "lower --learning-rate") from error
-    summary = _summary(config, table.n_rows, len(rows), output.metrics, stopped)
+    summary = _summary(config, table.n_rows, len(rows), output.metrics, stopped) | {"plain_layout": plain_reason}
     save(model, chat.tokenizer, output.partial)
     output.finish(summary)
     return summary
@@ -103,6 +106,23 @@ def _loop(config: TrainConfig, trainer: Grpo | Sft, output: RunFolder) -> str:
                 return f"step {step}: no group varied in {empty} steps, the pivots are used up"
             bar.advance(1, _note(metrics))
     return "all steps done"
+
+
+def _plain_reason(config: TrainConfig, model: PreTrainedModel) -> str | None:
+    """Why rollouts are not laid out as prefix trees; None if they are, and the model has passed the self-check."""
+    from pivotrl_cli.learn.check import TreeMismatch, self_check
+    from pivotrl_cli.learn.policy import plain_reason
+
+    reason = "--layout plain" if config.layout == "plain" else plain_reason(model)
+    if reason is not None:
+        if config.layout == "tree":
+            print(f"train: plain layout, several times slower: {reason}", file=sys.stderr, flush=True)
+        return reason
+    try:
+        self_check(model)
+    except TreeMismatch as error:
+        raise RunError(f"{config.model}: {error}", "train with --layout plain, and report the model") from error
+    return None
 
 
 def _nothing_to_learn_from(config: TrainConfig, last: StepMetrics, output: RunFolder) -> RunError:
@@ -134,6 +154,7 @@ class Grpo:
         optimiser: Optimiser,
         deck: Deck,
         verifiers: dict[str, Verifier],
+        tree: bool,
     ) -> None:
         from pivotrl_cli.engines.hf import HFEngine
         from pivotrl_cli.learn.step import GrpoOptions
@@ -147,6 +168,7 @@ class Grpo:
             kl_coef=config.kl_coef,
             temperature=config.temperature,
             token_budget=config.token_budget,
+            tree=tree,
         )
         self.rollout_turns = 0
 
@@ -187,8 +209,10 @@ class Sft:
         optimiser: Optimiser,
         deck: Deck,
         verifiers: dict[str, Verifier],
+        tree: bool,
     ) -> None:
         self.config, self.model, self.chat, self.optimiser, self.deck = config, model, chat, optimiser, deck
+        self.tree = tree
         self.context_length = int(model.config.get_text_config().max_position_embeddings)
 
     def step(self, step: int) -> tuple[StepMetrics, list[TrainRollout]]:
@@ -202,7 +226,8 @@ class Sft:
         stats = None
         if usable:
             batch = SftBatch(prompts=[p for p, _ in usable], completions=[c for _, c in usable])
-            stats = sft_update(self.model, self.optimiser, batch, rate, token_budget=self.config.token_budget)
+            budget = self.config.token_budget
+            stats = sft_update(self.model, self.optimiser, batch, rate, token_budget=budget, tree=self.tree)
         metrics = _metrics(step, stats, rate, n_groups=len(usable), n_unusable=len(drawn) - len(usable))
         return metrics.model_copy(update={"seconds_train": time.monotonic() - started}), []
 
@@ -386,6 +411,8 @@ def describe(summary: dict[str, Any]) -> RenderableType:
 
     table = RichTable(title=f"train ({summary['method']})", title_justify="left", show_header=False, box=None)
     table.add_row("steps", f"{summary['steps']:,}", summary["stopped"])
+    if summary["plain_layout"] is not None:
+        table.add_row("layout", "plain", summary["plain_layout"])
     table.add_row("rows", f"{summary['rows']:,}", f"{summary['rows_unusable']:,} draws unusable (too long)")
     if summary["method"] == "grpo":
         replaced = f"{summary['groups_all_right']:,} all right, {summary['groups_all_wrong']:,} all wrong"
