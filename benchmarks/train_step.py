@@ -3,11 +3,11 @@
     python benchmarks/train_step.py [--cases short long pivots] [--only plain]
     python benchmarks/train_step.py --model 1.7b --device cuda --cases 8k 32k --save h200
 
-Every line is measured in a process of its own, on the same random model and tokens: `tree` is what `pivotrl train` does;
-`plain` pads the sequences of a prompt into one batch; `single` takes one sequence at a time; `trl` is
+Every line is measured in a process of its own, on the same random model and tokens: `tree` is what `pivotrl train`
+does; `plain` pads the sequences of a prompt into one batch; `single` takes one sequence at a time; `trl` is
 `GRPOTrainer._compute_loss` with its defaults, where TRL is installed (on CPU its head scores prompt tokens as well, on
-GPU it does not), one prompt per call, so that its padding across prompts does not count. All have the same loss and the
-same gradient; the largest difference to `plain` or `single` is printed.
+GPU it does not), one prompt per call, so that its padding across prompts does not count. All have the same loss and
+the same gradient, whose norm's relative difference to the tree's stands in the last column.
 
     positions   tokens that the layers compute; the ratio to the tree's is the limit that sharing can reach, long
                 prompts aside, where the squared part of attention is shared too
@@ -20,6 +20,7 @@ same gradient; the largest difference to `plain` or `single` is printed.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import resource
 import statistics
@@ -43,7 +44,7 @@ from pivotrl_cli.learn.tree import plant
 
 RESULTS = Path(__file__).parent / "results"
 
-MODELS: dict[str, dict[str, int | bool]] = {
+MODELS: dict[str, dict[str, Any]] = {
     "small": {
         "vocab_size": 4096,
         "hidden_size": 256,
@@ -155,9 +156,9 @@ def our_loss(model: PreTrainedModel, n_tokens: int, *, tree: bool) -> Loss:
 def trl_loss(model: PreTrainedModel, n_tokens: int, case: Case, folder: str) -> Loss:
     """The same by TRL."""
     from datasets import Dataset
-    from trl import GRPOConfig, GRPOTrainer
 
-    config = GRPOConfig(
+    trl: Any = importlib.import_module("trl")
+    config = trl.GRPOConfig(
         output_dir=folder,
         per_device_train_batch_size=case.group_size,
         num_generations=case.group_size,
@@ -170,7 +171,7 @@ def trl_loss(model: PreTrainedModel, n_tokens: int, case: Case, folder: str) -> 
         use_cpu=model.device.type == "cpu",
         report_to=[],
     )
-    trainer = GRPOTrainer(
+    trainer = trl.GRPOTrainer(
         model=model,
         reward_funcs=lambda completions, **_: [0.0] * len(completions),
         args=config,
@@ -224,13 +225,15 @@ def measure(arguments: argparse.Namespace, name: str, mode: str) -> dict[str, An
     config = Qwen3Config(**MODELS[arguments.model], max_position_embeddings=longest)
     with device:
         torch.set_default_dtype(getattr(torch, arguments.dtype))
-        model: PreTrainedModel = Qwen3ForCausalLM(config)
+        model: PreTrainedModel = Qwen3ForCausalLM(config)  # type: ignore[no-untyped-call]
         torch.set_default_dtype(torch.float32)
-    model.eval()
+    model.train(False)
     batch = batch_of(case)
     n_tokens = len(case.prompts) * case.group_size * case.completion
     with tempfile.TemporaryDirectory() as folder:
-        loss = trl_loss(model, n_tokens, case, folder) if mode == "trl" else our_loss(model, n_tokens, tree=mode == "tree")
+        loss = our_loss(model, n_tokens, tree=mode == "tree")
+        if mode == "trl":
+            loss = trl_loss(model, n_tokens, case, folder)
         small = batch_of(case._replace(prompts=[64]))
         step(model, loss, parts_of(small, mode))
         return {"positions": positions(batch, mode)} | _timed(model, loss, parts_of(batch, mode))
@@ -330,7 +333,8 @@ def main() -> None:
         print(json.dumps(measure(arguments, *arguments.measure)))
         return
     title = f"Qwen3 {arguments.model}, {arguments.dtype}, {arguments.device}, torch {torch.__version__}"
-    table = [title, "", "| case | mode | positions | time | saved | peak | loss, gradient norm off |", "|--|--|--|--|--|--|--|"]
+    header = "| case | mode | positions | time | saved | peak | loss, gradient norm off |"
+    table = [title, "", header, "|--|--|--|--|--|--|--|"]
     print("\n".join(table), flush=True)
     for name in arguments.cases:
         modes = ["tree", *(mode for mode in CASES[name].against if mode in arguments.only)]
