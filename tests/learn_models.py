@@ -53,7 +53,17 @@ KINDS: dict[str, Callable[[], PreTrainedModel]] = {
     "qwen3_moe": lambda: tiny("qwen3_moe", **EXPERTS),
     "hybrid": lambda: tiny("qwen3_5_text", **HYBRID),
 }
-"""Every architecture that takes the prefix tree."""
+"""Architectures that take the prefix tree."""
+
+RELATIVES: dict[str, Callable[[], PreTrainedModel]] = {
+    "mixtral": lambda: tiny("mixtral", num_local_experts=4),
+    "olmo3": lambda: tiny("olmo3", **ALTERNATING),
+    "smollm3": lambda: tiny("smollm3"),
+    "glm4_moe": lambda: tiny("glm4_moe", n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=16),
+    "hybrid qwen3_5_moe": lambda: tiny("qwen3_5_moe_text", shared_expert_intermediate_size=16, **HYBRID, **EXPERTS),
+    "hybrid qwen3_next": lambda: tiny("qwen3_next", shared_expert_intermediate_size=16, **HYBRID, **EXPERTS),
+}
+"""Others that take it, made of the same parts."""
 
 
 def tokens(*lengths: int, seed: int = 0) -> list[list[int]]:

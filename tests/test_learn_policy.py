@@ -7,13 +7,13 @@ import warnings
 
 import pytest
 import torch
-from learn_models import KINDS, gradients, relative, tiny, tokens
+from learn_models import KINDS, RELATIVES, gradients, relative, tiny, tokens
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from pivotrl_cli.learn import cascade, policy
 from pivotrl_cli.learn.cascade import TreePlan
-from pivotrl_cli.learn.policy import completion_logprobs, plain_reason
+from pivotrl_cli.learn.policy import TREE_MODELS, completion_logprobs, plain_reason
 
 Groups = list[list[list[int]]]
 
@@ -69,13 +69,18 @@ def assert_exact(model: PreTrainedModel, prompts: list[list[int]], groups: Group
 
 def tolerance_of(kind: str) -> float:
     """The hybrid's recurrence adds up in chunks, which begin elsewhere in a tree."""
-    return 1e-3 if kind == "hybrid" else 1e-5
+    return 1e-3 if kind.startswith("hybrid") else 1e-5
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", CASES)
 def test_the_tree_is_one_sequence_at_a_time(kind: str, case: str):
     assert_exact(KINDS[kind](), *CASES[case], tolerance_of(kind))
+
+
+@pytest.mark.parametrize("kind", RELATIVES)
+def test_relatives_are_one_sequence_at_a_time(kind: str):
+    assert_exact(RELATIVES[kind](), *CASES["pivots and others"], tolerance_of(kind))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -202,9 +207,10 @@ def test_nothing_to_score(broken: tuple[list[list[int]], Groups]):
         completion_logprobs(tiny("qwen3"), *broken)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_known_models_take_the_tree(kind: str):
-    assert plain_reason(KINDS[kind]()) is None
+def test_every_model_on_the_list_is_tested():
+    models = [make() for make in [*KINDS.values(), *RELATIVES.values()]]
+    assert {model.config.model_type for model in models} == TREE_MODELS
+    assert [plain_reason(model) for model in models] == [None] * len(models)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,10 @@ from pivotrl_cli.learn.tree import Tokens, plant
 HEAD_ELEMENTS = 2**27
 """Most logits held at once; beyond, they are recomputed in the backward pass, chunk by chunk."""
 
-TREE_MODELS = frozenset({"gemma3_text", "llama", "mistral", "qwen2", "qwen3", "qwen3_5_text", "qwen3_moe"})
+TREE_MODELS = frozenset(
+    {"gemma3_text", "glm4_moe", "llama", "mistral", "mixtral", "olmo3", "qwen2", "qwen3", "qwen3_moe", "smollm3"}
+    | {"qwen3_5_moe_text", "qwen3_5_text", "qwen3_next"}  # hybrids
+)
 """Model types whose layers mix positions by nothing but attention, windowed or not, and wrapped linear attention."""
 
 _HEAD_SCALES = ("final_logit_softcapping", "logits_soft_cap", "logit_scale", "logits_scaling", "lm_head_multiplier")
