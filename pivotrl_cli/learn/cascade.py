@@ -59,9 +59,13 @@ class Own:
     places: Tensor
     real: Tensor | None
 
-    def take(self, x: Tensor) -> Tensor:
-        """[H, L, ...] -> [n, H, T, ...]"""
-        return x[:, self.places].transpose(0, 1)
+    def take(self, x: Tensor, padding: float | None = None) -> Tensor:
+        """[H, L, ...] -> [n, H, T, ...], with this value where it is padded."""
+        taken = x[:, self.places].transpose(0, 1)
+        if padding is None or self.real is None:
+            return taken
+        real = self.real[:, None] if taken.ndim == 3 else self.real[:, None, :, None]
+        return taken.where(real, padding)
 
     def put(self, x: Tensor, values: Tensor) -> None:
         """[n, H, T, ...] into [H, L, ...]"""
@@ -162,8 +166,8 @@ class _Cascade(torch.autograd.Function):
         n_kv = len(key)
         for c in parts.contexts:
             keys, values = key[None, :, c.keys], value[None, :, c.keys]
-            mask = _bias(c, query, n_kv)
-            part, part_lse = kernel.forward(_folded(query[:, c.queries], n_kv), keys, values, mask, False, scale)
+            queries, bias = _folded(query[:, c.queries], n_kv), _bias(c, query, n_kv)
+            part, part_lse = kernel.forward(queries, keys, values, bias, False, scale)
             _merge(out, lse, c.queries, part, part_lse)
         out = out.to(query.dtype)
         ctx.save_for_backward(query, key, value, out, lse)
@@ -173,30 +177,22 @@ class _Cascade(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         query, key, value, out, lse = ctx.saved_tensors
-        backward, scale = ctx.kernel.backward, ctx.scale
-        grad = grads[0]
-        wide = lse.dtype
-        d_query, d_key, d_value = (torch.empty_like(x, dtype=wide) for x in (query, key, value))
+        n_kv, backward, scale = len(key), ctx.kernel.backward, ctx.scale
+        totals = [torch.empty_like(x, dtype=lse.dtype) for x in (query, key, value)]
         for own in ctx.parts.own:
-            # What pads has an infinite normaliser, so that it weighs nothing.
-            own_lse = own.take(lse) if own.real is None else own.take(lse).where(own.real[:, None], torch.inf)
-            own_grad = own.take(grad) if own.real is None else own.take(grad).where(own.real[:, None, :, None], 0.0)
-            taken = [own.take(x) for x in (query, key, value, out)]
-            for total, part in zip(
-                (d_query, d_key, d_value), backward(own_grad, *taken, own_lse, None, True, scale), strict=True
-            ):
+            # With an infinite normaliser, what pads weighs nothing.
+            taken = [own.take(grads[0], 0.0), *map(own.take, (query, key, value, out)), own.take(lse, torch.inf)]
+            for total, part in zip(totals, backward(*taken, None, True, scale), strict=True):
                 own.put(total, part)
-        n_kv = len(key)
         for c in ctx.parts.contexts:
-            folded = (_folded(x[:, c.queries], n_kv) for x in (grad, query, out))
-            part_grad, part_query, part_out = folded
+            grad, queries, part_out = (_folded(x[:, c.queries], n_kv) for x in (grads[0], query, out))
             keys, values = key[None, :, c.keys], value[None, :, c.keys]
             part_lse = lse[:, c.queries].reshape(1, n_kv, -1)
-            mask = _bias(c, query, n_kv)
-            dq, dk, dv = backward(part_grad, part_query, keys, values, part_out, part_lse, mask, False, scale)
-            d_query[:, c.queries] += dq.reshape(len(query), -1, query.shape[-1])
-            d_key[:, c.keys] += dk[0]
-            d_value[:, c.keys] += dv[0]
+            bias = _bias(c, query, n_kv)
+            parts = backward(grad, queries, keys, values, part_out, part_lse, bias, False, scale)
+            for total, part, where in zip(totals, parts, (c.queries, c.keys, c.keys), strict=True):
+                total[:, where] += part.reshape(len(total), -1, total.shape[-1])
+        d_query, d_key, d_value = totals
         return d_query.to(query.dtype), d_key.to(key.dtype), d_value.to(value.dtype), None, None, None
 
 
