@@ -196,6 +196,27 @@ def test_every_device_without_a_kernel_gathers_keys():
     assert set(cascade._KERNELS) == {"cpu", "cuda"}
 
 
+@pytest.mark.parametrize("kind", ["qwen3", "gemma3"])
+def test_what_autograd_keeps_shrinks_with_the_positions(kind: str):
+    model = KINDS[kind]()
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    prompts, completions = tokens(200), [tokens(*[5] * 6)]
+    kept: dict[bool, dict[int, int]] = {True: {}, False: {}}
+    for tree in (True, False):
+
+        def pack(tensor: Tensor, storages: dict[int, int] = kept[tree]) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                storages[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            graph = completion_logprobs(model, prompts, completions, tree=tree)
+        del graph
+    # 200 + 6*4 positions against 6 * (200 + 5); neither a mask of the row nor copies of keys fit into the tenth.
+    assert sum(kept[True].values()) < 1.1 * 224 / 1230 * sum(kept[False].values())
+
+
 def test_bfloat16_scores_come_in_float32():
     scores = completion_logprobs(tiny("qwen3", torch.bfloat16), PROMPTS, EQUAL)
     assert scores.logprobs.dtype == scores.entropies.dtype == torch.float32
