@@ -321,6 +321,8 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Steps between checkpoints, from which the same command goes on after the run was ended; 0 makes none."""
     keep: int = option(2, identity=False, ge=1)
     """Checkpoints to keep while the run goes on; a finished run has its model alone."""
+    layout: Literal["tree", "plain"] = "tree"
+    """`tree` computes what prompts and rollouts share once; `plain` is one padded batch of full sequences."""
     sample_token_budget: int = Field(131072, ge=1)
     """Most tokens that one sampling batch may keep in its cache, as `--token-budget` of profile."""
     device: str = "auto"

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from pivotrl_cli.configs import EngineConfig, TrainConfig
 from pivotrl_cli.engines import Request, Sampling, each_group, hf
 from pivotrl_cli.errors import ConfigError, InputError, OutputError, RunError
+from pivotrl_cli.learn import policy
 from pivotrl_cli.rows import Candidate, StepMetrics, TrainRollout
 from pivotrl_cli.stages import train
 from pivotrl_cli.stages.learners import Sft
@@ -169,6 +170,41 @@ def test_kl_and_several_updates_are_measured(config, verifiers):
     assert last.kl > first.kl > 0.0
     assert first.logprob_gap < 1e-4
     assert max(m.clip_low + m.clip_high for m in metrics_of(config)) > 0.0
+
+
+@pytest.mark.parametrize("method", ["grpo", "sft"])
+def test_both_layouts_learn_the_same(config, verifiers, tmp_path, method, capsys):
+    measured = {}
+    for layout in ("tree", "plain"):
+        changes = {"output": str(tmp_path / layout), "layout": layout, "method": method, "kl_coef": 0.1}
+        run = config.model_copy(update={"verifier": f"{verifiers}:yes", **changes})
+        summary = train.run(run)
+        assert summary["plain_layout"] == (None if layout == "tree" else "--layout plain")
+        seconds = {"seconds_sample", "seconds_train"}
+        measured[layout] = [m.model_dump(exclude=seconds, exclude_none=True) for m in metrics_of(run)]
+    for tree, plain in zip(measured["tree"], measured["plain"], strict=True):
+        assert tree == pytest.approx(plain, rel=1e-3, abs=1e-5)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_model_that_the_tree_does_not_know_takes_the_plain_layout_and_says_so(config, verifiers, monkeypatch, capsys):
+    monkeypatch.setattr(policy, "TREE_MODELS", frozenset())
+    config = config.model_copy(update={"verifier": f"{verifiers}:yes", "steps": 1})
+    reason = "the layers of qwen3 are not among those that a prefix tree knows"
+    assert train.run(config)["plain_layout"] == reason
+    assert capsys.readouterr().err == f"train: plain layout, several times slower: {reason}\n"
+
+
+def test_a_model_that_the_tree_scores_otherwise_is_refused(config, verifiers, monkeypatch):
+    class Shifted(policy.TreePlan):
+        def __init__(self, row, device):
+            super().__init__(row, device)
+            self.depths = self.depths + self.depths // 20
+
+    monkeypatch.setattr(policy, "TreePlan", Shifted)
+    with pytest.raises(RunError, match=r"prefix tree differ from the plain path's by 0\.\d+") as refused:
+        train.run(config.model_copy(update={"verifier": f"{verifiers}:yes"}))
+    assert refused.value.hint == "train with --layout plain, and report the model"
 
 
 def test_sft_lowers_the_loss_and_imitates(config, talker):

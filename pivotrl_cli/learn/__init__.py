@@ -7,5 +7,6 @@ Axes, used as suffixes where a shape would not be obvious:
     N   rollouts of a batch, prompt by prompt
     T   completion tokens of a batch, rollout by rollout, flat
     C   positions of the longest completion
+    L   places of a packed row
     V   vocabulary
 """

@@ -1,15 +1,12 @@
-"""Log-probabilities of sampled tokens under a causal language model, each prompt computed once for its G rollouts.
+"""Log-probabilities of sampled tokens under a causal language model, what prompts share computed once.
 
-The *shared* path runs the prompts once with their cache kept in the graph, repeats the cache to the rollouts, and runs
-the completions over it in one forward: P + G*C positions instead of G*(P + C), with the same gradient. The *plain* path
-runs full rows without a cache. It is the oracle of the tests and the path for every model that `plain_reason` names.
-
-Padding is on the right, of prompts as well as of completions. Causal attention then keeps it out of every real
-position without a mask in the prompt pass (which lets the fast causal kernels run), no attention row is ever fully
-masked, and the id that pads is irrelevant.
+The *tree* path lays prompts and rollouts out as one packed row, see `tree` and `cascade`: P + G*C positions instead of
+G*(P + C), fewer still for pivots of one trajectory, with the same gradient. The *plain* path is one padded batch of
+full sequences through the model's own forward. It is the oracle of the tests and of the self-check, and the path for
+every model that `plain_reason` names. Padding is on the right, where causal layers of any kind do not see it.
 
 Only positions that predict a completion token reach the output head, a bounded number of them at a time. Left out:
-sharing between pivots of one trajectory (prefix trees), and scaled heads in the shared path.
+scaled heads in the tree path.
 """
 
 from __future__ import annotations
@@ -20,13 +17,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
+from transformers import PreTrainedModel
 
-Tokens = Sequence[int]
+from pivotrl_cli.learn.cascade import TreePlan, hidden_states
+from pivotrl_cli.learn.hybrid import wrap
+from pivotrl_cli.learn.tree import Tokens, plant
 
 HEAD_ELEMENTS = 2**27
 """Most logits held at once; beyond, they are recomputed in the backward pass, chunk by chunk."""
+
+TREE_MODELS = frozenset(
+    {"gemma3_text", "glm4_moe", "llama", "mistral", "mixtral", "olmo3", "qwen2", "qwen3", "qwen3_moe", "smollm3"}
+    | {"qwen3_5_moe_text", "qwen3_5_text", "qwen3_next"}  # hybrids
+)
+"""Model types whose layers mix positions by nothing but attention, windowed or not, and wrapped linear attention."""
 
 _HEAD_SCALES = ("final_logit_softcapping", "logits_soft_cap", "logit_scale", "logits_scaling", "lm_head_multiplier")
 
@@ -42,23 +46,18 @@ class TokenScores:
 
 
 def plain_reason(model: PreTrainedModel) -> str | None:
-    """Why this model takes the plain path; None if it takes the shared one.
+    """Why this model takes the plain path; None if it takes the tree.
 
-    Shared needs a cache of nothing but full-attention keys and values, which is what transformers builds from a config
-    whose `layer_types` are all `full_attention`, or which has neither them nor a window. Recurrent layers would lose
-    their gradient in the cache's in-place updates, windows forget the prompt, gradient checkpointing drops the cache in
-    silence, and a head that scales its logits outside `lm_head` would be skipped.
+    A layer of an unknown kind may mix positions in ways that the row would leak through without an error, so the kinds
+    are a list. A head that scales its logits outside its matrix would be skipped.
     """
     config = model.config.get_text_config(decoder=True)
-    if getattr(model, "_is_stateful", False):
-        return "the model keeps a recurrent state"
-    kinds = {type(layer).__name__ for layer in DynamicCache(config=config).layers if type(layer) is not DynamicLayer}
-    if kinds:
-        return f"not every layer is full attention: {', '.join(sorted(kinds))}"
-    if not hasattr(model, "lm_head"):
-        return "the model has no lm_head"
-    if model.training and model.is_gradient_checkpointing:
-        return "gradient checkpointing is on"
+    if config.model_type not in TREE_MODELS:
+        return f"the layers of {config.model_type} are not among those that a prefix tree knows"
+    if getattr(config, "use_bidirectional_attention", False):
+        return "the attention is bidirectional"
+    if model.training and getattr(config, "attention_dropout", None):
+        return "attention dropout is on"
     scales = [name for name in _HEAD_SCALES if getattr(config, name, None) not in (None, 1.0)]
     return f"the head scales its logits: {', '.join(scales)}" if scales else None
 
@@ -69,68 +68,27 @@ def completion_logprobs(
     completions: Sequence[Sequence[Tokens]],
     temperature: float = 1.0,
     *,
-    shared: bool | None = None,
+    tree: bool | None = None,
 ) -> TokenScores:
     """Score every completion token of one micro-batch.
 
     Groups may differ in size; no prompt and no completion may be empty. A completion's first token is predicted at the
-    prompt's last position. `shared` is decided by `plain_reason` unless given. The model's mode is left alone: keep it
-    in eval mode, where gradients flow as well and dropout does not part trainer from sampler.
+    prompt's last position. `tree` is decided by `plain_reason` unless given. The model's mode is left alone: keep it in
+    eval mode, where gradients flow as well and dropout does not part trainer from sampler, unless its layers are to be
+    checkpointed.
     """
-    if shared is None:
-        shared = plain_reason(model) is None
+    if tree is None:
+        tree = plain_reason(model) is None
     rows_N = [(p, completion) for p, group in enumerate(completions) for completion in group]
     if not rows_N or not all(prompts) or not all(completion for _, completion in rows_N):
         raise ValueError("nothing to score: there is no rollout, or a prompt or a completion is empty")
     targets_T = _tensor([token for _, completion in rows_N for token in completion], model)
-    if not shared:
+    if not tree:
         return _score(_plain_logits(model, prompts, rows_N), targets_T, temperature)
-    hidden_T = _shared_hidden(model, prompts, rows_N)
-    return _score_hidden(model, hidden_T, targets_T, temperature)
-
-
-def _shared_hidden(model: PreTrainedModel, prompts_P: Sequence[Tokens], rows_N: list[tuple[int, Tokens]]) -> Tensor:
-    """Final hidden states [T, H] at the positions that predict completion tokens."""
-    lengths_P = _tensor([len(prompt) for prompt in prompts_P], model)
-    prompt_N = _tensor([p for p, _ in rows_N], model)
-    cache = DynamicCache(config=model.config.get_text_config(decoder=True))
-    states = model.base_model(input_ids=_padded(prompts_P, model), past_key_values=cache, use_cache=True)
-    last_P: Tensor = states.last_hidden_state[torch.arange(len(lengths_P), device=model.device), lengths_P - 1]
-    # A completion's last token predicts nothing, so it is never fed.
-    fed_N_C = _padded([completion[:-1] for _, completion in rows_N], model)
-    n_fed = fed_N_C.shape[1]
-    if n_fed == 0:
-        return last_P[prompt_N]
-    _repeat(cache, prompt_N, len(prompts_P))
-    tail_N_C = _continued(model, cache, fed_N_C, lengths_P[prompt_N])
-    index_T = [
-        p if t == 0 else len(prompts_P) + n * n_fed + t - 1
-        for n, (p, completion) in enumerate(rows_N)
-        for t in range(len(completion))
-    ]
-    return torch.cat([last_P, tail_N_C.flatten(0, 1)])[_tensor(index_T, model)]
-
-
-def _continued(model: PreTrainedModel, cache: DynamicCache, fed_N_C: Tensor, start_N: Tensor) -> Tensor:
-    """Final hidden states [N, C, H] of tokens that follow cached prompts of `start_N` real tokens each."""
-    is_prompt = torch.arange(cache.get_seq_length(), device=model.device) < start_N[:, None]
-    hidden_N_C: Tensor = model.base_model(
-        input_ids=fed_N_C,
-        attention_mask=torch.cat([is_prompt, torch.ones_like(fed_N_C, dtype=torch.bool)], dim=1),
-        position_ids=start_N[:, None] + torch.arange(fed_N_C.shape[1], device=model.device),
-        past_key_values=cache,
-        use_cache=True,
-    ).last_hidden_state
-    return hidden_N_C
-
-
-def _repeat(cache: DynamicCache, prompt_N: Tensor, n_prompts: int) -> None:
-    """Give every rollout its prompt's keys and values, differentiably; equal groups take the cheaper call."""
-    size = len(prompt_N) // n_prompts
-    if torch.equal(prompt_N, torch.arange(n_prompts, device=prompt_N.device).repeat_interleave(size)):
-        cache.batch_repeat_interleave(size)
-    else:
-        cache.batch_select_indices(prompt_N)
+    row = plant(prompts, completions)
+    wrap(model)
+    hidden_L = hidden_states(model, TreePlan(row, model.device))
+    return _score_hidden(model, hidden_L[_tensor(row.predictors, model)], targets_T, temperature)
 
 
 def _plain_logits(model: PreTrainedModel, prompts_P: Sequence[Tokens], rows_N: list[tuple[int, Tokens]]) -> Tensor:
@@ -149,7 +107,7 @@ def _plain_logits(model: PreTrainedModel, prompts_P: Sequence[Tokens], rows_N: l
 
 def _score_hidden(model: PreTrainedModel, hidden_T: Tensor, targets_T: Tensor, temperature: float) -> TokenScores:
     """Apply the output head to few enough positions at a time that their logits fit."""
-    head = model.get_submodule("lm_head")
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
 
     def score(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         scores = _score(head(hidden), targets, temperature)

@@ -11,7 +11,6 @@ distributed set-ups.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,7 +19,7 @@ from transformers import PreTrainedModel
 
 from pivotrl_cli.learn.loss import LOSSES, importance_weights, k3, kl_loss, sft_loss, token_weights
 from pivotrl_cli.learn.optimiser import Optimiser
-from pivotrl_cli.learn.pack import Slice, pack
+from pivotrl_cli.learn.pack import Slice, pack_plain, pack_trees
 from pivotrl_cli.learn.policy import completion_logprobs, plain_reason
 
 
@@ -134,6 +133,8 @@ class GrpoOptions:
     """Longest completion in tokens that could be sampled; the loss `dr_grpo` divides by it."""
     importance_cap: float | None = None
     """Largest weight for what the trainer's probabilities are over the sampler's; None takes the sampler's for old."""
+    tree: bool | None = None
+    """Whether prompts share what they can, see `policy`; null where the model decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +177,9 @@ def grpo_update(
         raise ValueError("kl_coef is above 0 but there is no reference model")
     n_tokens = _n_tokens(batch.completions)
     totals: dict[str, float] = {}
-    for part in _parts(model, batch.weighed(options), options.token_budget):
+    options, batch = replace(options, tree=_takes_tree(model, options.tree)), batch.weighed(options)
+    for slices in _packed(batch.prompts, batch.completions, options.token_budget, bool(options.tree)):
+        part = batch.part(slices)
         stats = _grpo_backward(model, reference if options.kl_coef > 0 else None, part, options, n_tokens)
         gap = max(totals.get("logprob_gap", 0.0), stats.pop("logprob_gap"))
         totals = _added(totals, stats) | {"logprob_gap": gap}
@@ -185,17 +188,22 @@ def grpo_update(
 
 
 def sft_update(
-    model: PreTrainedModel, optimiser: Optimiser, batch: SftBatch, learning_rate: float, *, token_budget: int = 16384
+    model: PreTrainedModel,
+    optimiser: Optimiser,
+    batch: SftBatch,
+    learning_rate: float,
+    *,
+    token_budget: int = 16384,
+    tree: bool | None = None,
 ) -> UpdateStats:
     """One update towards the demonstrated completions, by mean negative log-likelihood per token."""
     n_tokens = _n_tokens([batch.completions])
-    shared = plain_reason(model) is None
+    tree = _takes_tree(model, tree)
     totals: dict[str, float] = {}
-    lengths = [[len(completion)] for completion in batch.completions]
-    for slices in pack([len(prompt) for prompt in batch.prompts], lengths, token_budget, shared=shared):
+    for slices in _packed(batch.prompts, [[completion] for completion in batch.completions], token_budget, tree):
         prompts = [batch.prompts[s.prompt] for s in slices]
         completions = [[batch.completions[s.prompt]] for s in slices]
-        scores = completion_logprobs(model, prompts, completions, shared=shared)
+        scores = completion_logprobs(model, prompts, completions, tree=tree)
         loss = sft_loss(scores.logprobs, torch.full_like(scores.logprobs, 1 / n_tokens))
         torch.autograd.backward(loss)
         optimiser.collect()
@@ -211,19 +219,25 @@ def _n_tokens(completions: list[list[list[int]]]) -> int:
     return n_tokens
 
 
-def _parts(model: PreTrainedModel, batch: GrpoBatch, token_budget: int) -> Iterator[GrpoBatch]:
-    """The batch, micro-batch by micro-batch."""
-    prompt_lengths = [len(prompt) for prompt in batch.prompts]
-    completion_lengths = [[len(completion) for completion in group] for group in batch.completions]
-    for slices in pack(prompt_lengths, completion_lengths, token_budget, shared=plain_reason(model) is None):
-        yield batch.part(slices)
+def _takes_tree(model: PreTrainedModel, tree: bool | None) -> bool:
+    return plain_reason(model) is None if tree is None else tree
+
+
+def _packed(
+    prompts: list[list[int]], completions: list[list[list[int]]], token_budget: int, tree: bool
+) -> list[list[Slice]]:
+    """Micro-batches of rollouts under the budget, longest first."""
+    lengths = [[len(completion) for completion in group] for group in completions]
+    if tree:
+        return pack_trees(prompts, lengths, token_budget)
+    return pack_plain([len(prompt) for prompt in prompts], lengths, token_budget)
 
 
 def _grpo_backward(
     model: PreTrainedModel, reference: PreTrainedModel | None, part: GrpoBatch, options: GrpoOptions, n_tokens: int
 ) -> dict[str, float]:
     """Add one micro-batch's gradient; returns its shares of the step's statistics."""
-    scores = completion_logprobs(model, part.prompts, part.completions, options.temperature)
+    scores = completion_logprobs(model, part.prompts, part.completions, options.temperature, tree=options.tree)
     tokens = part.flat(scores.logprobs)
     old, weights = _old_and_weights(scores.logprobs.detach(), tokens, options)
     surrogate = LOSSES[options.loss].surrogate(
@@ -231,7 +245,7 @@ def _grpo_backward(
     )
     loss, stats = -(weights * surrogate.values).sum(), {}
     if reference is not None:
-        frozen = _frozen_logprobs(reference, part, options.temperature).to(scores.logprobs.device)
+        frozen = _frozen_logprobs(reference, part, options).to(scores.logprobs.device)
         loss = loss + options.kl_coef * kl_loss(scores.logprobs, frozen, old, weights)
         stats["kl"] = k3(scores.logprobs.detach(), frozen).sum().item() / n_tokens
     torch.autograd.backward(loss)
@@ -257,7 +271,7 @@ def _old_and_weights(logprobs: Tensor, tokens: FlatTokens, options: GrpoOptions)
 def with_old_logprobs(model: PreTrainedModel, batch: GrpoBatch, options: GrpoOptions) -> GrpoBatch:
     """The batch with what the model says of it now, for several updates under an importance cap."""
     scores = [
-        completion_logprobs(model, [prompt], [completions], options.temperature).logprobs.tolist()
+        completion_logprobs(model, [prompt], [completions], options.temperature, tree=options.tree).logprobs.tolist()
         for prompt, completions in zip(batch.prompts, batch.completions, strict=True)
     ]
     flat = [iter(group) for group in scores]
@@ -266,8 +280,9 @@ def with_old_logprobs(model: PreTrainedModel, batch: GrpoBatch, options: GrpoOpt
 
 
 @torch.no_grad()
-def _frozen_logprobs(reference: PreTrainedModel, part: GrpoBatch, temperature: float) -> Tensor:
-    return completion_logprobs(reference, part.prompts, part.completions, temperature).logprobs
+def _frozen_logprobs(reference: PreTrainedModel, part: GrpoBatch, options: GrpoOptions) -> Tensor:
+    scores = completion_logprobs(reference, part.prompts, part.completions, options.temperature, tree=options.tree)
+    return scores.logprobs
 
 
 def _added(totals: dict[str, float], shares: dict[str, float]) -> dict[str, float]:

@@ -33,8 +33,10 @@ class Learner:
         optimiser: Optimiser,
         deck: Deck,
         verifiers: dict[str, Verifier],
+        *,
+        tree: bool,
     ) -> None:
-        self.config, self.model, self.chat = config, model, chat
+        self.config, self.model, self.chat, self.tree = config, model, chat, tree
         self.optimiser, self.deck, self.verifiers = optimiser, deck, verifiers
         self.rollout_turns = 0
         self.set_up()
@@ -85,6 +87,7 @@ class Grpo(Learner):
             loss=config.loss,
             longest=config.max_new_tokens,
             importance_cap=config.importance_cap,
+            tree=self.tree,
         )
 
     def step(self, step: int) -> tuple[StepMetrics, list[TrainRollout]]:
@@ -141,7 +144,8 @@ class Sft(Learner):
         if usable:
             batch = SftBatch(prompts=[p for p, _ in usable], completions=[c for _, c in usable])
             try:
-                stats = sft_update(self.model, self.optimiser, batch, rate, token_budget=self.config.token_budget)
+                budget = self.config.token_budget
+                stats = sft_update(self.model, self.optimiser, batch, rate, token_budget=budget, tree=self.tree)
             except UnusableGradient as error:
                 unusable = str(error)
         metrics = step_metrics(

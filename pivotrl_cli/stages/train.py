@@ -9,6 +9,7 @@ before that, the same command goes on from the last checkpoint and ends in the s
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,6 +31,7 @@ from pivotrl_cli.verifiers import Verifier, load_verifier
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from transformers import PreTrainedModel
 
     from pivotrl_cli.stages.learners import Learner
 
@@ -84,12 +86,15 @@ def _train(
         skip_grad_norm=config.skip_grad_norm,
     )
     chat, deck = ChatFormat(load_tokenizer(begin)), Deck(table, rows, weights, config.seed)
-    learner = (Grpo if config.method == "grpo" else Sft)(config, model, chat, optimiser, deck, verifiers)
+    plain_reason = _plain_reason(config, model)
+    learner = (Grpo if config.method == "grpo" else Sft)(
+        config, model, chat, optimiser, deck, verifiers, tree=plain_reason is None
+    )
     if output.resumed:
         optimiser.restore(output.resumed.tensors())
         learner.go_to(output.resumed.cursor())
     stopped = _loop(config, learner, output)
-    summary = _summary(config, table.n_rows, len(rows), output.metrics, stopped)
+    summary = _summary(config, table.n_rows, len(rows), output.metrics, stopped) | {"plain_layout": plain_reason}
     save(model, chat.tokenizer, output.partial)
     output.finish(summary)
     return summary | ({"resumed_after": output.resumed.step} if output.resumed else {})
@@ -128,6 +133,23 @@ def _why_stop(config: TrainConfig, output: RunFolder) -> str | None:
     if empty[-1].reward_mean is None:
         raise _nothing_to_learn_from(config, empty[-1], output)
     return f"step {empty[-1].step}: no group varied in {MAX_EMPTY_STEPS} steps, the pivots are used up"
+
+
+def _plain_reason(config: TrainConfig, model: PreTrainedModel) -> str | None:
+    """Why rollouts are not laid out as prefix trees; None if they are, and the model has passed the self-check."""
+    from pivotrl_cli.learn.check import TreeMismatch, self_check
+    from pivotrl_cli.learn.policy import plain_reason
+
+    reason = "--layout plain" if config.layout == "plain" else plain_reason(model)
+    if reason is not None:
+        if config.layout == "tree":
+            print(f"train: plain layout, several times slower: {reason}", file=sys.stderr, flush=True)
+        return reason
+    try:
+        self_check(model)
+    except TreeMismatch as error:
+        raise RunError(f"{config.model}: {error}", "train with --layout plain, and report the model") from error
+    return None
 
 
 def _nothing_to_learn_from(config: TrainConfig, last: StepMetrics, output: RunFolder) -> RunError:
@@ -197,6 +219,8 @@ def describe(summary: dict[str, Any]) -> RenderableType:
     table.add_row("steps", f"{summary['steps']:,}", summary["stopped"])
     if summary["steps_skipped"]:
         table.add_row("skipped", f"{summary['steps_skipped']:,}", "steps whose gradient could not be used")
+    if summary["plain_layout"] is not None:
+        table.add_row("layout", "plain", summary["plain_layout"])
     table.add_row("rows", f"{summary['rows']:,}", f"{summary['rows_unusable']:,} draws unusable (too long)")
     if summary["method"] == "grpo":
         replaced = f"{summary['groups_all_right']:,} all right, {summary['groups_all_wrong']:,} all wrong"
