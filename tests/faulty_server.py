@@ -42,7 +42,9 @@ def faulty_server(answer: Answer, faults: Callable[[int], str | None]) -> Iterat
                 return
             answered = answer(self.path, body)
             status, found = answered if isinstance(answered, tuple) else (200, answered)
-            content = b"<html>" if fault == "garbage" else json.dumps(found).encode()
+            content = json.dumps(found).encode()
+            if fault == "garbage":
+                status, content = 200, b"<html>"
             self.send_response(int(fault) if fault and fault.isdigit() else status)
             self.send_header("content-length", str(len(content)))
             if fault == "429":
