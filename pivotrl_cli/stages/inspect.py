@@ -47,7 +47,9 @@ def overview(table: Table[Row]) -> dict[str, Any]:
         "summary": table.summary,
         "numbers": {c: _quantiles(frame[c]) for c, kind in frame.schema.items() if kind.is_numeric()},
         "values": {c: _counts(frame[c]) for c, kind in frame.schema.items() if kind == pl.String},
-        "pass_rates": _histogram(frame["reward_mean"]) if "reward_mean" in frame.columns else None,
+        "pass_rates": _histogram(frame["reward_mean"])
+        if {"reward_mean", "candidate_id"} <= set(frame.columns)
+        else None,
     }
 
 
