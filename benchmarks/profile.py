@@ -177,7 +177,7 @@ def rendered(engine: vllm.VLLMEngine | hf.HFEngine, job: Work) -> list[Prompt]:
 
 
 def profile_command(engine: Engine, job: Work) -> int:
-    """Tokens that `pivotrl profile` samples with an engine that is already open."""
+    """Tokens that `pivotrl profile` samples with an engine that is already open, and stays so."""
     options = {
         "candidates": str(job.candidates),
         "output": str(job.folder / "profile.parquet"),
@@ -187,6 +187,7 @@ def profile_command(engine: Engine, job: Work) -> int:
         "max_new_tokens": job.sampling.max_new_tokens,
         "force": True,
     }
+    engine.close = lambda: None  # type: ignore[method-assign]
     vllm.open_engine = lambda _: engine  # type: ignore[assignment,return-value]
     return int(profile.run(ProfileConfig.model_validate(options))["tokens"])
 
