@@ -114,8 +114,8 @@ def test_kills_at_twenty_random_moments_change_no_byte_and_repeat_no_finished_wo
     rng = random.Random(7)
     batches_at_kills = []
     for _ in range(20):
-        before, wanted = len(logged(folder)), rng.randrange(0, 7)
-        running = process(folder, DELAY="0.02")
+        before, wanted = len(logged(folder)), rng.randrange(0, 3)  # so that twenty kills leave work to do
+        running = process(folder, DELAY="0.05")
         while len(logged(folder)) - before < wanted and running.poll() is None:
             time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.03) if wanted else rng.uniform(0, 1))
@@ -124,7 +124,7 @@ def test_kills_at_twenty_random_moments_change_no_byte_and_repeat_no_finished_wo
         batches_at_kills.append(len(logged(folder)))
         assert running.returncode == -signal.SIGKILL
         assert not (folder / "p.parquet").exists()
-    assert len(set(batches_at_kills)) > 10
+    assert len(set(batches_at_kills)) > 8
     last = process(folder)
     _, errors = last.communicate()
     assert last.returncode == 0, errors.decode()
