@@ -136,11 +136,19 @@ def place(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
     return chosen, {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
 
 
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write weights, config, tokenizer and chat template, for transformers to load unchanged."""
+def save(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    state: dict[str, torch.Tensor] | None = None,
+) -> None:
+    """Write weights, config, tokenizer and chat template, for transformers to load unchanged.
+
+    `state` holds the weights of a model whose own are sharded.
+    """
     _quiet()
     try:
-        model.save_pretrained(folder, safe_serialization=True)
+        model.save_pretrained(folder, state_dict=state, safe_serialization=True)
         tokenizer.save_pretrained(folder)
     except OSError as error:
         raise OutputError(f"{folder}: {error.strerror or error}", "choose a folder that can be written") from error

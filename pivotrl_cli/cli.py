@@ -106,9 +106,13 @@ def filter_(config: FilterConfig) -> None:
 @_command("train", TrainConfig)
 def train(config: TrainConfig) -> None:
     """Train on the pivots."""
+    from pivotrl_cli.stages import launch
     from pivotrl_cli.stages import train as stage
 
-    _report(config, stage.run, stage.describe)
+    if config.nproc > 1 and not launch.launched():
+        launch.launch(config, sys.argv[1:])
+    else:
+        _report(config, stage.run, stage.describe)
 
 
 @_command("eval", EvalConfig)

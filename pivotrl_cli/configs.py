@@ -329,6 +329,10 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Torch device; `auto` takes the GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format; `auto` is bfloat16 on GPU and float32 on CPU."""
+    nproc: int = option(1, identity=False, ge=1)
+    """Processes on this machine that train together, one per GPU; under torchrun, which starts them, leave it."""
+    replicas: int = option(1, identity=False, ge=1)
+    """Copies of the weights, each sharded over its part of the processes; 1 shards them over all."""
 
 
 class EvalConfig(EngineConfig, JudgeConfig, StageConfig):

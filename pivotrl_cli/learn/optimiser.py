@@ -2,7 +2,9 @@
 
 Master weights are kept for 16-bit parameters only. A bfloat16 weight has eight significant bits, so an update below
 1/512 of its size rounds away: at the learning rates of reinforcement learning nearly all of them would. Gradients of
-micro-batches are summed in float32 for the same reason. Left out: fused and sharded optimisers, other schedules.
+micro-batches are summed in float32 for the same reason. The norm
+of a sharded gradient is the whole one's, so that all processes clip and skip alike. Left out: fused optimisers, other
+schedules.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from pivotrl_cli.learn.distributed import gathered, sharded_like, whole
 
 BETAS = (0.9, 0.999)
 """Decay of AdamW's first and second moment, as in the recipes of NeMo RL."""
@@ -79,7 +83,7 @@ class Optimiser:
         Raises UnusableGradient, with nothing changed but the gradient cleared.
         """
         self.collect()
-        norm = get_total_norm([m.grad for m in self._masters if m.grad is not None])
+        norm = whole(get_total_norm([m.grad for m in self._masters if m.grad is not None]))
         if not torch.isfinite(norm):
             self._clear()
             raise UnusableGradient(f"the gradient norm is {norm.item()}")
@@ -100,7 +104,7 @@ class Optimiser:
         tensors = {f"{i}.master": m.detach() for i, m in enumerate(self._masters) if id(m) in copies}
         for i, master in enumerate(self._masters):
             tensors |= {f"{i}.{name}": value for name, value in self._adamw.state.get(master, {}).items()}
-        return tensors
+        return gathered(tensors)
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -109,9 +113,9 @@ class Optimiser:
             i, _, what = name.partition(".")
             master = self._masters[int(i)]
             if what == "master":
-                master.copy_(tensor)
+                master.copy_(sharded_like(tensor, master))
             else:
-                self._adamw.state[master][what] = tensor.to(master.device) if tensor.ndim else tensor
+                self._adamw.state[master][what] = sharded_like(tensor, master) if tensor.ndim else tensor
         self._publish()
 
     @torch.no_grad()

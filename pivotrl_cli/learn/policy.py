@@ -20,8 +20,9 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from pivotrl_cli.learn.cascade import TreePlan, hidden_states
+from pivotrl_cli.learn.distributed import inside
 from pivotrl_cli.learn.hybrid import wrap
-from pivotrl_cli.learn.tree import Tokens, plant
+from pivotrl_cli.learn.tree import Row, Tokens, plant
 
 HEAD_ELEMENTS = 2**27
 """Most logits held at once; beyond, they are recomputed in the backward pass, chunk by chunk."""
@@ -87,8 +88,7 @@ def completion_logprobs(
         return _score(_plain_logits(model, prompts, rows_N), targets_T, temperature)
     row = plant(prompts, completions)
     wrap(model)
-    hidden_L = hidden_states(model, TreePlan(row, model.device))
-    return _score_hidden(model, hidden_L[_tensor(row.predictors, model)], targets_T, temperature)
+    return TokenScores(*inside(model, _score_row, model, row, targets_T, temperature))
 
 
 def _plain_logits(model: PreTrainedModel, prompts_P: Sequence[Tokens], rows_N: list[tuple[int, Tokens]]) -> Tensor:
@@ -105,7 +105,15 @@ def _plain_logits(model: PreTrainedModel, prompts_P: Sequence[Tokens], rows_N: l
     return logits_N_K_V.flatten(0, 1)[_tensor(index_T, model)]
 
 
-def _score_hidden(model: PreTrainedModel, hidden_T: Tensor, targets_T: Tensor, temperature: float) -> TokenScores:
+def _score_row(model: PreTrainedModel, row: Row, targets_T: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and entropies through decoder and head, each by itself."""
+    hidden_L = hidden_states(model, TreePlan(row, model.device))
+    return _score_hidden(model, hidden_L[_tensor(row.predictors, model)], targets_T, temperature)
+
+
+def _score_hidden(
+    model: PreTrainedModel, hidden_T: Tensor, targets_T: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
     """Apply the output head to few enough positions at a time that their logits fit."""
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
 
@@ -115,13 +123,13 @@ def _score_hidden(model: PreTrainedModel, hidden_T: Tensor, targets_T: Tensor, t
 
     n_rows = max(1, HEAD_ELEMENTS // model.config.get_text_config(decoder=True).vocab_size)
     if len(targets_T) <= n_rows:
-        return TokenScores(*score(hidden_T, targets_T))
+        return score(hidden_T, targets_T)
     parts = [
         checkpoint(score, hidden, targets, use_reentrant=False, preserve_rng_state=False)
         for hidden, targets in zip(torch.split(hidden_T, n_rows), torch.split(targets_T, n_rows), strict=True)
     ]
     logprobs, entropies = zip(*parts, strict=True)
-    return TokenScores(torch.cat(logprobs), torch.cat(entropies))
+    return torch.cat(logprobs), torch.cat(entropies)
 
 
 def _score(logits_T_V: Tensor, targets_T: Tensor, temperature: float) -> TokenScores:

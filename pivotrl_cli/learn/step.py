@@ -5,18 +5,20 @@ that the sum over micro-batches is the gradient of the one large batch. To train
 `grpo_update` again with the same batch: its sampler log-probabilities stay the old policy of the ratio, and from the
 second update on the clip comes to bear.
 
-Left out: a separate pass for old log-probabilities (the sampler's own are used; `logprob_gap` watches them), and
-distributed set-ups.
+Where several processes train, all are handed the whole batch, and each takes its groups. Left out: a separate pass for
+old log-probabilities (the sampler's own are used; `logprob_gap` watches them).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from pivotrl_cli.learn.distributed import everyones, own_groups
 from pivotrl_cli.learn.loss import LOSSES, importance_weights, k3, kl_loss, sft_loss, token_weights
 from pivotrl_cli.learn.optimiser import Optimiser
 from pivotrl_cli.learn.pack import Slice, pack_plain, pack_trees
@@ -66,6 +68,10 @@ class GrpoBatch:
         lengths = [len(tokens) for group in self.completions for tokens in group]
         flat = iter(token_weights(LOSSES[options.loss].weighting, lengths, options.longest))
         return replace(self, weights=[[next(flat) for _ in group] for group in self.completions])
+
+    def weightless(self) -> GrpoBatch:
+        """The same rollouts, none of which counts."""
+        return replace(self, weights=[[0.0] * len(group) for group in self.completions])
 
     def flat(self, like: Tensor) -> FlatTokens:
         """One entry per completion token."""
@@ -178,12 +184,12 @@ def grpo_update(
     n_tokens = _n_tokens(batch.completions)
     totals: dict[str, float] = {}
     options, batch = replace(options, tree=_takes_tree(model, options.tree)), batch.weighed(options)
-    for slices in _packed(batch.prompts, batch.completions, options.token_budget, bool(options.tree)):
-        part = batch.part(slices)
+    for row in _packed(batch.prompts, batch.completions, options.token_budget, bool(options.tree)):
+        part = batch.part(row.slices) if row.counts else batch.part(row.slices).weightless()
         stats = _grpo_backward(model, reference if options.kl_coef > 0 else None, part, options, n_tokens)
-        gap = max(totals.get("logprob_gap", 0.0), stats.pop("logprob_gap"))
-        totals = _added(totals, stats) | {"logprob_gap": gap}
+        totals = _added(totals, stats) if row.counts else totals
         optimiser.collect()
+    totals = reduce(_added, everyones(totals))
     return UpdateStats(grad_norm=optimiser.step(learning_rate), n_completion_tokens=n_tokens, **totals)
 
 
@@ -200,14 +206,16 @@ def sft_update(
     n_tokens = _n_tokens([batch.completions])
     tree = _takes_tree(model, tree)
     totals: dict[str, float] = {}
-    for slices in _packed(batch.prompts, [[completion] for completion in batch.completions], token_budget, tree):
-        prompts = [batch.prompts[s.prompt] for s in slices]
-        completions = [[batch.completions[s.prompt]] for s in slices]
+    for row in _packed(batch.prompts, [[completion] for completion in batch.completions], token_budget, tree):
+        prompts = [batch.prompts[s.prompt] for s in row.slices]
+        completions = [[batch.completions[s.prompt]] for s in row.slices]
         scores = completion_logprobs(model, prompts, completions, tree=tree)
-        loss = sft_loss(scores.logprobs, torch.full_like(scores.logprobs, 1 / n_tokens))
+        loss = sft_loss(scores.logprobs, torch.full_like(scores.logprobs, row.counts / n_tokens))
         torch.autograd.backward(loss)
         optimiser.collect()
-        totals = _added(totals, {"loss": loss.item(), "entropy": scores.entropies.sum().item() / n_tokens})
+        shares = {"loss": loss.item(), "entropy": scores.entropies.sum().item() / n_tokens}
+        totals = _added(totals, shares) if row.counts else totals
+    totals = reduce(_added, everyones(totals))
     return UpdateStats(grad_norm=optimiser.step(learning_rate), n_completion_tokens=n_tokens, **totals)
 
 
@@ -223,14 +231,31 @@ def _takes_tree(model: PreTrainedModel, tree: bool | None) -> bool:
     return plain_reason(model) is None if tree is None else tree
 
 
-def _packed(
-    prompts: list[list[int]], completions: list[list[list[int]]], token_budget: int, tree: bool
-) -> list[list[Slice]]:
-    """Micro-batches of rollouts under the budget, longest first."""
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A micro-batch; one that does not count only keeps step with another process."""
+
+    slices: list[Slice]
+    counts: bool
+
+
+def _packed(prompts: list[list[int]], completions: list[list[list[int]]], token_budget: int, tree: bool) -> list[_Row]:
+    """This process's micro-batches of rollouts under the budget, longest first, as many as any process has."""
     lengths = [[len(completion) for completion in group] for group in completions]
+    own = own_groups(prompts, lengths)
     if tree:
-        return pack_trees(prompts, lengths, token_budget)
-    return pack_plain([len(prompt) for prompt in prompts], lengths, token_budget)
+        packed = pack_trees(prompts, own, token_budget)
+    else:
+        packed = pack_plain([len(prompt) for prompt in prompts], own, token_budget)
+    n_idle = max(everyones(len(packed))) - len(packed)
+    return [_Row(slices, True) for slices in packed] + [_Row([_shortest(prompts, lengths)], False)] * n_idle
+
+
+def _shortest(prompts: list[list[int]], lengths: list[list[int]]) -> Slice:
+    """The rollout of fewest tokens."""
+    every = ((len(prompts[p]) + n, p, g) for p, group in enumerate(lengths) for g, n in enumerate(group))
+    _, p, g = min(every)
+    return Slice(p, g, g + 1)
 
 
 def _grpo_backward(
@@ -286,5 +311,7 @@ def _frozen_logprobs(reference: PreTrainedModel, part: GrpoBatch, options: GrpoO
 
 
 def _added(totals: dict[str, float], shares: dict[str, float]) -> dict[str, float]:
-    """Shares of a micro-batch on top of the totals so far."""
-    return totals | {name: totals.get(name, 0.0) + share for name, share in shares.items()}
+    """Shares of a micro-batch on top of the totals so far; of the gaps the largest."""
+    joined = totals | {name: totals.get(name, 0.0) + share for name, share in shares.items()}
+    gaps = [known["logprob_gap"] for known in (totals, shares) if "logprob_gap" in known]
+    return joined | ({"logprob_gap": max(gaps)} if gaps else {})

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from pivotrl_cli.chat import ChatFormat, UnrenderableError
-from pivotrl_cli.checkpoint import load_model, place, resolve
+from pivotrl_cli.checkpoint import resolve
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.engines.hf import HFEngine
+from pivotrl_cli.learn.distributed import refresh
 from pivotrl_cli.learn.optimiser import Optimiser, UnusableGradient, learning_rate
 from pivotrl_cli.learn.step import GrpoOptions, SftBatch, UpdateStats, grpo_update, sft_update, with_old_logprobs
 from pivotrl_cli.rows import Candidate, StepMetrics, TrainRollout
+from pivotrl_cli.stages.launch import load_shared, load_whole
 from pivotrl_cli.stages.pivot_groups import Deck, StepGroups, sample_step
 from pivotrl_cli.verifiers import Verifier
 
@@ -74,10 +76,11 @@ class Grpo(Learner):
     def set_up(self) -> None:
         """The engine that samples, and the frozen policy where there is a KL penalty."""
         config = self.config
-        self.engine = HFEngine(self.model, self.chat, config.sample_token_budget)
+        self.sampled = load_whole(self.model, config)
+        self.engine = HFEngine(self.sampled, self.chat, config.sample_token_budget)
         self.reference: PreTrainedModel | None = None
         if config.kl_coef > 0:
-            self.reference = load_model(resolve(config.model), *place(config.device, config.dtype))
+            self.reference = load_shared(resolve(config.model), config)
         self.options = GrpoOptions(
             clip_low=config.clip_low,
             clip_high=config.clip_high,
@@ -93,6 +96,7 @@ class Grpo(Learner):
     def step(self, step: int) -> tuple[StepMetrics, list[TrainRollout]]:
         """Sample, score and update."""
         started = time.monotonic()
+        refresh(self.sampled, self.model)
         sampled = sample_step(step, self.deck, self.engine, self.verifiers, self.config)
         self.rollout_turns += sum(len(g.rollouts) for g in sampled.groups)
         between = time.monotonic()

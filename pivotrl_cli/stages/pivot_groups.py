@@ -1,7 +1,8 @@
 """Groups of scored rollouts for one optimiser step: draw pivots, sample, score, replace the groups without variance.
 
 A group whose rewards are all equal has no gradient (paper, Prop. 3.1), so it is counted and another pivot takes its
-place; after `max_refills` rounds the step goes on with what it has.
+place; after `max_refills` rounds the step goes on with what it has. Where several processes train, all draw the same
+pivots, each samples and scores its share, and all get to know all groups.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.engines import Engine, Group, Request, Sampling, each_group
 from pivotrl_cli.learn.advantage import ADVANTAGES
+from pivotrl_cli.learn.distributed import joined, own
 from pivotrl_cli.learn.step import GrpoBatch
 from pivotrl_cli.rows import Candidate, Rollout, TrainRollout
 from pivotrl_cli.stages.scoring import score_group
@@ -117,11 +119,16 @@ def sample_step(
         if missing == 0:
             break
         drawn = {f"{step}/{round_}/{i}/{c.candidate_id}": c for i, c in enumerate(deck.draw() for _ in range(missing))}
-        for group in _in_order(drawn, engine, config):
-            if group.status == "ok":
-                result.groups.append(_scored(drawn[group.request.key], group, verifiers, config))
-            else:
+        mine = {key: drawn[key] for key in own(list(drawn))}
+        scored = [
+            _scored(mine[group.request.key], group, verifiers, config) if group.status == "ok" else None
+            for group in _in_order(mine, engine, config)
+        ]
+        for one in joined(scored):
+            if one is None:
                 result.n_unusable += 1
+            else:
+                result.groups.append(one)
     return result
 
 

@@ -128,6 +128,7 @@ class RunFolder:
         tokenizer: PreTrainedTokenizerBase,
         tensors: dict[str, Tensor],
         cursor: dict[str, int],
+        state: dict[str, Tensor] | None = None,
     ) -> None:
         """Save the state after the last step that was written; older ones beyond `keep` go."""
         from safetensors.torch import save_file
@@ -135,7 +136,7 @@ class RunFolder:
         place = self.partial / "checkpoints" / f"{self.metrics[-1].step:06d}"
         making = place.with_suffix(".making")
         shutil.rmtree(making, ignore_errors=True)
-        save(model, tokenizer, making)
+        save(model, tokenizer, making, state)
         save_file(tensors, making / _TENSORS)
         _write(making / _CURSOR, cursor)
         for file in making.iterdir():
@@ -144,6 +145,12 @@ class RunFolder:
         _to_disk(place.parent)
         for old in self._checkpoints()[: -self.keep]:
             shutil.rmtree(old.folder)
+
+    def write_model(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, state: dict[str, Tensor] | None
+    ) -> None:
+        """Save what was trained; `state` as for `save`."""
+        save(model, tokenizer, self.partial, state)
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Join the rollouts, note the provenance, and give the folder its name."""
@@ -164,6 +171,26 @@ class RunFolder:
 
     def _part(self, step: int) -> Path:
         return self.partial / "rollouts" / f"{step:06d}.parquet"
+
+
+class Onlooker(RunFolder):
+    """The folder as the processes know it that do not write it: what is in there, and no way to change it."""
+
+    def __init__(self, known: dict[str, Any]) -> None:
+        vars(self).update(known)
+
+    def write_step(self, metrics: StepMetrics, rollouts: list[TrainRollout]) -> None:
+        """Know of the step."""
+        self.metrics.append(metrics)
+
+    def write_checkpoint(self, *_what: Any) -> None:
+        """Leave it to the first process."""
+
+    def write_model(self, *_what: Any) -> None:
+        """Leave it to the first process."""
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Leave it to the first process."""
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pivotrl_cli.checkpoint import fingerprint, load_model, load_tokenizer, place, resolve, save
+from pivotrl_cli.checkpoint import fingerprint, load_tokenizer, resolve
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.errors import ConfigError, InputError, RunError
 from pivotrl_cli.progress import Progress
 from pivotrl_cli.provenance import Provenance, source_fingerprint
 from pivotrl_cli.rows import Candidate, StepMetrics
 from pivotrl_cli.stages.judging import cost_row, judge_cost, opened_judge
+from pivotrl_cli.stages.launch import crew, load_shared, open_run
 from pivotrl_cli.stages.lineage import check_profile
-from pivotrl_cli.stages.run_folder import RunFolder, stored_summary
+from pivotrl_cli.stages.run_folder import RunFolder
 from pivotrl_cli.table import Table
 from pivotrl_cli.verifiers import Verifier, load_verifier
 
@@ -42,7 +43,12 @@ MAX_SKIPPED_STEPS = 3
 
 
 def run(config: TrainConfig) -> dict[str, Any]:
-    """Train a model on a pivots table; returns the summary."""
+    """Train a model on a pivots table, with the other processes where there are any; returns the summary."""
+    with crew(config):
+        return _run(config)
+
+
+def _run(config: TrainConfig) -> dict[str, Any]:
     folder = Path(config.output)
     if config.output == "-" or not folder.name.strip("."):
         raise ConfigError(f"-o {config.output}: train writes a new folder", "name one with -o")
@@ -57,10 +63,9 @@ def run(config: TrainConfig) -> dict[str, Any]:
         if config.method == "grpo" and not config.allow_foreign_profile:
             check_profile(table, config.model, fingerprints["model"], "add --allow-foreign-profile")
         provenance = Provenance.of("train", StepMetrics, config, [table.as_input()], fingerprints)
-        stored = stored_summary(folder, provenance, config.force)
-        if stored is not None:
-            return stored | {"cached": True}
-        output = RunFolder(folder, provenance, force=config.force, keep=config.keep)
+        output = open_run(folder, provenance, config)
+        if isinstance(output, dict):
+            return output | {"cached": True}
         return _train(config, table, rows, weights, verifiers, output) | judge_cost(judge)
 
 
@@ -73,12 +78,13 @@ def _train(
     output: RunFolder,
 ) -> dict[str, Any]:
     from pivotrl_cli.chat import ChatFormat
+    from pivotrl_cli.learn.distributed import state_of
     from pivotrl_cli.learn.optimiser import Optimiser
     from pivotrl_cli.stages.learners import Grpo, Sft
     from pivotrl_cli.stages.pivot_groups import Deck
 
     begin = resolve(config.model)
-    model = load_model(output.resumed.folder if output.resumed else begin, *place(config.device, config.dtype))
+    model = load_shared(output.resumed.folder if output.resumed else begin, config)
     optimiser = Optimiser(
         model,
         weight_decay=config.weight_decay,
@@ -95,13 +101,15 @@ def _train(
         learner.go_to(output.resumed.cursor())
     stopped = _loop(config, learner, output)
     summary = _summary(config, table.n_rows, len(rows), output.metrics, stopped) | {"plain_layout": plain_reason}
-    save(model, chat.tokenizer, output.partial)
+    output.write_model(model, chat.tokenizer, state_of(model))
     output.finish(summary)
     return summary | ({"resumed_after": output.resumed.step} if output.resumed else {})
 
 
 def _loop(config: TrainConfig, learner: Learner, output: RunFolder) -> str:
     """Run the steps that are left; returns why it ended."""
+    from pivotrl_cli.learn.distributed import state_of
+
     with Progress(f"train {config.method}", config.steps, "steps") as bar:
         if output.metrics:
             bar.advance(len(output.metrics), f"going on after step {len(output.metrics)}")
@@ -113,7 +121,8 @@ def _loop(config: TrainConfig, learner: Learner, output: RunFolder) -> str:
             output.write_step(metrics, rollouts)
             if config.checkpoint_every and step % config.checkpoint_every == 0 and step < config.steps:
                 cursor, tensors = learner.cursor(), learner.optimiser.state()
-                output.write_checkpoint(learner.model, learner.chat.tokenizer, tensors, cursor)
+                state = state_of(learner.model)
+                output.write_checkpoint(learner.model, learner.chat.tokenizer, tensors, cursor, state)
             bar.advance(1, _note(metrics))
     return _why_stop(config, output) or "all steps done"
 
