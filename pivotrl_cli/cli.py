@@ -14,7 +14,9 @@ from pivotrl_cli.configs import (
     CompareConfig,
     Config,
     DeskConfig,
+    DoctorConfig,
     EvalConfig,
+    ExportConfig,
     ExtractConfig,
     FilterConfig,
     ImportConfig,
@@ -155,6 +157,22 @@ def inspect_(config: InspectConfig) -> None:
 def desk(config: DeskConfig) -> None:
     """Write expert trajectories of the embedded world."""
     from pivotrl_cli.stages import desk as stage
+
+    stage.run(config)
+
+
+@_command("export", ExportConfig)
+def export(config: ExportConfig) -> None:
+    """Hand pivots to another trainer."""
+    from pivotrl_cli.stages import export as stage
+
+    _report(config, stage.run, stage.describe)
+
+
+@_command("doctor", DoctorConfig)
+def doctor(config: DoctorConfig) -> None:
+    """Say what works here, and what to install."""
+    from pivotrl_cli.stages import doctor as stage
 
     stage.run(config)
 
