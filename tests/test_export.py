@@ -135,9 +135,7 @@ def test_gym_rows_hold_the_contract_and_are_read_back(desk_candidates, tmp_path)
         "n_given": len(given),
         "n_rows": len(given),
         "left_out": [],
-        "not_held": [
-            {"what": "text beside the demonstrated call", "n": len(spoken), "first": spoken[0].candidate_id}
-        ],
+        "not_held": [{"what": "text beside the demonstrated call", "n": len(spoken), "first": spoken[0].candidate_id}],
     }
 
 
@@ -219,8 +217,8 @@ def test_pass_rates_of_pivots_go_along(pivots, tmp_path):
     exported(pivots, "nemo-gym", tmp_path / "gym")
     names = ("uuid", "rewards", "pass_rate", "pass_rate_total", "pass_rate_passed")
     assert [tuple(row[name] for name in names) for row in lines(tmp_path / "gym" / "pivots.jsonl")] == [
-        (one.candidate_id, [r.reward for r in one.rollouts if r.reward is not None], one.reward_mean, one.n_scored, n)
-        for one, n in zip(rows(pivots, Pivot), (2, 2), strict=True)
+        ("b-1", [1.0, 1.0, 0.0, 0.0], 0.5, 4, 2),
+        ("c-0", [0.0, 1.0, 0.0, 0.0], 0.25, 4, 1),
     ]
 
 

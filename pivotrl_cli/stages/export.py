@@ -80,9 +80,7 @@ def _chat(config: ExportConfig) -> ChatFormat | None:
     return ChatFormat(load_tokenizer(resolve(config.model)))
 
 
-def _write(
-    exporter: Exporter, table: Table[Candidate], config: ExportConfig, provenance: Provenance
-) -> dict[str, Any]:
+def _write(exporter: Exporter, table: Table[Candidate], config: ExportConfig, provenance: Provenance) -> dict[str, Any]:
     final, tally, stored = Path(config.output), Tally(), provenance.to_dict()
     making = partial_path(final)
     chat = _chat(config)
