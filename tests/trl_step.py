@@ -45,6 +45,6 @@ done = trainer.train()
 told = {
     "steps": done.global_step,
     "reward": trainer.state.log_history[0]["reward"],
-    "moved": max(float((a - b).abs().max()) for a, b in zip(before, model.parameters(), strict=True)),
+    "moved": max(float((a - b.detach()).abs().max()) for a, b in zip(before, model.parameters(), strict=True)),
 }
 print(json.dumps(told))

