@@ -14,7 +14,9 @@ from pivotrl_cli.configs import (
     CompareConfig,
     Config,
     DeskConfig,
+    DoctorConfig,
     EvalConfig,
+    ExportConfig,
     ExtractConfig,
     FilterConfig,
     ImportConfig,
@@ -38,7 +40,7 @@ Summary = dict[str, Any]
 app = typer.Typer(
     help="Find the turns of your agent's trajectories that are worth training on, and train on those alone.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -159,6 +161,22 @@ def inspect_(config: InspectConfig) -> None:
 def desk(config: DeskConfig) -> None:
     """Write expert trajectories of the embedded world."""
     from pivotrl_cli.stages import desk as stage
+
+    stage.run(config)
+
+
+@_command("export", ExportConfig)
+def export(config: ExportConfig) -> None:
+    """Hand pivots to another trainer."""
+    from pivotrl_cli.stages import export as stage
+
+    _report(config, stage.run, stage.describe)
+
+
+@_command("doctor", DoctorConfig)
+def doctor(config: DoctorConfig) -> None:
+    """Say what works here, and what to install."""
+    from pivotrl_cli.stages import doctor as stage
 
     stage.run(config)
 

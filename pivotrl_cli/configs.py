@@ -423,6 +423,29 @@ class DeskConfig(Config):
     """Output file; `-` writes to standard output."""
 
 
+class ExportConfig(StageConfig):
+    """Hand pivots to another trainer: a folder in its form, with the reward file or the config that goes with it."""
+
+    pivots: str = argument()
+    """Pivots table; candidates or a profile will do. `-` reads standard input."""
+    to: str = option(..., identity="name")
+    """Target: `nemo-gym`, `trl`, `verl`, `openai` (fine-tuning on the demonstrations), or `module:Class`."""
+    output: str = option(..., "-o", identity=False)
+    """Folder to write."""
+    model: str | None = option(None, identity="name")
+    """Targets trl and verl: render the prompts, tools included, with the chat template of this model folder, hub name
+    or `desk`; by default they stay messages."""
+    verifier: str | None = option(None, identity="name")
+    """Have this verifier score instead of the one that the pivots name."""
+
+
+class DoctorConfig(Config):
+    """Say what works here and what to install for the rest."""
+
+    json_summary: bool = option(False, "--json", identity=False)
+    """Print what was found as one JSON object on standard output."""
+
+
 class ScoreConfig(JudgeConfig, StageConfig):
     """Score recorded rollouts again, with other verifiers and no sampling; or audit what verifiers let through."""
 
@@ -450,4 +473,6 @@ COMMANDS: dict[str, type[Config]] = {
     "score": ScoreConfig,
     "inspect": InspectConfig,
     "desk": DeskConfig,
+    "export": ExportConfig,
+    "doctor": DoctorConfig,
 }

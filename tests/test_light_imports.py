@@ -25,7 +25,7 @@ print("loaded:", *sorted(set(sys.modules) & set({HEAVY!r})), file=sys.stderr)
 
 COMMANDS = [
     ["--help"],
-    *[[command, "--help"] for command in ("profile", "train", "eval")],
+    *[[command, "--help"] for command in ("profile", "train", "eval", "doctor")],
     ["extract", "t.jsonl", "-o", "o.parquet"],
     ["profile", "candidates.parquet", "--engine", "replay", "--replay", "replay.jsonl", "-o", "o.parquet"],
     ["filter", "profile.parquet", "-o", "o.parquet"],
@@ -34,6 +34,8 @@ COMMANDS = [
     ["inspect", "profile.parquet", "--json"],
     ["desk", "-n", "2", "-o", "desk.jsonl"],
     ["import-eval", "report.json", "-o", "e.parquet"],
+    ["export", "candidates.parquet", "--to", "nemo-gym", "-o", "gym"],
+    ["export", "profile.parquet", "--to", "trl", "-o", "trl"],
 ]
 
 

@@ -1,0 +1,74 @@
+"""OpenAI's fine-tuning JSONL: each line is a state with its demonstrated action, and only that action is imitated.
+
+The assistant's earlier messages have weight 0. Left out, because the form has no place for it: reasoning, and the name
+of a tool on its reply, which is that of the call it answers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pivotrl_cli.exporters.shapes import CALL_IDS, NAMES, loses_names, to_json, with_call_ids
+from pivotrl_cli.exporters.tally import Tally
+from pivotrl_cli.rows import Candidate, Message
+
+if TYPE_CHECKING:
+    from pivotrl_cli.chat import ChatFormat
+
+
+class OpenAIExporter:
+    """`pivots.jsonl` for supervised fine-tuning."""
+
+    renders = False
+
+    def write(
+        self,
+        rows: Iterator[Candidate],
+        folder: Path,
+        tally: Tally,
+        chat: ChatFormat | None,
+        provenance: dict[str, Any],
+    ) -> None:
+        """One line per demonstration."""
+        with (folder / "pivots.jsonl").open("w", encoding="utf-8") as out:
+            for candidate in rows:
+                out.write(to_json(_record(candidate, tally)) + "\n")
+                tally.n_rows += 1
+
+
+def _record(candidate: Candidate, tally: Tally) -> dict[str, Any]:
+    given = [*candidate.state, candidate.expected_action]
+    messages = list(with_call_ids(given))
+    if messages != given:
+        tally.not_held(candidate, CALL_IDS)
+    if any(message.reasoning for message in given):
+        tally.not_held(candidate, "reasoning")
+    if loses_names(messages):
+        tally.not_held(candidate, NAMES)
+    shaped = [_message(message, last=i == len(messages) - 1) for i, message in enumerate(messages)]
+    several = any(len(message.tool_calls) > 1 for message in given)
+    record: dict[str, Any] = {"messages": shaped}
+    tools = json.loads(candidate.tools)
+    return record | ({"tools": tools, "parallel_tool_calls": several} if tools else {})
+
+
+def _message(message: Message, *, last: bool) -> dict[str, Any]:
+    match message.role:
+        case "tool":
+            return {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.content}
+        case "assistant":
+            return _spoken(message) | {"weight": int(last)}
+    return {"role": message.role, "content": message.content}
+
+
+def _spoken(message: Message) -> dict[str, Any]:
+    shaped: dict[str, Any] = {"role": "assistant", "content": message.content}
+    if message.tool_calls:
+        shaped["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    return shaped

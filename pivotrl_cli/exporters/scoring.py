@@ -1,0 +1,68 @@
+"""Rewards for other trainers: what the reward files of an export call.
+
+The ground truth of a row is the whole candidate as JSON, so that any verifier finds what it looks at. Text that is no
+action earns 0, as it does in `pivotrl train`. A demonstration that its own verifier cannot judge has no reward at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from pivotrl_cli.chat import ChatFormat, UnparsableError, parse_hermes
+from pivotrl_cli.rows import Candidate, Message
+from pivotrl_cli.verifiers import UnverifiableError, asks_judge, load_verifier
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+NEEDS_JUDGE = "its verifier asks a judge, which a reward file has none of"
+
+
+def ground_truth(candidate: Candidate) -> str | None:
+    """The row's ground truth; None where no reward file can score it."""
+    if asks_judge(candidate.verifier):
+        return None
+    return candidate.model_dump_json(include=set(Candidate.model_fields))
+
+
+def reward_of_text(text: str, truth: str) -> float | None:
+    """Reward of a completion with Hermes-style calls; None where the demonstration cannot be judged."""
+    return _reward(lambda candidate: parse_hermes(text), truth)
+
+
+def reward_of_tokens(chat: ChatFormat, token_ids: list[int], truth: str) -> float | None:
+    """Reward of sampled tokens, read as the model's own chat format writes them; None as above."""
+
+    def action(candidate: Candidate) -> Message:
+        prompt_ids = chat.prompt_ids(candidate.state, candidate.tools)
+        return chat.parse(chat.decode(token_ids), prompt_ids, candidate.tools)
+
+    return _reward(action, truth)
+
+
+def trl_reward(tokenizer: PreTrainedTokenizerBase) -> Callable[..., list[float | None]]:
+    """A reward function for TRL's GRPOTrainer."""
+    chat = ChatFormat(tokenizer)
+
+    def pivot_reward(completion_ids: list[list[int]], ground_truth: list[str], **_: object) -> list[float | None]:
+        pairs = zip(completion_ids, ground_truth, strict=True)
+        return [reward_of_tokens(chat, list(ids), truth) for ids, truth in pairs]
+
+    return pivot_reward
+
+
+def _reward(action_at: Callable[[Candidate], Message], truth: str) -> float | None:
+    candidate = _candidate(truth)
+    try:
+        return load_verifier(candidate.verifier)(candidate, action_at(candidate)).reward
+    except UnparsableError:
+        return 0.0
+    except UnverifiableError:
+        return None
+
+
+@lru_cache(maxsize=64)
+def _candidate(truth: str) -> Candidate:
+    return Candidate.model_validate_json(truth)

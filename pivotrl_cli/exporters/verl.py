@@ -1,0 +1,111 @@
+"""verl: `pivots.parquet` in the form that its RLHF data set reads, and `reward.py` with `compute_score`.
+
+verl renders each prompt with the tools of its own configuration, the same for every row. With a model named, the prompt
+is therefore the finished text in one user message, and `pass_on.jinja` is the chat template that leaves it as it is
+(`data.apply_chat_template_kwargs.chat_template`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pivotrl_cli.exporters.prompts import MESSAGES, Prompted, batches, messages, prompted
+from pivotrl_cli.exporters.tally import Tally
+from pivotrl_cli.rows import Candidate, Message, Pivot, Profile
+
+if TYPE_CHECKING:
+    from pivotrl_cli.chat import ChatFormat
+
+PASS_ON = "{{ messages[0]['content'] }}"
+"""Chat template under which a rendered prompt stays as it is."""
+
+REWARD = '''\
+"""The reward of these pivots for verl: name this file in its configuration of custom reward functions. Needs pivotrl.
+
+Reads completions as text with Hermes-style calls, which is what verl hands over.
+"""
+
+from pivotrl_cli.exporters.scoring import reward_of_text
+
+
+def compute_score(data_source, solution_str, ground_truth, extra_info=None, **_):
+    """Reward in [0, 1]."""
+    reward = reward_of_text(solution_str, ground_truth)
+    if reward is None:
+        raise ValueError(f"the demonstration cannot be judged: {extra_info}")
+    return reward
+'''
+
+_TEXT = pa.string()
+_EXTRA = pa.struct(
+    [
+        ("index", pa.int64()),
+        ("split", _TEXT),
+        *((name, _TEXT) for name in ("candidate_id", "trajectory_id", "task_id", "verifier", "tools")),
+        ("turn", pa.int64()),
+        ("weight", pa.float64()),
+        ("reward_mean", pa.float64()),
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        ("data_source", _TEXT),
+        ("prompt", MESSAGES),
+        ("ability", _TEXT),
+        ("reward_model", pa.struct([("style", _TEXT), ("ground_truth", _TEXT)])),
+        ("extra_info", _EXTRA),
+    ]
+)
+
+
+class VerlExporter:
+    """One Parquet file."""
+
+    renders = True
+
+    def write(
+        self,
+        rows: Iterator[Candidate],
+        folder: Path,
+        tally: Tally,
+        chat: ChatFormat | None,
+        provenance: dict[str, Any],
+    ) -> None:
+        """The file, the reward function and, with rendered prompts, the template that passes them on."""
+        stored = SCHEMA.with_metadata({"pivotrl": json.dumps(provenance)})
+        n = 0
+        with pq.ParquetWriter(folder / "pivots.parquet", stored, compression="zstd") as out:
+            for batch in batches(prompted(rows, tally, chat)):
+                values = [_row(one, n + i) for i, one in enumerate(batch)]
+                out.write_table(pa.Table.from_pylist(values, schema=stored))
+                n += len(batch)
+        (folder / "reward.py").write_text(REWARD)
+        if chat is not None:
+            (folder / "pass_on.jinja").write_text(PASS_ON)
+
+
+def _row(one: Prompted, index: int) -> dict[str, Any]:
+    candidate = one.candidate
+    rendered = [Message(role="user", content=one.text)] if one.text is not None else candidate.state
+    extra = {name: getattr(candidate, name) for name in ("candidate_id", "trajectory_id", "task_id", "verifier")}
+    return {
+        "data_source": "pivotrl",
+        "prompt": messages(rendered),
+        "ability": candidate.domain or "agent",
+        "reward_model": {"style": "rule", "ground_truth": one.truth},
+        "extra_info": extra
+        | {
+            "index": index,
+            "split": candidate.split,
+            "tools": candidate.tools,
+            "turn": candidate.turn,
+            "weight": candidate.weight if isinstance(candidate, Pivot) else None,
+            "reward_mean": candidate.reward_mean if isinstance(candidate, Profile) else None,
+        },
+    }
