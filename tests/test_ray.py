@@ -22,6 +22,8 @@ from pivotrl_cli.rows import Profile
 from pivotrl_cli.stages import profile
 from pivotrl_cli.table import Table
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray warns of its own options on import
+
 ROOT = Path(__file__).parents[1]
 N = 4
 
@@ -110,7 +112,7 @@ def test_a_worker_that_dies_is_replaced_and_its_window_sampled_again(folder, clu
     counts = Counter(key for _, key in scored(folder))
     again = {key for key, n in counts.items() if n > N}
     assert {"t05-1"} < again <= {f"t{i:02d}-{j}" for i in (4, 5) for j in range(3)}
-    assert {pid for pid, key in scored(folder) if key == "t05-2"}.isdisjoint({scored(folder)[0][0]}) or len(again) == 5
+    assert len({pid for pid, key in scored(folder) if key == "t05-1"}) == 2
 
 
 @pytest.mark.slow

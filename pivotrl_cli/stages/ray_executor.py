@@ -1,7 +1,7 @@
 """Windows of a profile on Ray Data: each is a block of one row, mapped by workers that hold the engine.
 
     driver    which windows the journal lacks ──> blocks ──> worker 1 .. W ──> journal, as they come ──> table, in order
-    worker    opens the candidates by name, checks that all is as the driver has it, samples a window as the local run does
+    worker    opens the candidates by name, checks that all is as the driver has it, samples as the local run does
 
 A row is the window's number and what the journal has of it; the states stay in the file. So the bytes are those of the
 local run, and a driver that was killed gives out what its journal lacks. A worker that dies is started again by Ray and
@@ -40,7 +40,7 @@ from pivotrl_cli.stages.profile import (
     strategy,
     verifier_names,
 )
-from pivotrl_cli.stages.sampling import Sampled, Sampler, parse_journal_key
+from pivotrl_cli.stages.sampling import Sampled, Sampler, journal_key, parse_journal_key
 from pivotrl_cli.stages.windows import Plan
 from pivotrl_cli.table import Table, rows_of
 from pivotrl_cli.verifiers import asks_judge, load_verifier
@@ -67,50 +67,47 @@ def sampled_windows(
         )
     ids = candidates.frame(["candidate_id"])["candidate_id"]
     keys = [ids.gather(window).to_list() for window in plan.windows]
-    left = _left(keys, sampler, earlier)
+    left = _left(keys, sampler, journal, earlier)
     with ExitStack() as stack:
         results = stack.enter_context(_on_ray(config, provenance, left)) if left else iter(())
+        sampler.meter.start()
         for number in range(len(plan.windows)):
             while number in left:
                 arrived, new, retries = next(results)
+                journal.add(new)
+                _count(sampler, keys[arrived], earlier(arrived), left.pop(arrived), new)
                 sampler.meter.retries += retries
-                _take_in(sampler, len(keys[arrived]), left.pop(arrived), new)
+                sampler.stop_above_error_rate()
             found = sampler.recorded(keys[number], earlier(number))
             assert found is not None, f"window {number} came back without all its samples"
             yield found
 
 
-def _left(keys: list[list[str]], sampler: Sampler, earlier: Earlier) -> dict[int, Notebook]:
+def _left(keys: list[list[str]], sampler: Sampler, journal: Journal, earlier: Earlier) -> dict[int, Notebook]:
     """Numbers of the windows that are to be sampled, or have failures to be tried again, with what there is of them."""
-    journal = sampler.journal
     names: dict[str, list[str]] = {}
-    for name in journal or ():
+    for name in journal:
         names.setdefault(parse_journal_key(name), []).append(name)
     left: dict[int, Notebook] = {}
     for number, theirs in enumerate(keys):
-        entries = journal.read([name for key in theirs for name in names.get(key, ())]) if journal else {}
+        entries = journal.read([name for key in theirs for name in names.get(key, ())])
         found = sampler.recorded(theirs, earlier(number)) if entries else None
         if found is None or any(r.error for one in found for r in one.rollouts):
             left[number] = entries
         else:
-            _count(sampler, len(theirs), entries, {})
+            _count(sampler, theirs, earlier(number), entries, {})
     return left
 
 
-def _take_in(sampler: Sampler, n_candidates: int, old: Notebook, new: Notebook) -> None:
-    """Journal what came of a window, count it, and stop where too much of the run has failed."""
-    if sampler.journal is not None and new:
-        sampler.journal.add(new)
-    _count(sampler, n_candidates, {name: value for name, value in old.items() if name not in new}, new)
-    sampler.stop_above_error_rate()
-
-
-def _count(sampler: Sampler, n_candidates: int, old: Notebook, new: Notebook) -> None:
+def _count(sampler: Sampler, keys: list[str], earlier: dict[str, Sampled], old: Notebook, new: Notebook) -> None:
+    """Count a whole window; an entry with the name of another one is what came of trying it again."""
     meter = sampler.meter
-    meter.begin_window(n_candidates)
-    meter.old((part, len(part.rollouts)) for part in map(Sampled.model_validate, old.values()))
-    for part in map(Sampled.model_validate, new.values()):
-        meter.new([part], len(part.rollouts), None)
+    parts = {journal_key(key, (0, len(part.rollouts))): part for key, part in earlier.items()}
+    parts |= {name: Sampled.model_validate(value) for name, value in (old | new).items()}
+    meter.begin_window(len(keys))
+    meter.old((part, len(part.rollouts)) for name, part in parts.items() if name not in new)
+    for name in new:
+        meter.new([parts[name]], len(parts[name].rollouts), None)
     meter.end_window()
 
 
@@ -180,7 +177,7 @@ def _connect(ray: Any, config: ProfileConfig) -> None:
 def _fleet(resources: dict[str, float], config: ProfileConfig) -> tuple[int, int]:
     """How many workers, and GPUs of each; raises where Ray would wait for what is not there."""
     cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-    on_gpu = gpus > 0 and config.device in ("auto", "cuda") and choose(config) in ("hf", "vllm")
+    on_gpu = gpus > 0 and config.device != "cpu" and choose(config) in ("hf", "vllm")
     each = config.tensor_parallel if on_gpu else 0
     workers = config.workers or (max(1, gpus // each) if each else 1)
     if workers >= cpus or workers * each > gpus:
