@@ -47,6 +47,9 @@ from pivotrl_cli.verifiers import asks_judge, load_verifier
 
 RESTARTS = 3
 """How often a window is given out again whose worker died."""
+START_SECONDS = 600
+"""Until the processes of all workers must stand, with no engine yet. Without such a limit Ray goes on with the first one,
+and fails a run whose last window ends before they all stand."""
 HOPELESS = 0.99
 """A worker stops by itself where more than this share fails; the run's own limit is over all workers, on the driver."""
 
@@ -126,6 +129,7 @@ def _on_ray(
         blocks = [pa.table({"window": [number], "old": [pickle.dumps(old)]}) for number, old in left.items()]
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
+        context.wait_for_min_actors_s = START_SECONDS
         with warnings.catch_warnings():  # the options after num_gpus have no other place yet
             warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
             mapped = ray.data.from_arrow(blocks).map_batches(
@@ -133,13 +137,13 @@ def _on_ray(
                 fn_constructor_args=[config, str(Path.cwd()), provenance.to_dict()],
                 batch_size=1,
                 batch_format="pyarrow",
-                compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
+                compute=ray.data.ActorPoolStrategy(size=min(workers, len(left)), max_tasks_in_flight_per_actor=1),
                 num_cpus=1,
                 num_gpus=gpus,
                 max_restarts=-1,
                 max_task_retries=RESTARTS,
             )
-        with closing(_results(mapped, ray.exceptions.RayActorError)) as results:
+        with closing(_results(mapped, ray.exceptions)) as results:
             yield results
     finally:
         ray.shutdown()
@@ -188,7 +192,7 @@ def _fleet(resources: dict[str, float], config: ProfileConfig) -> tuple[int, int
     return workers, each
 
 
-def _results(mapped: Any, died: type[Exception]) -> Generator[tuple[int, Notebook, int]]:
+def _results(mapped: Any, ray_errors: Any) -> Generator[tuple[int, Notebook, int]]:
     try:
         for batch in mapped.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for number, result in zip(*(batch[name].to_pylist() for name in ("window", "result")), strict=True):
@@ -196,7 +200,11 @@ def _results(mapped: Any, died: type[Exception]) -> Generator[tuple[int, Noteboo
                 if isinstance(found, PivotRLError):
                     raise found
                 yield number, *found
-    except died as error:
+    except ray_errors.GetTimeoutError as error:
+        raise RunError(
+            f"Ray did not start the workers in {START_SECONDS} s", "see what else runs on it, or give fewer --workers"
+        ) from error
+    except ray_errors.RayActorError as error:
         raise RunError(
             f"workers died {RESTARTS + 1} times at one window: {' '.join(str(error).split())}",
             "what is done is kept; see Ray's logs, by default in /tmp/ray/session_latest/logs",
