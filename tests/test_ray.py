@@ -175,18 +175,29 @@ def test_a_model_gives_the_bytes_of_the_local_run_on_a_ray_of_its_own(tmp_path, 
     rows = [candidate(f"q{i}-0", state=[user("Question? " * (1 + 5 * i % 11))], tools="[]") for i in range(12)]
     write(tmp_path / "m.parquet", [row.model_copy(update={"expected_action": says("yes")}) for row in rows])
 
-    def sample(output: str, **options):
-        chosen = {"n": 3, "window": 4, "max_new_tokens": 8, "device": "cpu", "verifier": "exact", "engine": "hf"}
-        config = ProfileConfig(
-            candidates=str(tmp_path / "m.parquet"),
-            model=str(tiny_model),
-            output=str(tmp_path / output),
-            **chosen | options,
+    arguments = ["--engine", "hf", "--model", str(tiny_model), "--device", "cpu", "--verifier", "exact"]
+    arguments += ["-n", "3", "--window", "4", "--max-new-tokens", "8"]
+    for output, executor in (("whole.parquet", ["local"]), ("p.parquet", ["ray", "--workers", "2"])):
+        done = subprocess.run(  # a process of its own, for Ray does not go from one cluster to another and back
+            [
+                sys.executable,
+                "-m",
+                "pivotrl_cli",
+                "profile",
+                "m.parquet",
+                *arguments,
+                "-o",
+                output,
+                "--executor",
+                *executor,
+            ],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
         )
-        return profile.run(config)
-
-    sample("whole.parquet")
-    sample("p.parquet", **on(None))
+        assert done.returncode == 0, done.stderr
     assert (tmp_path / "p.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
 
 

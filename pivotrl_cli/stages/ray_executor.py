@@ -48,8 +48,7 @@ from pivotrl_cli.verifiers import asks_judge, load_verifier
 RESTARTS = 3
 """How often a window is given out again whose worker died."""
 START_SECONDS = 600
-"""Until the processes of all workers must stand, with no engine yet. Without such a limit Ray goes on with the first,
-and fails a run whose last window ends before all of them stand."""
+"""Until the processes of all workers must stand, with no engine yet; Ray itself would wait for ever."""
 HOPELESS = 0.99
 """A worker stops by itself where more than this share fails; the run's own limit is over all workers, on the driver."""
 
