@@ -205,14 +205,14 @@ def test_a_model_gives_the_bytes_of_the_local_run_on_a_ray_of_its_own(tmp_path, 
 def test_the_limit_on_errors_is_over_all_workers(folder, cluster):
     with Table.open(folder / "c.parquet", profile.Candidate) as table:
         keys = table.frame(["candidate_id"])["candidate_id"].to_list()
-    bad = {key for key in keys if key < "t02"}
+    bad = {key for key in keys if key.endswith("-0")}
     script(folder / "r.jsonl", {key: [FAILED if key in bad else RIGHT] * 20 for key in keys})
     with pytest.raises(RunError, match=r"rollouts failed, the first: engine down$") as raised:
         run(folder, "p.parquet", n=20, max_error_rate=0.2, max_retries=0, **on(cluster))
     assert raised.value.hint is not None
     assert raised.value.hint.startswith("what is done is kept: the same command tries the failed ones again")
-    summary = run(folder, "p.parquet", n=20, max_error_rate=0.3, max_retries=1, **on(cluster))
-    assert (summary["errors"], summary["retries"]) == (120, 120)
+    summary = run(folder, "p.parquet", n=20, max_error_rate=0.4, max_retries=1, **on(cluster))
+    assert (summary["errors"], summary["retries"]) == (160, 160)
 
 
 @pytest.mark.slow
