@@ -194,6 +194,14 @@ class ProfileConfig(EngineConfig, JudgeConfig, StageConfig):
     """Stop with exit 1, keeping what is done, once more than this share of the rollouts so far stay failed after their
     retries, or none of the first attempts works; not looked at below 100 rollouts."""
 
+    executor: Literal["local", "ray"] = option("local", identity=False)
+    """Where windows are sampled: in this process, or by Ray Data on workers that each hold the engine, see
+    docs/scaling.md."""
+    workers: int | None = option(None, identity=False, ge=1)
+    """With `--executor ray`: how many; by default as many as its GPUs are enough for, or one without GPUs."""
+    ray_address: str | None = option(None, identity=False)
+    """With `--executor ray`: a cluster, such as `auto` or `ray://HOST:10001`; this machine by default."""
+
 
 class MergeConfig(StageConfig):
     """Put the shards of a profile together: the table that one run over all candidates would have written."""

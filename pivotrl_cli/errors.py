@@ -13,6 +13,8 @@ A message names the place (`candidates.parquet row 17: ...`); the hint names the
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class PivotRLError(Exception):
     """Base of everything that is reported in one line instead of a traceback."""
@@ -23,6 +25,10 @@ class PivotRLError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By its words, for not every class of ours is made from them; errors travel between processes."""
+        return _again, (type(self), self.message, self.hint)
 
 
 class InputError(PivotRLError, ValueError):
@@ -54,3 +60,9 @@ class Interrupted(PivotRLError):
     """The user stopped a run that can go on."""
 
     exit_code = 130
+
+
+def _again(kind: type[PivotRLError], message: str, hint: str | None) -> PivotRLError:
+    error = kind.__new__(kind)
+    PivotRLError.__init__(error, message, hint)
+    return error

@@ -143,6 +143,18 @@ class Journal:
         return dict(zip(keys, json.loads(zlib.decompress(body)), strict=True))
 
 
+class Notes(dict[str, Any]):
+    """What a journal keeps, in memory alone: for work that another process writes down."""
+
+    def add(self, batch: Mapping[str, Any]) -> None:
+        """Keep a finished batch."""
+        self.update(batch)
+
+    def read(self, keys: Iterable[str]) -> dict[str, Any]:
+        """The values of those keys that are there."""
+        return {key: self[key] for key in keys if key in self}
+
+
 def unfinished(output: str | Path) -> dict[str, Any] | None:
     """The header of the journal that lies beside an output: its provenance, and whether it was begun by force."""
     try:

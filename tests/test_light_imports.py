@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("torch", "transformers", "datasets", "vllm")
+HEAVY = ("torch", "transformers", "datasets", "vllm", "ray")
 SCRIPT = f"""
 import sys
 from pivotrl_cli.cli import main

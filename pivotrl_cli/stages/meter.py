@@ -49,7 +49,7 @@ class Meter:
         """After the last round: what the strategy did not need is done too."""
         self._bar.skip(self._left)
 
-    def new(self, parts: Iterable[Sampled], n: int, engine: Engine) -> None:
+    def new(self, parts: Iterable[Sampled], n: int, engine: Engine | None) -> None:
         """A batch that was just sampled, `n` samples asked for at each."""
         parts = list(parts)
         for part in parts:
@@ -71,8 +71,8 @@ class Meter:
         self._add(before, -1)
         self._add(after)
 
-    def note(self, engine: Engine) -> str:
-        """Beside the rollouts per second."""
+    def note(self, engine: Engine | None) -> str:
+        """Beside the rollouts per second; without what the engine tells where it is in another process."""
         seconds = max(time.monotonic() - self._started, 1e-9)
         rate = f"{self._reward_sum / self._n_scored:.2f}" if self._n_scored else "-"
         figures = [
@@ -81,7 +81,7 @@ class Meter:
             f"pass rate {rate} {sparkline([self._histogram[i] for i in range(_BINS)])}",
             f"{self.n_failed:,} errors",
         ]
-        told = [f"{name.replace('_', ' ')} {value:.2f}" for name, value in notes(engine).items()]
+        told = [f"{name.replace('_', ' ')} {value:.2f}" for name, value in (notes(engine) if engine else {}).items()]
         return ", ".join(figures + told)
 
     def _add(self, part: Sampled, sign: int = 1) -> None:

@@ -10,18 +10,20 @@ killed run goes on where it was, and the same is done with an output that has fe
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pivotrl_cli.adaptive import AdaptiveRule
 from pivotrl_cli.arrow import with_columns
 from pivotrl_cli.configs import ProfileConfig
 from pivotrl_cli.engines import Engine, open_engine
 from pivotrl_cli.engines import fingerprints as engine_fingerprints
-from pivotrl_cli.errors import InputError, Interrupted, RunError
+from pivotrl_cli.errors import ConfigError, InputError, Interrupted, RunError
 from pivotrl_cli.journal import Journal, unfinished
 from pivotrl_cli.progress import Progress
 from pivotrl_cli.provenance import Provenance, differences, source_fingerprint
@@ -39,12 +41,13 @@ __all__ = ["describe", "run"]
 
 def run(config: ProfileConfig) -> dict[str, Any]:
     """Profile a candidates table; returns the summary."""
+    _check_executor(config)
     with Table.open(config.candidates, Candidate) as candidates:
         plan = Plan.of(candidates, config)
-        names = _verifier_names(candidates, config)
+        names = verifier_names(candidates, config)
         with opened_judge(names, config) as judge:
             verifiers = {name: load_verifier(name, judge) for name in names}
-            provenance = _provenance(candidates, config, verifiers)
+            provenance = provenance_of(candidates, config, verifiers)
             stored = _stored(config, provenance)
             summary = (
                 stored | {"cached": True}
@@ -58,7 +61,18 @@ def run(config: ProfileConfig) -> dict[str, Any]:
     return summary
 
 
-def _provenance(candidates: Table[Candidate], config: ProfileConfig, verifiers: dict[str, Verifier]) -> Provenance:
+def _check_executor(config: ProfileConfig) -> None:
+    if config.executor == "local":
+        if config.workers is not None or config.ray_address is not None:
+            raise ConfigError("--workers and --ray-address are for executor ray", "add --executor ray")
+        return
+    for name, option in ((config.candidates, "the candidates"), (config.output, "-o")):
+        if name == "-":
+            raise ConfigError(f"--executor ray needs a file for {option}", "workers read it by its name")
+
+
+def provenance_of(candidates: Table[Candidate], config: ProfileConfig, verifiers: dict[str, Verifier]) -> Provenance:
+    """What decides the profile, the files and the model looked at here."""
     found = {
         f"verifier {Path(name).name}": source_fingerprint(verifier) for name, verifier in sorted(verifiers.items())
     }
@@ -77,7 +91,7 @@ def _stored(config: ProfileConfig, provenance: Provenance) -> dict[str, Any] | N
         return None
     header = unfinished(config.output)
     is_ours = header is not None and not differences(header["provenance"], provenance.to_dict())
-    if (is_ours and header is not None and header["forced"]) or _smaller_n(config, provenance):
+    if (is_ours and header is not None and header["forced"]) or smaller_n(config, provenance):
         return None
     summary = current_summary(config.output, provenance, config.force)
     if summary is not None and is_ours:
@@ -85,7 +99,7 @@ def _stored(config: ProfileConfig, provenance: Provenance) -> dict[str, Any] | N
     return summary
 
 
-def _smaller_n(config: ProfileConfig, provenance: Provenance) -> int | None:
+def smaller_n(config: ProfileConfig, provenance: Provenance) -> int | None:
     """The `n` of an output that was made as this one will be, but for fewer rollouts at each candidate."""
     if config.adaptive or config.output == "-" or config.force or not Path(config.output).is_file():
         return None  # what the adaptive rule stopped at was decided with the smaller n in mind
@@ -108,19 +122,20 @@ def _profile(
     verifiers: dict[str, Verifier],
     provenance: Provenance,
 ) -> dict[str, Any]:
-    n_there = _smaller_n(config, provenance)
+    n_there = smaller_n(config, provenance)
     with _journal(config, provenance) as journal:
         resumed = _tell_found(config, journal, n_there)
         with (
             TableWriter(config.output, Profile, provenance) as out,
             Progress("profile", plan.n_candidates * config.n, "rollouts") as bar,
-            _opened_when_needed(config, meter := Meter(bar, config.n)) as engine,
+            opened_when_needed(config, meter := Meter(bar, config.n)) as engine,
+            earlier_windows(config, plan, n_there) as earlier,
         ):
             sampler = Sampler(
                 engine, lambda c: verifiers[config.verifier or c.verifier], strategy(config), config, journal, meter
             )
-            earlier = _earlier(config.output) if n_there else ({} for _ in plan.windows)
-            tally = _write(out, candidates, plan, sampler, earlier)
+            windows = _windows(candidates, plan, sampler, earlier, provenance)
+            tally = _write(out, candidates, plan, windows)
             summary = tally.summary(plan.n_left_out)
             out.set_summary(summary)
         if journal is not None:
@@ -136,18 +151,24 @@ def strategy(config: ProfileConfig) -> Strategy:
     return lambda rewards: rule.more([r for r in rewards if r is not None], unscored=rewards.count(None))
 
 
-def _write(
-    out: TableWriter,
-    candidates: Table[Candidate],
-    plan: Plan,
-    sampler: Sampler,
-    earlier: Iterable[Mapping[str, Sampled]],
-) -> Tally:
-    """Sample each window and write it as a row group."""
+def _windows(
+    candidates: Table[Candidate], plan: Plan, sampler: Sampler, earlier: Earlier, provenance: Provenance
+) -> Iterator[list[Sampled]]:
+    """The samples of each window, in order: of this process, or of Ray's workers."""
+    if sampler.config.executor == "ray":
+        from pivotrl_cli.stages.ray_executor import sampled_windows
+
+        yield from sampled_windows(candidates, plan, sampler, earlier, provenance)
+        return
+    for number, window in enumerate(plan.windows):
+        yield sampler.window(list(rows_of(candidates.take(window), Candidate, candidates.name)), earlier(number))
+
+
+def _write(out: TableWriter, candidates: Table[Candidate], plan: Plan, windows: Iterable[list[Sampled]]) -> Tally:
+    """Write each window as a row group."""
     tally = Tally()
-    for window, known in zip(plan.windows, earlier, strict=True):
+    for window, sampled in zip(plan.windows, windows, strict=True):
         chosen = candidates.take(window)
-        sampled = sampler.window(list(rows_of(chosen, Candidate, candidates.name)), known)
         added = [statistics(one) for one in sampled]
         for one in added:
             tally.add(one)
@@ -156,11 +177,24 @@ def _write(
     return tally
 
 
-def _earlier(output: str) -> Iterator[dict[str, Sampled]]:
-    """What an output with fewer rollouts has, window by window: they are its row groups."""
-    with Table.open(output, Profile) as table:
-        for group in table.tables():
-            yield dict(map(_stored_samples, group.select(["candidate_id", *ADDED]).to_pylist()))
+Earlier = Callable[[int], dict[str, Sampled]]
+"""What an output with fewer rollouts has of a window, by the window's number."""
+
+
+@contextmanager
+def earlier_windows(config: ProfileConfig, plan: Plan, n_there: int | None) -> Iterator[Earlier]:
+    """Of the output that stands there, where it is to be added to; its rows are those of the windows, in order."""
+    if not n_there:
+        yield lambda number: {}
+        return
+    ends = np.cumsum([len(window) for window in plan.windows])
+    with Table.open(config.output, Profile) as table:
+
+        def earlier(number: int) -> dict[str, Sampled]:
+            rows = table.take(np.arange(ends[number] - len(plan.windows[number]), ends[number]))
+            return dict(map(_stored_samples, rows.select(["candidate_id", *ADDED]).to_pylist()))
+
+        yield earlier
 
 
 def _stored_samples(row: dict[str, Any]) -> tuple[str, Sampled]:
@@ -207,7 +241,7 @@ def _candidates_in(journal: Journal) -> set[str]:
 
 
 @contextmanager
-def _opened_when_needed(config: ProfileConfig, meter: Meter) -> Iterator[Callable[[], Engine]]:
+def opened_when_needed(config: ProfileConfig, meter: Meter) -> Iterator[Callable[[], Engine]]:
     """Opens the engine when something is to be sampled: a run that finds all of it done needs no model."""
     opened: list[Engine] = []
 
@@ -224,7 +258,8 @@ def _opened_when_needed(config: ProfileConfig, meter: Meter) -> Iterator[Callabl
             one.close()
 
 
-def _verifier_names(candidates: Table[Candidate], config: ProfileConfig) -> Sequence[str]:
+def verifier_names(candidates: Table[Candidate], config: ProfileConfig) -> Sequence[str]:
+    """Names of the verifiers that score them."""
     if config.verifier:
         return [config.verifier]
     return candidates.frame(["verifier"])["verifier"].unique().sort().to_list()

@@ -18,7 +18,7 @@ from typing import Literal, Protocol
 from pivotrl_cli.configs import ProfileConfig
 from pivotrl_cli.engines import Engine, Group, Request, Sampling
 from pivotrl_cli.errors import RunError
-from pivotrl_cli.journal import Journal
+from pivotrl_cli.journal import Journal, Notes
 from pivotrl_cli.rows import Candidate, Rollout, Row
 from pivotrl_cli.stages.meter import Meter
 from pivotrl_cli.stages.scoring import score_again, score_group
@@ -63,6 +63,10 @@ class Sampled(Row):
         return self.model_copy(update={"rollouts": [by_sample.get(r.sample, r) for r in self.rollouts]})
 
 
+Spans = dict[str, tuple[int, int]]
+"""By candidate: index of the first sample, and how many."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampler:
     """Samples windows; what the journal has is never sampled again."""
@@ -71,7 +75,7 @@ class Sampler:
     verifier_of: Callable[[Candidate], Verifier]
     strategy: Strategy
     config: ProfileConfig
-    journal: Journal | None
+    journal: Journal | Notes | None
     meter: Meter
 
     def window(self, rows: Sequence[Candidate], earlier: Mapping[str, Sampled] | None = None) -> list[Sampled]:
@@ -85,9 +89,47 @@ class Sampler:
         self.meter.end_window()
         return [window.found[row.candidate_id] for row in rows]
 
+    def recorded(self, keys: Sequence[str], earlier: Mapping[str, Sampled]) -> list[Sampled] | None:
+        """What the journal has of a window, with nothing tried again; None where samples are missing."""
+        found = {**earlier, **self.old({key: (0, len(part.rollouts)) for key, part in earlier.items()})}
+        while asked := self.asked(keys, found):
+            parts = self.old(asked)
+            if len(parts) < len(asked):
+                return None
+            found = joined(found, parts)
+        return [found[key] for key in keys]
 
-Spans = dict[str, tuple[int, int]]
-"""By candidate: index of the first sample, and how many."""
+    def asked(self, keys: Iterable[str], found: Mapping[str, Sampled]) -> Spans:
+        """The next round, after these results; empty when every candidate has enough."""
+        spans: Spans = {}
+        for key in keys:
+            so_far = found.get(key)
+            if so_far is not None and so_far.status != "ok":
+                continue
+            rewards = [r.reward for r in so_far.rollouts] if so_far else []
+            if (n := self.strategy(rewards)) > 0:
+                spans[key] = (len(rewards), n)
+        return spans
+
+    def old(self, spans: Spans) -> dict[str, Sampled]:
+        """What the journal has of them."""
+        if self.journal is None:
+            return {}
+        names = {journal_key(key, span): key for key, span in spans.items()}
+        return {names[name]: Sampled.model_validate(value) for name, value in self.journal.read(names).items()}
+
+    def stop_above_error_rate(self) -> None:
+        """Raise where more of the rollouts so far failed than the run accepts."""
+        seen, failed = self.meter.n_rollouts, self.meter.n_failed
+        if seen < ENOUGH or failed <= self.config.max_error_rate * seen:
+            return
+        kept = (
+            "what is done is kept: the same command tries the failed ones again and goes on; " if self.journal else ""
+        )
+        raise RunError(
+            f"{failed:,} of {seen:,} rollouts failed, the first: {self.meter.first_error}",
+            f"{kept}--max-error-rate accepts more",
+        )
 
 
 class Window:
@@ -100,40 +142,24 @@ class Window:
         self._with = sampler
         self._config, self._journal, self._meter = sampler.config, sampler.journal, sampler.meter
 
-    def asked(self, found: Mapping[str, Sampled] | None = None) -> Spans:
-        """The next round, after these results; empty when every candidate has enough."""
-        found = self.found if found is None else found
-        spans: Spans = {}
-        for key in self.candidates:
-            so_far = found.get(key)
-            if so_far is not None and so_far.status != "ok":
-                continue
-            rewards = [r.reward for r in so_far.rollouts] if so_far else []
-            if (n := self._with.strategy(rewards)) > 0:
-                spans[key] = (len(rewards), n)
-        return spans
+    def asked(self) -> Spans:
+        """The next round; empty when every candidate has enough."""
+        return self._with.asked(self.candidates, self.found)
 
     def take(self, earlier: Mapping[str, Sampled]) -> None:
         """A first round that is there already, in an output with fewer samples; its failures are tried again."""
         spans = {key: (0, len(part.rollouts)) for key, part in earlier.items()}
-        self._finish(spans, {**earlier, **self._old(spans)}, set(spans))
+        self._finish(spans, {**earlier, **self._with.old(spans)}, set(spans))
 
     def draw(self, spans: Spans) -> None:
         """One round: from the journal what it has, the rest from the engine."""
-        parts = self._old(spans)
+        parts = self._with.old(spans)
         old = set(parts)
         for span in sorted(set(spans.values())):
             keys = [key for key, theirs in spans.items() if theirs == span]
             if not old.issuperset(keys):
                 parts |= self._sampled(keys, span, old)
         self._finish(spans, parts, old)
-
-    def _old(self, spans: Spans) -> dict[str, Sampled]:
-        """What the journal has of them."""
-        if self._journal is None:
-            return {}
-        names = {journal_key(key, span): key for key, span in spans.items()}
-        return {names[name]: Sampled.model_validate(value) for name, value in self._journal.read(names).items()}
 
     def _sampled(self, keys: list[str], span: tuple[int, int], old: set[str]) -> dict[str, Sampled]:
         """One call of the engine, batch by batch into the journal."""
@@ -152,18 +178,13 @@ class Window:
         if any(r.error for part in parts.values() for r in part.rollouts) and not self._is_closed(parts):
             parts = self._verified_again(spans, parts, old)
             parts = self._sampled_again(spans, parts)
-        self.found = self._joined(parts)
-        self._stop_above_error_rate()
-
-    def _joined(self, parts: Mapping[str, Sampled]) -> dict[str, Sampled]:
-        return self.found | {
-            key: self.found[key].then(part) if key in self.found else part for key, part in parts.items()
-        }
+        self.found = joined(self.found, parts)
+        self._with.stop_above_error_rate()
 
     def _is_closed(self, parts: Mapping[str, Sampled]) -> bool:
         """Whether the journal has samples of the round that follows from these results."""
         journal = self._journal
-        following = self.asked(self._joined(parts)) if journal is not None else {}
+        following = self._with.asked(self.candidates, joined(self.found, parts)) if journal is not None else {}
         return journal is not None and any(journal_key(key, span) in journal for key, span in following.items())
 
     def _verified_again(self, spans: Spans, parts: dict[str, Sampled], old: set[str]) -> dict[str, Sampled]:
@@ -225,19 +246,12 @@ class Window:
 
     def _stop_if_nothing_works(self) -> None:
         if self._meter.n_rollouts >= ENOUGH and self._meter.n_failed == self._meter.n_rollouts:
-            self._stop_above_error_rate()
+            self._with.stop_above_error_rate()
 
-    def _stop_above_error_rate(self) -> None:
-        seen, failed = self._meter.n_rollouts, self._meter.n_failed
-        if seen < ENOUGH or failed <= self._config.max_error_rate * seen:
-            return
-        kept = (
-            "what is done is kept: the same command tries the failed ones again and goes on; " if self._journal else ""
-        )
-        raise RunError(
-            f"{failed:,} of {seen:,} rollouts failed, the first: {self._meter.first_error}",
-            f"{kept}--max-error-rate accepts more",
-        )
+
+def joined(found: Mapping[str, Sampled], parts: Mapping[str, Sampled]) -> dict[str, Sampled]:
+    """With the results of another round."""
+    return {**found, **{key: found[key].then(part) if key in found else part for key, part in parts.items()}}
 
 
 def journal_key(candidate_id: str, span: tuple[int, int]) -> str:
