@@ -16,6 +16,7 @@ from pivotrl_cli.errors import ConfigError, InputError, OutputError
 
 if TYPE_CHECKING:  # torch and transformers cost seconds
     import torch
+    from peft import PeftModel
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 _SHIPPED = {"desk": Path(__file__).parent / "policies" / "desk"}
@@ -136,11 +137,12 @@ def place(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
     return chosen, {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
 
 
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write weights, config, tokenizer and chat template, for transformers to load unchanged."""
+def save(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write weights, config, tokenizer and chat template, for transformers to load unchanged; adapters go alone."""
     _quiet()
     try:
-        model.save_pretrained(folder, safe_serialization=True)
+        model.save_pretrained(str(folder), safe_serialization=True)
+        (folder / "README.md").unlink(missing_ok=True)  # peft's card, all blanks
         tokenizer.save_pretrained(folder)
     except OSError as error:
         raise OutputError(f"{folder}: {error.strerror or error}", "choose a folder that can be written") from error
