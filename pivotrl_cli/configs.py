@@ -326,7 +326,8 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Sampler vllm: `KEY=VALUE`, any further argument of its engine, such as `gpu_memory_utilization=0.4`.
     Repeatable."""
     log_to: list[str] = option([], identity=False)
-    """Send the metrics of each step to tensorboard, trackio or wandb too; `metrics.parquet` has them always. Repeatable."""
+    """Send the metrics of each step to tensorboard, trackio or wandb too; `metrics.parquet` has them always.
+    Repeatable."""
     lora_rank: int | None = Field(None, ge=1)
     """Train low-rank adapters of this rank and leave the model's own weights as they are."""
     lora_alpha: float | None = Field(None, gt=0.0)
