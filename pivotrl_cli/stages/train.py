@@ -50,6 +50,8 @@ def run(config: TrainConfig) -> dict[str, Any]:
         raise ConfigError(f"-o {config.output}: train writes a new folder", "name one with -o")
     if config.lora_rank is None and (config.lora_alpha is not None or config.lora_output == "adapter"):
         raise ConfigError("--lora-alpha and --lora-output are for adapters", "add --lora-rank, such as 16")
+    if config.engine_args and config.sampler != "vllm":
+        raise ConfigError("--engine-args is for the sampler vllm", "add --sampler vllm")
     with ExitStack() as stack:
         table = stack.enter_context(Table.open(config.pivots, Candidate))
         rows, weights = _rows(table)
