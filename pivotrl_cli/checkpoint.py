@@ -16,6 +16,7 @@ from pivotrl_cli.errors import ConfigError, InputError, OutputError
 
 if TYPE_CHECKING:  # torch and transformers cost seconds
     import torch
+    from peft import PeftModel
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 _SHIPPED = {"desk": Path(__file__).parent / "policies" / "desk"}
@@ -137,18 +138,19 @@ def place(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
 
 
 def save(
-    model: PreTrainedModel,
+    model: PreTrainedModel | PeftModel,
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
     state: dict[str, torch.Tensor] | None = None,
 ) -> None:
-    """Write weights, config, tokenizer and chat template, for transformers to load unchanged.
+    """Write weights, config, tokenizer and chat template, for transformers to load unchanged; adapters go alone.
 
     `state` holds the weights of a model whose own are sharded.
     """
     _quiet()
     try:
-        model.save_pretrained(folder, state_dict=state, safe_serialization=True)
+        model.save_pretrained(str(folder), state_dict=state, safe_serialization=True)
+        (folder / "README.md").unlink(missing_ok=True)  # peft's card, all blanks
         tokenizer.save_pretrained(folder)
     except OSError as error:
         raise OutputError(f"{folder}: {error.strerror or error}", "choose a folder that can be written") from error

@@ -327,6 +327,23 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Most tokens in one forward pass with gradients, padding included."""
     checkpoint_every: int = option(20, identity=False, ge=0)
     """Steps between checkpoints, from which the same command goes on after the run was ended; 0 makes none."""
+    sampler: Literal["hf", "vllm"] = "hf"
+    """What samples the rollouts: the trained model itself, or vLLM in the same process, which gets the weights anew
+    after each step."""
+    engine_args: list[str] = option([], identity="key=name")
+    """Sampler vllm: `KEY=VALUE`, any further argument of its engine, such as `gpu_memory_utilization=0.4`.
+    Repeatable."""
+    log_to: list[str] = option([], identity=False)
+    """Send the metrics of each step to tensorboard, trackio or wandb too; `metrics.parquet` has them always.
+    Repeatable."""
+    lora_rank: int | None = Field(None, ge=1)
+    """Train low-rank adapters of this rank and leave the model's own weights as they are."""
+    lora_alpha: float | None = Field(None, gt=0.0)
+    """Adapters count alpha / rank times; twice the rank by default."""
+    lora_targets: list[str] = Field(["all-linear"])
+    """Layers that get adapters, by the last part of their names; `all-linear` for all but the output. Repeatable."""
+    lora_output: Literal["merged", "adapter"] = "merged"
+    """`merged` writes a model like any other; `adapter` writes the adapters alone, for peft and vLLM."""
     keep: int = option(2, identity=False, ge=1)
     """Checkpoints to keep while the run goes on; a finished run has its model alone."""
     layout: Literal["tree", "plain"] = "tree"

@@ -167,3 +167,10 @@ def test_every_kind_of_model_is_updated_as_by_one_process():
 def test_what_several_processes_cannot_do_is_refused_before_they_start(config, changes, message):
     with pytest.raises(ConfigError, match=message):
         launch.launch(config.model_copy(update={"nproc": 2, **changes}), [])
+
+
+@pytest.mark.parametrize("options", [{"lora_rank": 4}, {"sampler": "vllm"}])
+def test_what_one_process_alone_can_do_is_refused_to_several(options):
+    config = TrainConfig(pivots="p.parquet", output="out", nproc=2, **options)
+    with pytest.raises(ConfigError, match="are for one process"):
+        launch.launch(config, [])

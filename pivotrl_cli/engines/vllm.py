@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
@@ -23,9 +23,10 @@ from pivotrl_cli.checkpoint import fingerprint, load_generation_config, load_tok
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
 from pivotrl_cli.engines.prompts import Prompt, read, render, stop_ids
-from pivotrl_cli.errors import ConfigError, MissingExtra
+from pivotrl_cli.errors import ConfigError, MissingExtra, RunError
 
 if TYPE_CHECKING:  # seconds, and on most machines it is not installed
+    from torch import Tensor
     from vllm import LLM, RequestOutput, SamplingParams
     from vllm.outputs import CompletionOutput
     from vllm.v1.metrics.stats import PrefixCacheStats
@@ -90,6 +91,8 @@ class VLLMEngine:
         self.llm = llm
         self.chat = chat
         self.context_length = llm.model_config.max_model_len
+        self.weight_version: int | None = 0
+        """Number of the weights that it samples from, 0 for those of the folder; None after a push that failed."""
         self._vocabulary = llm.model_config.get_vocab_size()
         self._stop_ids = sorted(stop)
         self._cache_counts = _count_cache_hits(llm)
@@ -124,6 +127,19 @@ class VLLMEngine:
             flat_logprobs=True,
             detokenize=False,
         )
+
+    def push(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+        """Sample from these weights from here on; names are those of the model folder.
+
+        Everything in the prefix cache is of the old weights, so it goes.
+        """
+        self.weight_version = None
+        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights)})
+        if _platform() == "cpu":
+            self.llm.apply_model(_repack_tied_head)
+        if not self.llm.reset_prefix_cache():
+            raise RunError("vllm kept the prefix cache of the old weights", "train with --sampler hf")
+        self.weight_version = version
 
     def notes(self) -> dict[str, float]:
         """Share of the prompt tokens so far that the prefix cache had, each sample's prompt counted."""
@@ -181,6 +197,14 @@ class VLLMEngine:
             return _failed(seed, f"vllm ended the request: {sample.finish_reason}")
         stopped = sample.finish_reason == "stop"
         return read(self.chat, prompt, list(sample.token_ids), _logprobs(sample), stopped=stopped, seed=seed)
+
+
+def _repack_tied_head(model: Any) -> None:
+    """The CPU build multiplies by a packed copy of the output head, which a reload of tied weights leaves as it was."""
+    if getattr(model.config.get_text_config(), "tie_word_embeddings", False):
+        from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+
+        dispatch_cpu_unquantized_gemm(model.lm_head, remove_weight=False)
 
 
 def _logprobs(sample: CompletionOutput) -> list[float]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pivotrl_cli.learn.distributed import everyones, own_groups
+from pivotrl_cli.learn.lora import adapters_off
 from pivotrl_cli.learn.loss import LOSSES, importance_weights, k3, kl_loss, sft_loss, token_weights
 from pivotrl_cli.learn.optimiser import Optimiser
 from pivotrl_cli.learn.pack import Slice, pack_plain, pack_trees
@@ -306,7 +307,8 @@ def with_old_logprobs(model: PreTrainedModel, batch: GrpoBatch, options: GrpoOpt
 
 @torch.no_grad()
 def _frozen_logprobs(reference: PreTrainedModel, part: GrpoBatch, options: GrpoOptions) -> Tensor:
-    scores = completion_logprobs(reference, part.prompts, part.completions, options.temperature, tree=options.tree)
+    with adapters_off(reference):
+        scores = completion_logprobs(reference, part.prompts, part.completions, options.temperature, tree=options.tree)
     return scores.logprobs
 
 

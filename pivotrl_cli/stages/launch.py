@@ -95,6 +95,8 @@ def crew(config: TrainConfig) -> Iterator[None]:
 def _check(config: TrainConfig, n_processes: int) -> None:
     if config.pivots == "-":
         raise ConfigError("several processes cannot all read standard input", "write the pivots to a file")
+    if n_processes > 1 and (config.lora_rank is not None or config.sampler == "vllm"):
+        raise ConfigError("adapters and the sampler vllm are for one process", "leave out --nproc")
     if n_processes % config.replicas:
         raise ConfigError(f"--replicas {config.replicas} does not divide {n_processes} processes", "choose a divisor")
 

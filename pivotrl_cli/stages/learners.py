@@ -10,9 +10,10 @@ import numpy as np
 
 from pivotrl_cli.chat import ChatFormat, UnrenderableError
 from pivotrl_cli.checkpoint import resolve
-from pivotrl_cli.configs import TrainConfig
+from pivotrl_cli.configs import EngineConfig, TrainConfig
 from pivotrl_cli.engines.hf import HFEngine
 from pivotrl_cli.learn.distributed import refresh
+from pivotrl_cli.learn.lora import merged_weights
 from pivotrl_cli.learn.optimiser import Optimiser, UnusableGradient, learning_rate
 from pivotrl_cli.learn.step import GrpoOptions, SftBatch, UpdateStats, grpo_update, sft_update, with_old_logprobs
 from pivotrl_cli.rows import Candidate, StepMetrics, TrainRollout
@@ -22,6 +23,10 @@ from pivotrl_cli.verifiers import Verifier
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from pivotrl_cli.engines.vllm import VLLMEngine
+
+    Sampler = HFEngine | VLLMEngine
 
 
 class Learner:
@@ -59,6 +64,9 @@ class Learner:
         self.deck.skip(cursor["draws"])
         self.rollout_turns = cursor["rollout_turns"]
 
+    def close(self) -> None:
+        """Give back what the method holds."""
+
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
         return learning_rate(
@@ -76,11 +84,14 @@ class Grpo(Learner):
     def set_up(self) -> None:
         """The engine that samples, and the frozen policy where there is a KL penalty."""
         config = self.config
+        self.n_updates = 0
         self.sampled = load_whole(self.model, config)
-        self.engine = HFEngine(self.sampled, self.chat, config.sample_token_budget)
+        self.engine = self._sampler()
         self.reference: PreTrainedModel | None = None
         if config.kl_coef > 0:
-            self.reference = load_shared(resolve(config.model), config)
+            self.reference = self.model  # with its adapters off
+            if config.lora_rank is None:
+                self.reference = load_shared(resolve(config.model), config)
         self.options = GrpoOptions(
             clip_low=config.clip_low,
             clip_high=config.clip_high,
@@ -97,6 +108,7 @@ class Grpo(Learner):
         """Sample, score and update."""
         started = time.monotonic()
         refresh(self.sampled, self.model)
+        self._push()
         sampled = sample_step(step, self.deck, self.engine, self.verifiers, self.config)
         self.rollout_turns += sum(len(g.rollouts) for g in sampled.groups)
         between = time.monotonic()
@@ -117,6 +129,37 @@ class Grpo(Learner):
         )
         return metrics, [row for group in sampled.groups for row in group.rows(step)]
 
+    def _sampler(self) -> Sampler:
+        config = self.config
+        if config.sampler == "hf":
+            return HFEngine(self.sampled, self.chat, config.sample_token_budget)
+        from pivotrl_cli.engines import vllm
+
+        return vllm.open_engine(
+            EngineConfig.model_validate(
+                config.model_dump(include={"model", "device", "dtype", "engine_args"}) | {"engine": "vllm"}
+            )
+        )
+
+    def _push(self) -> None:
+        """Give the sampler the weights of now, where it has weights of its own and they are of another step."""
+        if isinstance(self.engine, HFEngine) or self.engine.weight_version == self.n_updates:
+            return
+        self.engine.push(merged_weights(self.model), self.n_updates)
+
+    def go_to(self, cursor: dict[str, int]) -> None:
+        """The weights of a checkpoint are not those that the sampler was opened with."""
+        super().go_to(cursor)
+        self.n_updates = cursor["updates"]
+
+    def cursor(self) -> dict[str, int]:
+        """With the number of the weights."""
+        return super().cursor() | {"updates": self.n_updates}
+
+    def close(self) -> None:
+        """Give back the sampler."""
+        self.engine.close()
+
     def _update(self, sampled: StepGroups, rate: float) -> tuple[list[UpdateStats], str | None]:
         """The updates on what was sampled, and why one was not made."""
         if not sampled.trained:
@@ -127,6 +170,7 @@ class Grpo(Learner):
         try:
             for _ in range(self.config.updates_per_batch):
                 stats.append(grpo_update(self.model, self.optimiser, batch, self.options, rate, self.reference))
+                self.n_updates += 1
         except UnusableGradient as error:
             return stats, str(error)
         return stats, None

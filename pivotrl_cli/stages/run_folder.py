@@ -20,6 +20,7 @@ from pivotrl_cli.rows import StepMetrics, TrainRollout
 from pivotrl_cli.table import Table, TableWriter
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -37,6 +38,12 @@ class Checkpoint:
     def step(self) -> int:
         """Steps that were taken."""
         return int(self.folder.name)
+
+    def adapter(self) -> dict[str, Tensor]:
+        """The adapters' tensors by name, where they were what was saved."""
+        from safetensors.torch import load_file
+
+        return load_file(self.folder / "adapter_model.safetensors")
 
     def cursor(self) -> dict[str, int]:
         """Where the learner stood."""
@@ -124,7 +131,7 @@ class RunFolder:
 
     def write_checkpoint(
         self,
-        model: PreTrainedModel,
+        model: PreTrainedModel | PeftModel,
         tokenizer: PreTrainedTokenizerBase,
         tensors: dict[str, Tensor],
         cursor: dict[str, int],

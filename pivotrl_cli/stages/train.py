@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pivotrl_cli.checkpoint import fingerprint, load_tokenizer, resolve
+from pivotrl_cli.checkpoint import fingerprint, load_tokenizer, local_folder, resolve
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.errors import ConfigError, InputError, RunError
 from pivotrl_cli.progress import Progress
@@ -26,11 +26,13 @@ from pivotrl_cli.rows import Candidate, StepMetrics
 from pivotrl_cli.stages.judging import cost_row, judge_cost, opened_judge
 from pivotrl_cli.stages.launch import crew, load_shared, open_run
 from pivotrl_cli.stages.lineage import check_profile
+from pivotrl_cli.stages.loggers import opened_loggers
 from pivotrl_cli.stages.run_folder import RunFolder
 from pivotrl_cli.table import Table
 from pivotrl_cli.verifiers import Verifier, load_verifier
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from rich.console import RenderableType
     from transformers import PreTrainedModel
 
@@ -52,6 +54,10 @@ def _run(config: TrainConfig) -> dict[str, Any]:
     folder = Path(config.output)
     if config.output == "-" or not folder.name.strip("."):
         raise ConfigError(f"-o {config.output}: train writes a new folder", "name one with -o")
+    if config.lora_rank is None and (config.lora_alpha is not None or config.lora_output == "adapter"):
+        raise ConfigError("--lora-alpha and --lora-output are for adapters", "add --lora-rank, such as 16")
+    if config.engine_args and config.sampler != "vllm":
+        raise ConfigError("--engine-args is for the sampler vllm", "add --sampler vllm")
     with ExitStack() as stack:
         table = stack.enter_context(Table.open(config.pivots, Candidate))
         rows, weights = _rows(table)
@@ -84,7 +90,9 @@ def _train(
     from pivotrl_cli.stages.pivot_groups import Deck
 
     begin = resolve(config.model)
-    model = load_shared(output.resumed.folder if output.resumed else begin, config)
+    started = begin if config.lora_rank or not output.resumed else output.resumed.folder
+    model = load_shared(started, config)
+    lora = _adapted(config, model, output)
     optimiser = Optimiser(
         model,
         weight_decay=config.weight_decay,
@@ -99,18 +107,49 @@ def _train(
     if output.resumed:
         optimiser.restore(output.resumed.tensors())
         learner.go_to(output.resumed.cursor())
-    stopped = _loop(config, learner, output)
+    try:
+        stopped = _loop(config, learner, output, lora or model)
+    finally:
+        learner.close()
     summary = _summary(config, table.n_rows, len(rows), output.metrics, stopped) | {"plain_layout": plain_reason}
-    output.write_model(model, chat.tokenizer, state_of(model))
+    output.write_model(_result(config, model, lora), chat.tokenizer, state_of(model) if lora is None else None)
     output.finish(summary)
     return summary | ({"resumed_after": output.resumed.step} if output.resumed else {})
 
 
-def _loop(config: TrainConfig, learner: Learner, output: RunFolder) -> str:
+def _adapted(config: TrainConfig, model: PreTrainedModel, output: RunFolder) -> PeftModel | None:
+    """The model with adapters where the config asks for them, those of the checkpoint where there is one."""
+    if config.lora_rank is None:
+        return None
+    from pivotrl_cli.learn.lora import adapt
+
+    alpha = config.lora_alpha or 2.0 * config.lora_rank
+    lora = adapt(model, rank=config.lora_rank, alpha=alpha, targets=config.lora_targets, seed=config.seed)
+    if not local_folder(config.model).is_dir():
+        lora.peft_config["default"].base_model_name_or_path = config.model
+    if output.resumed:
+        from peft import set_peft_model_state_dict
+
+        set_peft_model_state_dict(lora, output.resumed.adapter())
+    return lora
+
+
+def _result(config: TrainConfig, model: PreTrainedModel, lora: PeftModel | None) -> PreTrainedModel | PeftModel:
+    """What the output holds."""
+    if lora is None:
+        return model
+    if config.lora_output == "adapter":
+        return lora
+    merged: PreTrainedModel = lora.merge_and_unload()
+    return merged
+
+
+def _loop(config: TrainConfig, learner: Learner, output: RunFolder, saved: PreTrainedModel | PeftModel) -> str:
     """Run the steps that are left; returns why it ended."""
     from pivotrl_cli.learn.distributed import state_of
 
-    with Progress(f"train {config.method}", config.steps, "steps") as bar:
+    loggers = opened_loggers(config, output)
+    with Progress(f"train {config.method}", config.steps, "steps") as bar, loggers as log:
         if output.metrics:
             bar.advance(len(output.metrics), f"going on after step {len(output.metrics)}")
         while len(output.metrics) < config.steps:
@@ -119,10 +158,11 @@ def _loop(config: TrainConfig, learner: Learner, output: RunFolder) -> str:
             step = len(output.metrics) + 1
             metrics, rollouts = learner.step(step)
             output.write_step(metrics, rollouts)
+            log(metrics)
             if config.checkpoint_every and step % config.checkpoint_every == 0 and step < config.steps:
                 cursor, tensors = learner.cursor(), learner.optimiser.state()
-                state = state_of(learner.model)
-                output.write_checkpoint(learner.model, learner.chat.tokenizer, tensors, cursor, state)
+                state = state_of(learner.model) if saved is learner.model else None
+                output.write_checkpoint(saved, learner.chat.tokenizer, tensors, cursor, state)
             bar.advance(1, _note(metrics))
     return _why_stop(config, output) or "all steps done"
 
@@ -178,7 +218,9 @@ def _note(metrics: StepMetrics) -> str:
         return "nothing scored"
     if metrics.reward_mean is None:
         return f"loss {metrics.loss:.3f}"
-    return f"reward {metrics.reward_mean:.2f}, {metrics.n_groups} groups, {metrics.rollout_turns:,} rollout turns"
+    mixed = metrics.n_groups / max(1, metrics.n_groups + metrics.n_all_right + metrics.n_all_wrong)
+    kl = "" if metrics.kl is None else f", KL {metrics.kl:.3g}"
+    return f"reward {metrics.reward_mean:.2f}, {mixed:.0%} mixed{kl}, {metrics.rollout_turns:,} rollout turns"
 
 
 def _rows(table: Table[Candidate]) -> tuple[np.ndarray, np.ndarray]:
