@@ -17,7 +17,7 @@ TASKS        ?= 200
 MAX_NEW      ?= 64
 SEED         ?= 0
 
-demo: $(DEMO)/comparison.md ## Trajectories to a better agent, scored before and after: about 13 minutes on two busy cores
+demo: $(DEMO)/comparison.md ## Trajectories to a better agent, scored before and after: about 11 minutes on two busy cores
 	@cat $<
 
 # A settings file is rewritten only when a setting changed, so it is as old as the last change.

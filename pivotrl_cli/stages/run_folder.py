@@ -154,7 +154,7 @@ class RunFolder:
             shutil.rmtree(old.folder)
 
     def write_model(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, state: dict[str, Tensor] | None
+        self, model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, state: dict[str, Tensor] | None
     ) -> None:
         """Save what was trained; `state` as for `save`."""
         save(model, tokenizer, self.partial, state)
