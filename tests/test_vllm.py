@@ -220,6 +220,7 @@ def test_it_tells_how_often_the_prefix_cache_hit(engine, requests):
 def test_profile_with_it_is_the_same_twice(candidates, tmp_path, monkeypatch, engine):
     """The command's own way to the engine; what it writes names the engine and its version."""
     monkeypatch.setattr(vllm, "open_engine", lambda _: engine)
+    monkeypatch.setattr(engine, "close", lambda: None)  # the other tests' too
     outputs = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
     for output in outputs:
         profile.run(
