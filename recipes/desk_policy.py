@@ -1,4 +1,4 @@
-"""Trains the shipped desk policy from scratch: tokenizer, then a small Qwen3 model, on one CPU core in one to two hours.
+"""Trains the shipped desk policy from scratch: tokenizer, then a small Qwen3 model, on one core in one to two hours.
 
 The corpus is conversations of an agent with habits (`environments/desk/habits.py`) on tasks of the split `base`, mixed
 with clean skills and with drills: many look-ups of a city by its order in one short conversation, for copying what
