@@ -14,6 +14,8 @@ import logging
 import os
 import pickle
 import socket
+import threading
+import time
 import warnings
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -49,6 +51,10 @@ RESTARTS = 3
 """How often a window is given out again whose worker died."""
 START_SECONDS = 600
 """Until the processes of all workers must stand, with no engine yet; Ray itself would wait for ever."""
+PARKED = "Prefetcher"
+"""A thread of Ray Data that has nothing to do where nothing is prefetched, and never ends."""
+THREADS_SECONDS = 30
+"""How long the threads of Ray Data may take to end before Ray is shut down all the same."""
 HOPELESS = 0.99
 """A worker stops by itself where more than this share fails; the run's own limit is over all workers, on the driver."""
 
@@ -123,6 +129,7 @@ def _on_ray(
     """Results of windows as they come: number, new entries for the journal, how many samples were tried again."""
     ray = _imported()
     _connect(ray, config)
+    before = threading.enumerate()
     try:
         workers, gpus = _fleet(ray.cluster_resources(), config)
         blocks = [pa.table({"window": [number], "old": [pickle.dumps(old)]}) for number, old in left.items()]
@@ -145,7 +152,16 @@ def _on_ray(
         with closing(_results(mapped, ray.exceptions)) as results:
             yield results
     finally:
+        _wait_for_threads_but(before)
         ray.shutdown()
+
+
+def _wait_for_threads_but(before: list[threading.Thread]) -> None:
+    """Ray Data's threads end after its iterator is closed; one that drops a block after Ray's end exits the process."""
+    deadline = time.monotonic() + THREADS_SECONDS
+    for thread in threading.enumerate():
+        if thread not in before and thread.name != PARKED:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _imported() -> Any:
