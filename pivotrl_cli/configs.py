@@ -360,23 +360,44 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Copies of the weights, each sharded over its part of the processes; 1 shards them over all."""
 
 
-class EvalConfig(EngineConfig, JudgeConfig, StageConfig):
+class UserConfig(Config):
+    """The language model that plays the user in benchmarks that need one."""
+
+    user_url: str | None = option(None, identity=False)
+    """Benchmarks tau2_*: OpenAI-compatible server of the simulated user, such as http://127.0.0.1:8000/v1."""
+    user_model: str | None = None
+    """Model that plays the user, by the server's name for it."""
+    user_temperature: float = Field(0.0, ge=0.0)
+    """Sampling temperature of the simulated user."""
+    user_max_new_tokens: int = Field(1024, ge=1)
+    """Longest message of the simulated user in tokens."""
+    user_key_variable: str = option("OPENAI_API_KEY", identity=False)
+    """Environment variable that holds the key of the user's server."""
+
+
+class EvalConfig(EngineConfig, JudgeConfig, UserConfig, StageConfig):
     """Score a policy on benchmarks: one row per task and trial."""
 
     benchmarks: list[str] = argument()
-    """Benchmarks: `desk`, `skills`, or `pivots:FILE` for held-out candidates."""
+    """Benchmarks: `desk`, `skills`, `reasoning-gym`, `tau2_airline`, `tau2_retail`, `tau2_telecom`, `pivots:FILE` for
+    held-out candidates, `next-action:FILE` for whole held-out trajectories, or `module:function`."""
     limit: int | None = Field(None, ge=1)
-    """Tasks per benchmark; all by default."""
+    """Tasks per benchmark (trajectories of `next-action`); all by default."""
     trials: int = Field(1, ge=1)
-    """Repetitions of each task, each with its own seed."""
-    split: Literal["test", "val"] = "test"
-    """Tasks to take, where a benchmark has several splits."""
+    """Repetitions of each task, each with its own seed; from 2 on, pass@k and pass^k are shown."""
+    split: Literal["test", "val", "all"] = "test"
+    """Tasks to take, where a benchmark has several splits. `all` also takes the rows of `pivots` and `next-action` that
+    are not held out."""
     temperature: float = Field(1.0, ge=0.0)
     """Sampling temperature; 0 is greedy."""
     max_new_tokens: int = Field(256, ge=1)
     """Longest completion in tokens."""
     max_turns: int = Field(40, ge=1)
     """Most assistant turns in one episode."""
+    concurrency: int = Field(512, ge=1)
+    """Episodes under way at once; requests to a server are limited by `--endpoint-concurrency`."""
+    timings: bool = False
+    """Fill the column `seconds`; the same run then gives other bytes each time."""
     max_error_rate: float = option(0.05, identity=False, ge=0.0, le=1.0)
     """Exit with 1 if more than this share of the rows could not be measured."""
     seed: int = Field(0, ge=0)
