@@ -52,6 +52,15 @@ class Measured(Protocol):
         ...
 
 
+@runtime_checkable
+class Begins(Protocol):
+    """An episode that has to do something before the first action, such as asking somebody."""
+
+    def begin(self) -> None:
+        """Complete `state`; raises `WorldError` where that fails."""
+        ...
+
+
 class SimulatedUser(Protocol):
     """Somebody who talks to the policy, and may have tools of their own."""
 

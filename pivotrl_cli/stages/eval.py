@@ -57,7 +57,7 @@ def _benchmarks(config: EvalConfig) -> list[Opened]:
     twice = [name for name, n in Counter(one.name for one in opened).items() if n > 1]
     if twice:
         raise ConfigError(f"benchmark {twice[0]} is named twice", "write one table for each")
-    talking = [one.name for one in opened if one.name in TAU]
+    talking = [one.name for one in opened if one.name.partition(":")[0] in TAU]
     if talking and config.user_url is None:
         raise ConfigError(
             f"benchmark {talking[0]} needs somebody to talk to", "add --user-url http://HOST:PORT/v1 --user-model NAME"

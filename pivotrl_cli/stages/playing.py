@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Literal
 
 from pivotrl_cli.configs import EvalConfig
 from pivotrl_cli.engines import Engine, Group, Request, Sampling, sample_seed
-from pivotrl_cli.environments import Episode, Measured, WorldError
+from pivotrl_cli.environments import Begins, Episode, Measured, WorldError
 from pivotrl_cli.errors import PivotRLError, RunError
 from pivotrl_cli.journal import Journal, Notes
 from pivotrl_cli.progress import Progress
@@ -93,14 +93,21 @@ class Run:
         """Names the turn that comes next."""
         return f"{self.key}/{self.n_turns}"
 
-    def begin_turn(self, recorded: bool) -> None:
-        """A turn begins, which is in the journal or not."""
-        self.n_recorded += recorded
-        self.started = self.started or time.monotonic()
+    def begin(self) -> None:
+        """Get the episode ready for the first turn."""
+        self.started = time.monotonic()
+        try:
+            if isinstance(self.episode, Begins):
+                self.episode.begin()
+        except WorldError as error:
+            self.status, self.error = "infra_error", str(error)
+        if self.episode.done:
+            self.status = "ok"
 
-    def turn(self, reply: Reply, config: EvalConfig) -> EvalResult | None:
-        """Apply what the engine returned for the current state; the run's row where that ends it."""
-        self._take(reply, config.max_turns)
+    def turn(self, reply: Reply | None, config: EvalConfig) -> EvalResult | None:
+        """Apply what the engine returned for the current state, if the run goes on; its row where it has ended."""
+        if reply is not None:
+            self._take(reply, config.max_turns)
         if self.status is None:
             return None
         if config.timings and not self.n_recorded:
@@ -182,14 +189,21 @@ def play(
     rows: dict[str, EvalResult] = {}
     workers = max(getattr(run.episode, "concurrency", 1) for run in runs)  # above 1 where somebody is asked
     with Progress(f"eval {runs[0].benchmark}", len(runs), "episodes") as bar:
-        while active := active + list(islice(waiting, config.concurrency - len(active))):
-            replies = _draw(active, engine, config, journal)
-            pairs = [(run, replies[run.turn_key]) for run in active]
+        while active := active + _begun(islice(waiting, config.concurrency - len(active)), workers):
+            replies = _draw([run for run in active if run.status is None], engine, config, journal)
+            pairs = [(run, replies.get(run.turn_key)) for run in active]
             ended = list(mapped(lambda pair: pair[0].turn(pair[1], config), pairs, workers))
             rows |= {run.key: row for run, row in zip(active, ended, strict=True) if row is not None}
             active = [run for run in active if run.status is None]
             bar.advance(sum(row is not None for row in ended), f"{len(active)} running")
     return [rows[run.key] for run in runs]
+
+
+def _begun(runs: Iterable[Run], workers: int) -> list[Run]:
+    """The runs, each ready for its first turn, or ended."""
+    new = list(runs)
+    list(mapped(Run.begin, new, workers))
+    return new
 
 
 def _draw(
@@ -198,9 +212,9 @@ def _draw(
     """The replies to the current state of each, by the key of the turn."""
     old = {key: Reply.model_validate(value) for key, value in journal.read(run.turn_key for run in active).items()}
     for run in active:
-        run.begin_turn(recorded=run.turn_key in old)
+        run.n_recorded += run.turn_key in old
     if len(old) == len(active):
-        return old
+        return old  # or nobody is left to act
     requests = [Request(key=run.turn_key, state=run.episode.state, tools=run.episode.tools) for run in active]
     sampling = Sampling(temperature=config.temperature, max_new_tokens=config.max_new_tokens, seed=config.seed)
     new: dict[str, Reply] = {}

@@ -46,6 +46,7 @@ class JournaledUser:
         self._sampling = Sampling(
             temperature=config.user_temperature, max_new_tokens=config.user_max_new_tokens, seed=config.seed
         )
+        self.concurrency = config.endpoint_concurrency
         self._lock = threading.Lock()
 
     def __call__(self, key: str, state: list[Message], tools: str) -> Message:
