@@ -404,6 +404,59 @@ class EvalConfig(EngineConfig, JudgeConfig, UserConfig, StageConfig):
     """Seed of all samples."""
 
 
+class HarnessConfig(UserConfig, Config):
+    """Plan and run other evaluation harnesses, each in an environment of its own, and import their results."""
+
+    tasks: list[str] = argument([])
+    """What to run, as `HARNESS:TASK` by the harness's names: `lm-eval:gsm8k`, `inspect:tau2_airline`."""
+    suite: Literal["ood", "agentic"] | None = None
+    """Also run the paper's benchmarks: the eight out of domain, or the agentic ones."""
+    run: bool = option(False, identity=False)
+    """Run the plan and import the results; by default it is only printed, with what is missing."""
+    output: Path = option(Path("harness"), "-o", identity=False)
+    """Folder for the results: one folder and one eval table per harness."""
+    model: str = option("desk", identity="name")
+    """The server's name for the model; without a server its folder, hub name or `desk`, which is for lm-eval alone."""
+    endpoint: str | None = option(None, identity=False)
+    """OpenAI-compatible server of the model, such as http://127.0.0.1:8000/v1."""
+    endpoint_key_variable: str = option("OPENAI_API_KEY", identity=False)
+    """Environment variable that holds the server's key."""
+    serve: bool = option(False, identity=False)
+    """Start `vllm serve` with the model for the time of the run."""
+    serve_args: str = option("", identity=False)
+    """With `--serve`: further words for it, such as `--tool-call-parser hermes --enable-auto-tool-choice`."""
+    serve_port: int = option(8000, identity=False, ge=1, le=65535)
+    """With `--serve`: its port."""
+    judge_url: str | None = option(None, identity=False)
+    """Server of the judge, for tasks that a model grades."""
+    judge_model: str | None = None
+    """Model that judges, by the server's name for it."""
+    env: list[str] = option([], identity=False)
+    """`HARNESS=FOLDER`: the harness's virtual environment; by default its programs are found on PATH. Repeatable."""
+    args: list[str] = []
+    """`HARNESS=WORDS`: further words for its command line, `--args 'lm-eval=--include_path tasks'`. Repeatable."""
+    registry_model: str | None = None
+    """bfcl: the model's name in its registry."""
+    tokenizer: Path | None = option(None, identity=False)
+    """bfcl: folder of the model's tokenizer."""
+    limit: int | None = Field(None, ge=1)
+    """Tasks per benchmark; all by default."""
+    trials: int = Field(1, ge=1)
+    """Repetitions of each task, where the harness has them."""
+    seed: int = Field(0, ge=0)
+    """Seed of all samples, where the harness takes one."""
+    temperature: float = Field(0.0, ge=0.0)
+    """Sampling temperature; 0 is greedy."""
+    max_new_tokens: int | None = Field(None, ge=1)
+    """Longest completion in tokens; the harness's own by default."""
+    concurrency: int = option(8, identity=False, ge=1)
+    """Requests or episodes under way at once."""
+    max_error_rate: float = option(0.05, identity=False, ge=0.0, le=1.0)
+    """Exit with 1 if more than this share of the rows could not be measured."""
+    json_summary: bool = option(False, "--json", identity=False)
+    """Print the plan, or the means, as one JSON object on standard output."""
+
+
 class ImportConfig(StageConfig):
     """Read the results of another harness into an eval table, and compare the means with the harness's own."""
 
@@ -514,6 +567,7 @@ COMMANDS: dict[str, type[Config]] = {
     "filter": FilterConfig,
     "train": TrainConfig,
     "eval": EvalConfig,
+    "harness": HarnessConfig,
     "import-eval": ImportConfig,
     "compare": CompareConfig,
     "score": ScoreConfig,

@@ -36,7 +36,7 @@ def _summarise_one(name: str, rows: list[EvalResult]) -> dict[str, Any]:
     return {
         "n": len(rows),
         "n_unscored": len(rows) - len(scored),
-        "first_unscored": next((f"{r.task_id}: {r.error}" for r in rows if r.score is None), None),
+        "first_unscored": next((_failure(r) for r in rows if r.score is None), None),
         "mean": None if estimate is None else estimate.mean,
         "low": None if estimate is None else estimate.low,
         "high": None if estimate is None else estimate.high,
@@ -46,6 +46,11 @@ def _summarise_one(name: str, rows: list[EvalResult]) -> dict[str, Any]:
         "turns_per_episode": None if not turns else sum(turns) / len(turns),
         "by_category": _by_category(rows),
     } | {key: value for key, value in further.items() if value}
+
+
+def _failure(row: EvalResult) -> str:
+    """In one line: other harnesses record whole tracebacks."""
+    return f"{row.task_id}: {' '.join(str(row.error).split())[:300]}"
 
 
 def _by_category(rows: list[EvalResult]) -> dict[str, dict[str, Any]]:
