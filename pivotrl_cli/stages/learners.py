@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -11,13 +12,15 @@ import numpy as np
 from pivotrl_cli.chat import ChatFormat, UnrenderableError
 from pivotrl_cli.checkpoint import resolve
 from pivotrl_cli.configs import EngineConfig, TrainConfig
+from pivotrl_cli.endpoint import EndpointSettings
 from pivotrl_cli.engines.hf import HFEngine
-from pivotrl_cli.learn.distributed import refresh
+from pivotrl_cli.engines.vllm_server import VLLMServer, open_server
+from pivotrl_cli.learn.distributed import gathered, of_first, refresh, whole
 from pivotrl_cli.learn.lora import merged_weights
 from pivotrl_cli.learn.optimiser import Optimiser, UnusableGradient, learning_rate
 from pivotrl_cli.learn.step import GrpoOptions, SftBatch, UpdateStats, grpo_update, sft_update, with_old_logprobs
 from pivotrl_cli.rows import Candidate, StepMetrics, TrainRollout
-from pivotrl_cli.stages.launch import load_shared, load_whole
+from pivotrl_cli.stages.launch import load_own, load_whole, spread
 from pivotrl_cli.stages.pivot_groups import Deck, StepGroups, sample_step
 from pivotrl_cli.verifiers import Verifier
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
     from pivotrl_cli.engines.vllm import VLLMEngine
 
-    Sampler = HFEngine | VLLMEngine
+    Sampler = HFEngine | VLLMEngine | VLLMServer
 
 
 class Learner:
@@ -85,13 +88,13 @@ class Grpo(Learner):
         """The engine that samples, and the frozen policy where there is a KL penalty."""
         config = self.config
         self.n_updates = 0
-        self.sampled = load_whole(self.model, config)
+        self.sampled = load_whole(self.model, config) if config.sampler == "hf" else self.model
         self.engine = self._sampler()
         self.reference: PreTrainedModel | None = None
         if config.kl_coef > 0:
             self.reference = self.model  # with its adapters off
             if config.lora_rank is None:
-                self.reference = load_shared(resolve(config.model), config)
+                self.reference = spread(load_own(resolve(config.model), config), config)
         self.options = GrpoOptions(
             clip_low=config.clip_low,
             clip_high=config.clip_high,
@@ -107,7 +110,6 @@ class Grpo(Learner):
     def step(self, step: int) -> tuple[StepMetrics, list[TrainRollout]]:
         """Sample, score and update."""
         started = time.monotonic()
-        refresh(self.sampled, self.model)
         self._push()
         sampled = sample_step(step, self.deck, self.engine, self.verifiers, self.config)
         self.rollout_turns += sum(len(g.rollouts) for g in sampled.groups)
@@ -133,6 +135,8 @@ class Grpo(Learner):
         config = self.config
         if config.sampler == "hf":
             return HFEngine(self.sampled, self.chat, config.sample_token_budget)
+        if config.sampler == "vllm-server":
+            return self._server()
         from pivotrl_cli.engines import vllm
 
         return vllm.open_engine(
@@ -141,11 +145,27 @@ class Grpo(Learner):
             )
         )
 
+    def _server(self) -> VLLMServer:
+        config, output = self.config, Path(self.config.output)
+        settings = EndpointSettings(
+            base_url=config.endpoint or "",
+            timeout=config.endpoint_timeout,
+            concurrency=config.endpoint_concurrency,
+        )
+        return open_server(settings, config.model, output.with_name(f"{output.name}.partial") / "weights")
+
     def _push(self) -> None:
         """Give the sampler the weights of now, where it has weights of its own and they are of another step."""
-        if isinstance(self.engine, HFEngine) or self.engine.weight_version == self.n_updates:
+        if isinstance(self.engine, HFEngine):
+            if self.sampled is not self.model:
+                refresh(self.sampled, merged_weights(self.model))
+        elif self.engine.weight_version == self.n_updates:
             return
-        self.engine.push(merged_weights(self.model), self.n_updates)
+        elif isinstance(self.engine, VLLMServer):
+            weights, server = gathered(merged_weights(self.model)), self.engine
+            server.pushed(of_first(lambda: server.push(weights, self.n_updates)), self.n_updates)
+        else:
+            self.engine.push(((name, whole(w)) for name, w in merged_weights(self.model)), self.n_updates)
 
     def go_to(self, cursor: dict[str, int]) -> None:
         """The weights of a checkpoint are not those that the sampler was opened with."""
