@@ -13,6 +13,7 @@ from pivotrl_cli.chat import ChatFormat, UnrenderableError
 from pivotrl_cli.checkpoint import resolve
 from pivotrl_cli.configs import EngineConfig, TrainConfig
 from pivotrl_cli.endpoint import EndpointSettings
+from pivotrl_cli.engines import vllm
 from pivotrl_cli.engines.hf import HFEngine
 from pivotrl_cli.engines.vllm_server import VLLMServer, open_server
 from pivotrl_cli.learn.distributed import gathered, of_first, refresh, whole
@@ -27,9 +28,7 @@ from pivotrl_cli.verifiers import Verifier
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from pivotrl_cli.engines.vllm import VLLMEngine
-
-    Sampler = HFEngine | VLLMEngine | VLLMServer
+    Sampler = HFEngine | vllm.VLLMEngine | VLLMServer
 
 
 class Learner:
@@ -112,6 +111,8 @@ class Grpo(Learner):
         started = time.monotonic()
         self._push()
         sampled = sample_step(step, self.deck, self.engine, self.verifiers, self.config)
+        if isinstance(self.engine, vllm.VLLMEngine):
+            self.engine.sleep()
         self.rollout_turns += sum(len(g.rollouts) for g in sampled.groups)
         between = time.monotonic()
         rate = self.rate(step)
@@ -137,9 +138,7 @@ class Grpo(Learner):
             return HFEngine(self.sampled, self.chat, config.sample_token_budget)
         if config.sampler == "vllm-server":
             return self._server()
-        from pivotrl_cli.engines import vllm
-
-        return vllm.open_engine(
+        return vllm.open_sampler(
             EngineConfig.model_validate(
                 config.model_dump(include={"model", "device", "dtype", "engine_args"}) | {"engine": "vllm"}
             )
