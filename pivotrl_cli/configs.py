@@ -268,19 +268,25 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Train a policy on the pivots."""
 
     pivots: str = argument()
-    """Pivots table; candidates or a profile will do for SFT."""
+    """Pivots table; candidates or a profile will do for `sft`, and for `e2e`, which takes the tasks of its rows."""
     output: str = option(..., "-o", identity=False)
     """Folder for the model, `metrics.parquet` and `rollouts.parquet`."""
     model: str = option("desk", identity="name")
     """Model folder, hub name, or `desk` for the policy that ships with the package."""
-    method: Literal["grpo", "sft"] = "grpo"
-    """`grpo` samples and scores; `sft` imitates the demonstrated actions of the same rows."""
+    method: Literal["grpo", "sft", "e2e"] = "grpo"
+    """`grpo` samples one turn at each row and scores it; `sft` imitates the demonstrated actions of the same rows;
+    `e2e` plays whole episodes of the tasks that they come from, for the outcome."""
     steps: int = Field(60, ge=1)
     """Optimiser steps."""
     prompts_per_step: int = Field(16, ge=1)
-    """Pivots per step."""
+    """Pivots per step; with `e2e` tasks."""
     group_size: int = Field(8, ge=2)
-    """Rollouts per pivot (the paper's G); SFT ignores it."""
+    """Rollouts per pivot (the paper's G), with `e2e` episodes per task; `sft` ignores it."""
+    environment: str | None = option(None, identity="name")
+    """Method e2e: the world to play in, `desk` or `path/to/file.py:function`, which makes an episode of a row's task;
+    by default the one of the rows' domain."""
+    max_turns: int = Field(40, ge=1)
+    """Method e2e: most assistant turns in one episode."""
     learning_rate: float = Field(1e-6, gt=0.0)
     """Peak learning rate of AdamW."""
     schedule: Literal["constant", "cosine"] = "constant"
