@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -170,27 +171,20 @@ def test_a_killed_driver_goes_on_where_it_was(folder, cluster):
 
 
 @pytest.mark.slow
-def test_a_model_gives_the_bytes_of_the_local_run_on_a_ray_of_its_own(tmp_path, tiny_model):
+@pytest.mark.parametrize("engine", ["hf", pytest.param("vllm", marks=pytest.mark.vllm)])
+def test_a_model_gives_the_bytes_of_the_local_run_on_a_ray_of_its_own(tmp_path, tiny_model, engine):
     pytest.importorskip("ray", reason="ray is not installed")
+    if engine == "vllm" and find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed here: make test-vllm")
     rows = [candidate(f"q{i}-0", state=[user("Question? " * (1 + 5 * i % 11))], tools="[]") for i in range(12)]
     write(tmp_path / "m.parquet", [row.model_copy(update={"expected_action": says("yes")}) for row in rows])
-
-    arguments = ["--engine", "hf", "--model", str(tiny_model), "--device", "cpu", "--verifier", "exact"]
+    model = str(tiny_model) if engine == "hf" else "desk"
+    arguments = ["--engine", engine, "--model", model, "--device", "cpu", "--verifier", "exact"]
     arguments += ["-n", "3", "--window", "4", "--max-new-tokens", "8"]
     for output, executor in (("whole.parquet", ["local"]), ("p.parquet", ["ray", "--workers", "2"])):
+        command = [sys.executable, "-m", "pivotrl_cli", "profile", "m.parquet", *arguments, "-o", output]
         done = subprocess.run(  # a process of its own, for Ray does not go from one cluster to another and back
-            [
-                sys.executable,
-                "-m",
-                "pivotrl_cli",
-                "profile",
-                "m.parquet",
-                *arguments,
-                "-o",
-                output,
-                "--executor",
-                *executor,
-            ],
+            [*command, "--executor", *executor],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
