@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from importlib.util import find_spec
@@ -114,6 +115,33 @@ def test_a_worker_that_dies_is_replaced_and_its_window_sampled_again(folder, clu
     again = {key for key, n in counts.items() if n > N}
     assert {"t05-1"} < again <= {f"t{i:02d}-{j}" for i in (4, 5) for j in range(3)}
     assert len({pid for pid, key in scored(folder) if key == "t05-1"}) == 2
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_takes_no_window_with_it(folder):
+    pytest.importorskip("ray", reason="ray is not installed")
+    from ray.cluster_utils import Cluster
+
+    (folder / "slow").touch()
+    (folder / "log").touch()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, "include_dashboard": False})
+
+    def remove_once_all_work():
+        while len({pid for pid, _ in scored(folder)}) < 3:
+            time.sleep(0.01)
+        cluster.remove_node(node, allow_graceful=False)
+
+    try:
+        node = cluster.add_node(num_cpus=1)
+        dying = threading.Thread(target=remove_once_all_work, daemon=True)
+        dying.start()
+        run(folder, "p.parquet", **on(cluster.address, workers=3))
+        dying.join(10)
+    finally:
+        cluster.shutdown()
+    assert (folder / "p.parquet").read_bytes() == (folder / "whole.parquet").read_bytes()
+    counts = Counter(key for _, key in scored(folder))
+    assert 1 <= sum(n > N for n in counts.values()) <= 6
 
 
 @pytest.mark.slow
