@@ -79,9 +79,15 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Most tokens in one forward pass with gradients, padding included."""
     checkpoint_every: int = option(20, identity=False, ge=0)
     """Steps between checkpoints, from which the same command goes on after the run was ended; 0 makes none."""
-    sampler: Literal["hf", "vllm"] = "hf"
-    """What samples the rollouts: the trained model itself, or vLLM in the same process, which gets the weights anew
-    after each step."""
+    sampler: Literal["hf", "vllm", "vllm-server"] = "hf"
+    """What samples the rollouts: the trained model itself, vLLM in the same process, or a vLLM server on other GPUs;
+    vLLM gets the weights anew after each step."""
+    endpoint: str | None = option(None, identity=False)
+    """With `--sampler vllm-server`: its address, such as http://127.0.0.1:8000/v1. It must see the output's folder."""
+    endpoint_concurrency: int = option(64, identity=False, ge=1)
+    """Requests to the server under way at once, from each process."""
+    endpoint_timeout: float = option(600.0, identity=False, gt=0.0)
+    """Seconds until the server's answer must have come."""
     engine_args: list[str] = option([], identity="key=name")
     """Sampler vllm: `KEY=VALUE`, any further argument of its engine, such as `gpu_memory_utilization=0.4`.
     Repeatable."""

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pivotrl_cli.checkpoint import resolve
 from pivotrl_cli.configs import EngineConfig, TrainConfig
+from pivotrl_cli.endpoint import EndpointSettings
 from pivotrl_cli.engines.hf import HFEngine
-from pivotrl_cli.learn.distributed import refresh
+from pivotrl_cli.engines.vllm_server import VLLMServer, open_server
+from pivotrl_cli.learn.distributed import gathered, of_first, refresh, whole
 from pivotrl_cli.learn.lora import merged_weights
 from pivotrl_cli.learn.optimiser import UnusableGradient
 from pivotrl_cli.learn.step import GrpoOptions, UpdateStats, grpo_update, with_old_logprobs
 from pivotrl_cli.rows import StepMetrics, TrainRollout
 from pivotrl_cli.stages.groups import Source, StepGroups, sample_step
-from pivotrl_cli.stages.launch import load_shared, load_whole
+from pivotrl_cli.stages.launch import load_own, load_whole, spread
 from pivotrl_cli.stages.learners import Learner, step_metrics
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
     from pivotrl_cli.engines.vllm import VLLMEngine
 
-    Sampler = HFEngine | VLLMEngine
+    Sampler = HFEngine | VLLMEngine | VLLMServer
 
 
 class Grpo(Learner):
@@ -34,18 +37,17 @@ class Grpo(Learner):
         super().__init__(*arguments, tree=tree)
         self.source, self.options = source, _options(self.config, tree=tree)
         self.n_updates = 0
-        self.sampled = load_whole(self.model, self.config)
+        self.sampled = load_whole(self.model, self.config) if self.config.sampler == "hf" else self.model
         self.engine = self._sampler()
         self.reference: PreTrainedModel | None = None
         if self.config.kl_coef > 0:
             self.reference = self.model  # with its adapters off
             if self.config.lora_rank is None:
-                self.reference = load_shared(resolve(self.config.model), self.config)
+                self.reference = spread(load_own(resolve(self.config.model), self.config), self.config)
 
     def step(self, step: int) -> tuple[StepMetrics, list[TrainRollout]]:
         """Sample, score and update."""
         started = time.monotonic()
-        refresh(self.sampled, self.model)
         self._push()
         sampled = sample_step(step, self.deck, self.source, self.engine, self.config)
         self.rollout_turns += sampled.n_turns
@@ -71,6 +73,8 @@ class Grpo(Learner):
         config = self.config
         if config.sampler == "hf":
             return HFEngine(self.sampled, self.chat, config.sample_token_budget)
+        if config.sampler == "vllm-server":
+            return self._server()
         from pivotrl_cli.engines import vllm
 
         return vllm.open_engine(
@@ -79,11 +83,27 @@ class Grpo(Learner):
             )
         )
 
+    def _server(self) -> VLLMServer:
+        config, output = self.config, Path(self.config.output)
+        settings = EndpointSettings(
+            base_url=config.endpoint or "",
+            timeout=config.endpoint_timeout,
+            concurrency=config.endpoint_concurrency,
+        )
+        return open_server(settings, config.model, output.with_name(f"{output.name}.partial") / "weights")
+
     def _push(self) -> None:
         """Give the sampler the weights of now, where it has weights of its own and they are of another step."""
-        if isinstance(self.engine, HFEngine) or self.engine.weight_version == self.n_updates:
+        if isinstance(self.engine, HFEngine):
+            if self.sampled is not self.model:
+                refresh(self.sampled, merged_weights(self.model))
+        elif self.engine.weight_version == self.n_updates:
             return
-        self.engine.push(merged_weights(self.model), self.n_updates)
+        elif isinstance(self.engine, VLLMServer):
+            weights, server = gathered(merged_weights(self.model)), self.engine
+            server.pushed(of_first(lambda: server.push(weights, self.n_updates)), self.n_updates)
+        else:
+            self.engine.push(((name, whole(w)) for name, w in merged_weights(self.model)), self.n_updates)
 
     def go_to(self, cursor: dict[str, int]) -> None:
         """The weights of a checkpoint are not those that the sampler was opened with."""

@@ -12,12 +12,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pivotrl_cli.checkpoint import fingerprint, load_tokenizer, local_folder, resolve
+from pivotrl_cli.checkpoint import fingerprint, load_tokenizer, resolve
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.environments import Environment, load_environment
 from pivotrl_cli.errors import ConfigError, InputError, RunError
@@ -26,7 +27,7 @@ from pivotrl_cli.provenance import Provenance, source_fingerprint
 from pivotrl_cli.rows import Candidate, StepMetrics
 from pivotrl_cli.stages.deck import Deck
 from pivotrl_cli.stages.judging import cost_row, judge_cost, opened_judge
-from pivotrl_cli.stages.launch import crew, load_shared, open_run
+from pivotrl_cli.stages.launch import crew, open_run
 from pivotrl_cli.stages.lineage import check_profile
 from pivotrl_cli.stages.loggers import opened_loggers
 from pivotrl_cli.stages.run_folder import RunFolder
@@ -34,12 +35,12 @@ from pivotrl_cli.table import Table
 from pivotrl_cli.verifiers import Verifier, load_verifier
 
 if TYPE_CHECKING:
-    from peft import PeftModel
     from rich.console import RenderableType
     from transformers import PreTrainedModel
 
     from pivotrl_cli.stages.groups import Source
     from pivotrl_cli.stages.learners import Learner
+    from pivotrl_cli.stages.trained import Trained
 
 MAX_EMPTY_STEPS = 3
 """Steps in a row without any group that varies, after which training stops: the pivots are used up."""
@@ -61,6 +62,8 @@ def _run(config: TrainConfig) -> dict[str, Any]:
         raise ConfigError("--lora-alpha and --lora-output are for adapters", "add --lora-rank, such as 16")
     if config.engine_args and config.sampler != "vllm":
         raise ConfigError("--engine-args is for the sampler vllm", "add --sampler vllm")
+    if (config.sampler == "vllm-server") != (config.endpoint is not None):
+        raise ConfigError("--sampler vllm-server and --endpoint belong together", "give both or neither")
     with ExitStack() as stack:
         table = stack.enter_context(Table.open(config.pivots, Candidate))
         rows = _rows(table, config)
@@ -98,70 +101,30 @@ def _train(
     output: RunFolder,
 ) -> dict[str, Any]:
     from pivotrl_cli.chat import ChatFormat
-    from pivotrl_cli.learn.distributed import state_of
-    from pivotrl_cli.learn.optimiser import Optimiser
     from pivotrl_cli.stages.grpo import Grpo
     from pivotrl_cli.stages.sft import Sft
+    from pivotrl_cli.stages.trained import open_trained
 
-    begin = resolve(config.model)
-    started = begin if config.lora_rank or not output.resumed else output.resumed.folder
-    model = load_shared(started, config)
-    lora = _adapted(config, model, output)
-    optimiser = Optimiser(
-        model,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        skip_grad_norm=config.skip_grad_norm,
-    )
-    chat, deck = ChatFormat(load_tokenizer(begin)), Deck(table, rows.numbers, rows.weights, config.seed)
-    plain_reason = _plain_reason(config, model)
-    parts = (config, model, chat, optimiser, deck)
+    trained = open_trained(config, output.resumed)
+    chat, deck = ChatFormat(load_tokenizer(resolve(config.model))), Deck(table, rows.numbers, rows.weights, config.seed)
+    plain_reason = _plain_reason(config, trained.model)
+    parts = (config, trained.model, chat, trained.optimiser, deck)
     tree = plain_reason is None
     learner: Learner = Sft(*parts, tree=tree) if config.method == "sft" else Grpo(source, *parts, tree=tree)
     if output.resumed:
-        optimiser.restore(output.resumed.tensors())
         learner.go_to(output.resumed.cursor())
     try:
-        stopped = _loop(config, learner, output, lora or model)
+        stopped = _loop(config, learner, output, trained)
     finally:
         learner.close()
     summary = _summary(config, rows, output.metrics, stopped) | {"plain_layout": plain_reason}
-    output.write_model(_result(config, model, lora), chat.tokenizer, state_of(model) if lora is None else None)
+    trained.write_model(output.partial, chat.tokenizer, adapter=config.lora_output == "adapter")
     output.finish(summary)
     return summary | ({"resumed_after": output.resumed.step} if output.resumed else {})
 
 
-def _adapted(config: TrainConfig, model: PreTrainedModel, output: RunFolder) -> PeftModel | None:
-    """The model with adapters where the config asks for them, those of the checkpoint where there is one."""
-    if config.lora_rank is None:
-        return None
-    from pivotrl_cli.learn.lora import adapt
-
-    alpha = config.lora_alpha or 2.0 * config.lora_rank
-    lora = adapt(model, rank=config.lora_rank, alpha=alpha, targets=config.lora_targets, seed=config.seed)
-    if not local_folder(config.model).is_dir():
-        lora.peft_config["default"].base_model_name_or_path = config.model
-    if output.resumed:
-        from peft import set_peft_model_state_dict
-
-        set_peft_model_state_dict(lora, output.resumed.adapter())
-    return lora
-
-
-def _result(config: TrainConfig, model: PreTrainedModel, lora: PeftModel | None) -> PreTrainedModel | PeftModel:
-    """What the output holds."""
-    if lora is None:
-        return model
-    if config.lora_output == "adapter":
-        return lora
-    merged: PreTrainedModel = lora.merge_and_unload()
-    return merged
-
-
-def _loop(config: TrainConfig, learner: Learner, output: RunFolder, saved: PreTrainedModel | PeftModel) -> str:
+def _loop(config: TrainConfig, learner: Learner, output: RunFolder, trained: Trained) -> str:
     """Run the steps that are left; returns why it ended."""
-    from pivotrl_cli.learn.distributed import state_of
-
     loggers = opened_loggers(config, output)
     with Progress(f"train {config.method}", config.steps, "steps") as bar, loggers as log:
         if output.metrics:
@@ -174,9 +137,8 @@ def _loop(config: TrainConfig, learner: Learner, output: RunFolder, saved: PreTr
             output.write_step(metrics, rollouts)
             log(metrics)
             if config.checkpoint_every and step % config.checkpoint_every == 0 and step < config.steps:
-                cursor, tensors = learner.cursor(), learner.optimiser.state()
-                state = state_of(learner.model) if saved is learner.model else None
-                output.write_checkpoint(saved, learner.chat.tokenizer, tensors, cursor, state)
+                write = partial(trained.write_checkpoint, tokenizer=learner.chat.tokenizer)
+                output.write_checkpoint(write, learner.cursor())
             bar.advance(1, _note(metrics))
     return _why_stop(config, output) or "all steps done"
 
