@@ -18,8 +18,8 @@ from pivotrl_cli.errors import ConfigError, InputError, OutputError, RunError
 from pivotrl_cli.learn import policy
 from pivotrl_cli.rows import Candidate, StepMetrics, TrainRollout
 from pivotrl_cli.stages import train
-from pivotrl_cli.stages.learners import Sft
-from pivotrl_cli.stages.pivot_groups import Deck
+from pivotrl_cli.stages.deck import Deck
+from pivotrl_cli.stages.sft import Sft
 from pivotrl_cli.table import Table
 
 VERIFIERS = """

@@ -1,4 +1,4 @@
-"""Train: GRPO on pivots, or imitation of the same rows as its baseline.
+"""Train: GRPO on pivots; and as its baselines, imitation of the same rows and GRPO on whole episodes of their tasks.
 
     for each step: draw pivots, sample a group at each, score, update on the groups whose rewards vary
 
@@ -14,16 +14,18 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from pivotrl_cli.checkpoint import fingerprint, load_tokenizer, resolve
 from pivotrl_cli.configs import TrainConfig
+from pivotrl_cli.environments import Environment, load_environment
 from pivotrl_cli.errors import ConfigError, InputError, RunError
 from pivotrl_cli.progress import Progress
 from pivotrl_cli.provenance import Provenance, source_fingerprint
 from pivotrl_cli.rows import Candidate, StepMetrics
+from pivotrl_cli.stages.deck import Deck
 from pivotrl_cli.stages.judging import cost_row, judge_cost, opened_judge
 from pivotrl_cli.stages.launch import crew, open_run
 from pivotrl_cli.stages.lineage import check_profile
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from transformers import PreTrainedModel
 
+    from pivotrl_cli.stages.groups import Source
     from pivotrl_cli.stages.learners import Learner
     from pivotrl_cli.stages.trained import Trained
 
@@ -63,11 +66,14 @@ def _run(config: TrainConfig) -> dict[str, Any]:
         raise ConfigError("--sampler vllm-server and --endpoint belong together", "give both or neither")
     with ExitStack() as stack:
         table = stack.enter_context(Table.open(config.pivots, Candidate))
-        rows, weights = _rows(table)
+        rows = _rows(table, config)
         names = _verifier_names(table, config)
         judge = stack.enter_context(opened_judge(names, config))
         verifiers = {name: load_verifier(name, judge) for name in names}
-        fingerprints = {f"verifier {Path(name).name}": source_fingerprint(v) for name, v in sorted(verifiers.items())}
+        environments = {name: load_environment(name) for name in _environment_names(table, config)}
+        plug_ins: dict[str, Any] = {f"verifier {Path(name).name}": one for name, one in verifiers.items()}
+        plug_ins |= {f"environment {Path(name).name}": one for name, one in environments.items()}
+        fingerprints = {name: source_fingerprint(one) for name, one in sorted(plug_ins.items())}
         fingerprints["model"] = fingerprint(resolve(config.model))
         if config.method == "grpo" and not config.allow_foreign_profile:
             check_profile(table, config.model, fingerprints["model"], "add --allow-foreign-profile")
@@ -75,35 +81,43 @@ def _run(config: TrainConfig) -> dict[str, Any]:
         output = open_run(folder, provenance, config)
         if isinstance(output, dict):
             return output | {"cached": True}
-        return _train(config, table, rows, weights, verifiers, output) | judge_cost(judge)
+        source = _source(config, verifiers, environments)
+        return _train(config, table, rows, source, output) | judge_cost(judge)
+
+
+def _source(config: TrainConfig, verifiers: dict[str, Verifier], environments: dict[str, Environment]) -> Source:
+    """What is sampled and scored at a row."""
+    from pivotrl_cli.stages.episode_groups import episode_source
+    from pivotrl_cli.stages.pivot_groups import pivot_source
+
+    return episode_source(environments, config) if config.method == "e2e" else pivot_source(verifiers, config)
 
 
 def _train(
     config: TrainConfig,
     table: Table[Candidate],
-    rows: np.ndarray,
-    weights: np.ndarray,
-    verifiers: dict[str, Verifier],
+    rows: _Rows,
+    source: Source,
     output: RunFolder,
 ) -> dict[str, Any]:
     from pivotrl_cli.chat import ChatFormat
-    from pivotrl_cli.stages.learners import Grpo, Sft
-    from pivotrl_cli.stages.pivot_groups import Deck
+    from pivotrl_cli.stages.grpo import Grpo
+    from pivotrl_cli.stages.sft import Sft
     from pivotrl_cli.stages.trained import open_trained
 
     trained = open_trained(config, output.resumed)
-    chat, deck = ChatFormat(load_tokenizer(resolve(config.model))), Deck(table, rows, weights, config.seed)
+    chat, deck = ChatFormat(load_tokenizer(resolve(config.model))), Deck(table, rows.numbers, rows.weights, config.seed)
     plain_reason = _plain_reason(config, trained.model)
-    learner = (Grpo if config.method == "grpo" else Sft)(
-        config, trained.model, chat, trained.optimiser, deck, verifiers, tree=plain_reason is None
-    )
+    parts = (config, trained.model, chat, trained.optimiser, deck)
+    tree = plain_reason is None
+    learner: Learner = Sft(*parts, tree=tree) if config.method == "sft" else Grpo(source, *parts, tree=tree)
     if output.resumed:
         learner.go_to(output.resumed.cursor())
     try:
         stopped = _loop(config, learner, output, trained)
     finally:
         learner.close()
-    summary = _summary(config, table.n_rows, len(rows), output.metrics, stopped) | {"plain_layout": plain_reason}
+    summary = _summary(config, rows, output.metrics, stopped) | {"plain_layout": plain_reason}
     trained.write_model(output.partial, chat.tokenizer, adapter=config.lora_output == "adapter")
     output.finish(summary)
     return summary | ({"resumed_after": output.resumed.step} if output.resumed else {})
@@ -143,7 +157,8 @@ def _why_stop(config: TrainConfig, output: RunFolder) -> str | None:
         return None
     if empty[-1].reward_mean is None:
         raise _nothing_to_learn_from(config, empty[-1], output)
-    return f"step {empty[-1].step}: no group varied in {MAX_EMPTY_STEPS} steps, the pivots are used up"
+    used_up = "tasks" if config.method == "e2e" else "pivots"
+    return f"step {empty[-1].step}: no group varied in {MAX_EMPTY_STEPS} steps, the {used_up} are used up"
 
 
 def _plain_reason(config: TrainConfig, model: PreTrainedModel) -> str | None:
@@ -175,7 +190,8 @@ def _check_sharing(config: TrainConfig, model: PreTrainedModel, plain_reason: st
 
 
 def _nothing_to_learn_from(config: TrainConfig, last: StepMetrics, output: RunFolder) -> RunError:
-    what = f"{last.n_unusable} rows that do not fit the context or the chat template"
+    unit = "tasks" if config.method == "e2e" else "rows"
+    what = f"{last.n_unusable} {unit} that do not fit the context or the chat template"
     if config.method == "sft":
         return RunError(f"step {last.step}: nothing but {what}", "see prompt_tokens in the profile table")
     return RunError(
@@ -196,30 +212,51 @@ def _note(metrics: StepMetrics) -> str:
     return f"reward {metrics.reward_mean:.2f}, {mixed:.0%} mixed{kl}, {metrics.rollout_turns:,} rollout turns"
 
 
-def _rows(table: Table[Candidate]) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers of the training split, and their weights."""
+class _Rows(NamedTuple):
+    """What a run draws from."""
+
+    numbers: np.ndarray
+    """Of rows in the table."""
+    weights: np.ndarray
+    """How often each is drawn, relative to the others."""
+    n_held_out: int
+    """Rows of another split."""
+
+
+def _rows(table: Table[Candidate], config: TrainConfig) -> _Rows:
+    """The rows of the training split; for whole episodes the first row of each task."""
     in_train = np.flatnonzero(table.frame(["split"])["split"].to_numpy() == "train")
     if not len(in_train):
         raise InputError(f"{table.name}: no rows in the train split", "see `pivotrl inspect` for what is in the table")
-    if not table.has("weight"):
-        return in_train, np.ones(len(in_train))
-    return in_train, table.frame(["weight"])["weight"].to_numpy()[in_train]
+    n_held_out = table.n_rows - len(in_train)
+    if config.method == "e2e":
+        tasks = table.frame(["task_id"])["task_id"].to_numpy()[in_train]
+        in_train = in_train[np.sort(np.unique(tasks, return_index=True)[1])]
+    if config.method == "e2e" or not table.has("weight"):
+        return _Rows(in_train, np.ones(len(in_train)), n_held_out)
+    return _Rows(in_train, table.frame(["weight"])["weight"].to_numpy()[in_train], n_held_out)
 
 
 def _verifier_names(table: Table[Candidate], config: TrainConfig) -> Sequence[str]:
-    if config.method == "sft":
+    if config.method != "grpo":
         return []
     return [config.verifier] if config.verifier else table.frame(["verifier"])["verifier"].unique().sort().to_list()
 
 
-def _summary(config: TrainConfig, n_rows: int, n_used: int, metrics: list[StepMetrics], stopped: str) -> dict[str, Any]:
+def _environment_names(table: Table[Candidate], config: TrainConfig) -> Sequence[str]:
+    if config.method != "e2e":
+        return []
+    return [config.environment] if config.environment else table.frame(["domain"])["domain"].unique().sort().to_list()
+
+
+def _summary(config: TrainConfig, rows: _Rows, metrics: list[StepMetrics], stopped: str) -> dict[str, Any]:
     rewards = [m.reward_mean for m in metrics if m.reward_mean is not None]
     return {
         "method": config.method,
         "steps": len(metrics),
         "stopped": stopped,
-        "rows": n_used,
-        "holdout_rows_left_out": n_rows - n_used,
+        "rows": len(rows.numbers),
+        "holdout_rows_left_out": rows.n_held_out,
         "rollout_turns": metrics[-1].rollout_turns,
         "completion_tokens_trained": sum(m.n_completion_tokens for m in metrics),
         "groups_trained": sum(m.n_groups for m in metrics),
@@ -245,8 +282,9 @@ def describe(summary: dict[str, Any]) -> RenderableType:
         table.add_row("skipped", f"{summary['steps_skipped']:,}", "steps whose gradient could not be used")
     if summary["plain_layout"] is not None:
         table.add_row("layout", "plain", summary["plain_layout"])
-    table.add_row("rows", f"{summary['rows']:,}", f"{summary['rows_unusable']:,} draws unusable (too long)")
-    if summary["method"] == "grpo":
+    unit = "tasks" if summary["method"] == "e2e" else "rows"
+    table.add_row(unit, f"{summary['rows']:,}", f"{summary['rows_unusable']:,} draws unusable (too long)")
+    if summary["method"] != "sft":
         replaced = f"{summary['groups_all_right']:,} all right, {summary['groups_all_wrong']:,} all wrong"
         table.add_row("rollout turns", f"{summary['rollout_turns']:,}", f"{summary['rollouts_unscored']:,} unscored")
         table.add_row("groups trained", f"{summary['groups_trained']:,}", f"without variance: {replaced}")
