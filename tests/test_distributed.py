@@ -83,7 +83,7 @@ def in_two(
     command = [*TORCHRUN, "2", *command] if outside else [sys.executable, *command, "--nproc", "2"]
     environment = {"OMP_NUM_THREADS": "1"} | environment
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=120, env=os.environ | environment
+        command, capture_output=True, text=True, check=False, timeout=300, env=os.environ | environment
     )
 
 

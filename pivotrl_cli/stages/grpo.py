@@ -86,6 +86,7 @@ class Grpo(Learner):
         config, output = self.config, Path(self.config.output)
         settings = EndpointSettings(
             base_url=config.endpoint or "",
+            key_variable="VLLM_API_KEY",
             timeout=config.endpoint_timeout,
             concurrency=config.endpoint_concurrency,
         )
