@@ -139,6 +139,9 @@ def _loop(config: TrainConfig, learner: Learner, output: RunFolder, trained: Tra
             if config.checkpoint_every and step % config.checkpoint_every == 0 and step < config.steps:
                 write = partial(trained.write_checkpoint, tokenizer=learner.chat.tokenizer)
                 output.write_checkpoint(write, learner.cursor())
+            if config.save_every and step % config.save_every == 0 and step < config.steps:
+                adapter = config.lora_output == "adapter"
+                output.write_copy(partial(trained.write_model, tokenizer=learner.chat.tokenizer, adapter=adapter))
             bar.advance(1, _note(metrics))
     return _why_stop(config, output) or "all steps done"
 
