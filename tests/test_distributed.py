@@ -13,7 +13,7 @@ import four_processes
 import pytest
 import torch
 from learn_models import KINDS
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tables import candidate, read, says, user, write
 
 from pivotrl_cli.configs import TrainConfig
@@ -195,6 +195,7 @@ def test_four_processes_hold_two_copies_or_share_rows_and_any_number_reads_their
 def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path):
     alone = four_processes.opened("half")
     (tmp_path / "000002").mkdir()
+    save_file({"another": torch.zeros(1)}, tmp_path / "000002" / "shard-00001-model-00001-of-00001.safetensors")
     with pytest.raises(InputError, match=r"000002: the checkpoint lacks lm_head\.weight"):
         alone.restore(Checkpoint(tmp_path / "000002"))
 
