@@ -50,9 +50,9 @@ class Checkpoint:
 
         return load_file(self.folder / "adapter_model.safetensors")
 
-    def cursor(self) -> dict[str, int]:
+    def cursor(self) -> dict[str, Any]:
         """Where the learner stood."""
-        found: dict[str, int] = json.loads((self.folder / _CURSOR).read_text())
+        found: dict[str, Any] = json.loads((self.folder / _CURSOR).read_text())
         return found
 
     def tensors(self) -> dict[str, Tensor]:
@@ -134,7 +134,7 @@ class RunFolder:
                 for rollout in rollouts:
                     part.write(rollout)
 
-    def write_checkpoint(self, write: Callable[[Path], None], cursor: dict[str, int]) -> None:
+    def write_checkpoint(self, write: Callable[[Path], None], cursor: dict[str, Any]) -> None:
         """Have the state after the last step that was written saved into a folder; older ones beyond `keep` go."""
         place = self._place()
         making = place.with_suffix(".making")
@@ -184,7 +184,7 @@ class Onlooker(RunFolder):
         """Know of the step."""
         self.metrics.append(metrics)
 
-    def write_checkpoint(self, write: Callable[[Path], None], cursor: dict[str, int]) -> None:
+    def write_checkpoint(self, write: Callable[[Path], None], cursor: dict[str, Any]) -> None:
         """Add what this process has to the folder that the first one makes."""
         write(self._place().with_suffix(".making"))
 
