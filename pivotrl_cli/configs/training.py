@@ -91,6 +91,9 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Most tokens in one forward pass with gradients, padding included."""
     checkpoint_every: int = option(20, identity=False, ge=0)
     """Steps between checkpoints, from which the same command goes on after the run was ended; 0 makes none."""
+    save_every: int = Field(0, ge=0)
+    """Steps between copies of the model that stay, as `OUTPUT/steps/000020`, to choose among by validation; 0 keeps
+    the last one alone."""
     sampler: Literal["hf", "vllm", "vllm-server"] = "hf"
     """What samples the rollouts: the trained model itself, vLLM in the same process, or a vLLM server on other GPUs;
     vLLM gets the weights anew after each step."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -137,17 +138,16 @@ class RunFolder:
     def write_checkpoint(self, write: Callable[[Path], None], cursor: dict[str, Any]) -> None:
         """Have the state after the last step that was written saved into a folder; older ones beyond `keep` go."""
         place = self._place()
-        making = place.with_suffix(".making")
-        shutil.rmtree(making, ignore_errors=True)
-        making.mkdir()
-        write(making)
-        _write(making / _CURSOR, cursor)
-        for file in making.iterdir():
-            _to_disk(file)
-        making.rename(place)
-        _to_disk(place.parent)
+        with _made_whole(place) as making:
+            write(making)
+            _write(making / _CURSOR, cursor)
         for old in self._checkpoints()[: -self.keep]:
             shutil.rmtree(old.folder)
+
+    def write_copy(self, write: Callable[[Path], None]) -> None:
+        """Have the model after the last step that was written saved to stay."""
+        with _made_whole(self.partial / "steps" / f"{self.metrics[-1].step:06d}") as making:
+            write(making)
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Join the rollouts, note the provenance, and give the folder its name."""
@@ -188,8 +188,26 @@ class Onlooker(RunFolder):
         """Add what this process has to the folder that the first one makes."""
         write(self._place().with_suffix(".making"))
 
+    def write_copy(self, write: Callable[[Path], None]) -> None:
+        """Take part in what the first process writes."""
+        write(self.partial)
+
     def finish(self, summary: dict[str, Any]) -> None:
         """Leave it to the first process."""
+
+
+@contextmanager
+def _made_whole(place: Path) -> Iterator[Path]:
+    """An empty folder that gets its name once all in it is on the disk."""
+    making = place.with_suffix(".making")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(parents=True)
+    yield making
+    for file in making.iterdir():
+        _to_disk(file)
+    shutil.rmtree(place, ignore_errors=True)
+    making.rename(place)
+    _to_disk(place.parent)
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -143,12 +143,22 @@ def _loop(config: TrainConfig, learner: Learner, output: RunFolder, trained: Tra
             output.write_step(metrics, rollouts)
             log(metrics)
             with watch("save"):
-                if config.checkpoint_every and step % config.checkpoint_every == 0 and step < config.steps:
-                    write = partial(trained.write_checkpoint, tokenizer=learner.chat.tokenizer)
-                    output.write_checkpoint(write, learner.cursor())
+                _save(config, learner, output, trained)
             saving = watch.seconds["save"]
             bar.advance(1, _note(metrics))
     return _why_stop(config, output) or "all steps done"
+
+
+def _save(config: TrainConfig, learner: Learner, output: RunFolder, trained: Trained) -> None:
+    """Write what is due after the last step; after the last of all, the model is the output."""
+    step, tokenizer = len(output.metrics), learner.chat.tokenizer
+    if step >= config.steps:
+        return
+    if config.checkpoint_every and step % config.checkpoint_every == 0:
+        output.write_checkpoint(partial(trained.write_checkpoint, tokenizer=tokenizer), learner.cursor())
+    if config.save_every and step % config.save_every == 0:
+        adapter = config.lora_output == "adapter"
+        output.write_copy(partial(trained.write_model, tokenizer=tokenizer, adapter=adapter))
 
 
 def _why_stop(config: TrainConfig, output: RunFolder) -> str | None:
