@@ -246,6 +246,7 @@ def drawn(config: TrainConfig, n: int) -> list[Candidate]:
 def test_the_output_is_a_model_folder_that_transformers_loads(config, verifiers, talker):
     train.run(config.model_copy(update={"verifier": f"{verifiers}:yes"}))
     assert sorted(path.name for path in Path(config.output).iterdir()) == [
+        "README.md",
         "chat_template.jinja",
         "config.json",
         "generation_config.json",
@@ -508,3 +509,22 @@ def test_only_the_training_split_trains(config, tmp_path):
     assert {r.candidate_id for r in rollouts_of(config)} == {"q0-0"}
     with pytest.raises(InputError, match="no rows in the train split"):
         train.run(config.model_copy(update={"pivots": str(write(tmp_path / "none.parquet", rows[1:]))}))
+
+
+def test_the_model_card_says_where_the_model_comes_from(config, verifiers, tmp_path):
+    config = config.model_copy(update={"verifier": f"{verifiers}:yes", "reprofile_every": 2})
+    again = config.model_copy(update={"output": str(tmp_path / "again")})
+    for one in (config, again):
+        train.run(one)
+    card = (Path(config.output) / "README.md").read_text()
+    assert card == (Path(again.output) / "README.md").read_text()
+    assert str(tmp_path) not in card
+    metadata, _, text = card.removeprefix("---\n").partition("---\n")
+    assert metadata == "library_name: transformers\npipeline_tag: text-generation\ntags: [pivotrl, grpo]\n"
+    note = json.loads((Path(config.output) / "pivotrl.json").read_text())["provenance"]
+    model, pivots = note["fingerprints"]["model"][:12], note["inputs"][0]["sha256"][:12]
+    assert f"Trained from `talker` (sha256 `{model}`) by PivotRL" in text
+    assert f"- `questions.parquet` (sha256 `{pivots}`), by `pivotrl extract`" in text
+    assert "| learning_rate | 0.002 |" in text
+    rewards = [m.reward_mean for m in metrics_of(config)]
+    assert f"| reward_mean | {rewards[0]:.4g} at first, {rewards[-1]:.4g} at last |" in text

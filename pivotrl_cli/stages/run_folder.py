@@ -149,8 +149,8 @@ class RunFolder:
         with _made_whole(self.partial / "steps" / f"{self.metrics[-1].step:06d}") as making:
             write(making)
 
-    def finish(self, summary: dict[str, Any]) -> None:
-        """Join the rollouts, note the provenance, and give the folder its name."""
+    def finish(self, summary: dict[str, Any], card: str) -> None:
+        """Join the rollouts, note the provenance, add the model card, and give the folder its name."""
         provenance = self.provenance.for_table(TrainRollout)
         with TableWriter(self.partial / "rollouts.parquet", TrainRollout, provenance) as out:
             for path in filter(Path.exists, (self._part(m.step) for m in self.metrics)):
@@ -158,6 +158,7 @@ class RunFolder:
                     for table in part.tables():
                         out.write_table(table)
         _write(self.partial / _NOTE, {"provenance": self.provenance.to_dict(), "summary": summary})
+        (self.partial / "README.md").write_text(card)
         for file in filter(Path.is_file, self.partial.iterdir()):
             _to_disk(file)
         shutil.rmtree(self.partial / "rollouts")
@@ -192,7 +193,7 @@ class Onlooker(RunFolder):
         """Take part in what the first process writes."""
         write(self.partial)
 
-    def finish(self, summary: dict[str, Any]) -> None:
+    def finish(self, summary: dict[str, Any], card: str) -> None:
         """Leave it to the first process."""
 
 

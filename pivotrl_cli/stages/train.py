@@ -30,6 +30,7 @@ from pivotrl_cli.stages.judging import cost_row, judge_cost, opened_judge
 from pivotrl_cli.stages.launch import crew, open_run
 from pivotrl_cli.stages.lineage import check_profile
 from pivotrl_cli.stages.loggers import opened_loggers
+from pivotrl_cli.stages.model_card import model_card
 from pivotrl_cli.stages.run_folder import RunFolder
 from pivotrl_cli.stages.stopwatch import Stopwatch
 from pivotrl_cli.table import Table
@@ -124,7 +125,7 @@ def _train(
         learner.close()
     summary = _summary(config, rows, output.metrics, stopped) | {"plain_layout": plain_reason}
     trained.write_model(output.partial, chat.tokenizer, adapter=config.lora_output == "adapter")
-    output.finish(summary)
+    output.finish(summary, model_card(config, output.provenance, summary, output.metrics))
     return summary | ({"resumed_after": output.resumed.step} if output.resumed else {})
 
 
