@@ -19,6 +19,7 @@ from pivotrl_cli.configs import (
     ExportConfig,
     ExtractConfig,
     FilterConfig,
+    HarnessConfig,
     ImportConfig,
     InspectConfig,
     MergeConfig,
@@ -123,6 +124,14 @@ def eval_(config: EvalConfig) -> None:
     from pivotrl_cli.stages import eval as stage
 
     _report(config, stage.run, stage.describe)
+
+
+@_command("harness", HarnessConfig)
+def harness(config: HarnessConfig) -> None:
+    """Plan and run other harnesses."""
+    from pivotrl_cli.stages import harness as stage
+
+    stage.run(config)
 
 
 @_command("import-eval", ImportConfig)
