@@ -43,7 +43,7 @@ def run(config: InspectConfig) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     with opened(config.file, config.candidates) as found:
         if found.note and not config.json_summary:
-            console.print(f"{config.file}: {found.note}")
+            console.print(f"{config.file}: {found.note}", soft_wrap=True)
         _look(found.table, found.note, config, console)
 
 

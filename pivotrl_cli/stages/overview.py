@@ -15,6 +15,7 @@ from pivotrl_cli.arrow import arrow_type
 from pivotrl_cli.configs import FilterConfig
 from pivotrl_cli.provenance import table_name
 from pivotrl_cli.rows import Candidate, Dropped, Pivot, Profile, Row, StepMetrics
+from pivotrl_cli.stages.show import one_line
 from pivotrl_cli.table import Table
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _steps(table: Table[Row]) -> list[dict[str, Any]]:
 def print_overview(found: dict[str, Any], console: Console) -> None:
     """The overview in lines of the console's width."""
     some = f", {found['matching']:,} of them where {found['where']}" if found["where"] else ""
-    console.print(f"{found['file']}: {found['table']}, {found['rows']:,} rows{some}")
+    console.print(f"{found['file']}: {found['table']}, {found['rows']:,} rows{some}", soft_wrap=True)
     for step in found["lineage"]:
         _print_command(step, console)
     if found["funnel"] is not None:
@@ -191,11 +192,8 @@ def _print_columns(first: str, columns: list[str], rows: Any, console: Console) 
     console.print(table)
 
 
-def _shown(value: str, limit: int = 60) -> str:
-    if not value:
-        return "(empty)"
-    flat = " ".join(value.split())
-    return flat if len(flat) <= limit else f"{flat[:limit]}..."
+def _shown(value: str) -> str:
+    return one_line(value, 60) or "(empty)"
 
 
 def _short(value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.provenance import table_name
 from pivotrl_cli.rows import Candidate, Dropped, Message, Pivot, Profile, Row
-from pivotrl_cli.stages.show import action_line, print_messages, print_rollouts
+from pivotrl_cli.stages.show import action_line, one_line, print_messages, print_rollouts
 from pivotrl_cli.table import Table
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def print_story(rows: list[Candidate], n_messages: int, console: Console) -> Non
     first = rows[0]
     known = [f"task {first.task_id}" * bool(first.task_id), first.domain, f"{first.n_turns} turns"]
     known += [] if first.outcome is None else [f"outcome {first.outcome:g}"]
-    console.print(f"trajectory {first.trajectory_id}: {', '.join(filter(None, known))}, from {first.source}")
+    console.print(one_line(f"trajectory {first.trajectory_id}: {', '.join(filter(None, known))}, from {first.source}"))
     if len(rows) < first.n_turns:
         console.print(f"this table has {len(rows)} of its turns")
     console.print()

@@ -120,8 +120,8 @@ def _of_profile(path: str, candidates: Path | None, scratch: Path) -> tuple[str,
     stored = header["provenance"] if header else {}
     with JournalReader.beside_output(path) as journal:
         if stored.get("table") != "profile" or not journal:
-            of = f" {stored['table']} table" if stored else "", f"{len(journal):,} entries in its journal"
-            raise InputError(f"{path}: still being written{of[0]}, {of[1]}", "wait for the run, or run it again")
+            so_far = f"{len(journal):,} entries in its journal" if journal else "nothing is finished yet"
+            raise InputError(f"{path}: still being written, {so_far}", "wait for the run, or run it again")
         names = _by_candidate(journal)
         source = _source(path, stored["inputs"][0], candidates, len(names))
         with Table.open(source, Candidate) as table:
