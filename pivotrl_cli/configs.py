@@ -450,6 +450,19 @@ class InspectConfig(Config):
     """Print what is shown as one JSON object on standard output."""
 
 
+class ReportConfig(StageConfig):
+    """Show a run on one page that needs no network: funnel, pass rates, trajectories, training, evaluations."""
+
+    folder: str = argument()
+    """Folder with the tables of a run, at any depth, finished or not."""
+    output: str = option("report.html", "-o", identity=False)
+    """The page; `-` writes it to standard output."""
+    trajectories: int = Field(2000, ge=1)
+    """Most trajectories of a profile to show turn by turn, spread evenly over it."""
+    baseline: str | None = None
+    """Evaluation that the others are compared with; by default the first with `base` in its name, else the first."""
+
+
 class DeskConfig(Config):
     """Write expert trajectories of the embedded service desk, as OpenAI chat JSONL."""
 
@@ -510,6 +523,7 @@ COMMANDS: dict[str, type[Config]] = {
     "compare": CompareConfig,
     "score": ScoreConfig,
     "inspect": InspectConfig,
+    "report": ReportConfig,
     "desk": DeskConfig,
     "export": ExportConfig,
     "doctor": DoctorConfig,

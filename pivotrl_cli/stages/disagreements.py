@@ -12,6 +12,7 @@ import heapq
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -26,7 +27,15 @@ from pivotrl_cli.table import Table
 if TYPE_CHECKING:
     from rich.console import Console
 
-_COLUMNS = ["candidate_id", "verifier", "expected_action", "rollouts"]
+_COLUMNS = [
+    "candidate_id",
+    "verifier",
+    "expected_action.content",
+    "expected_action.tool_calls",
+    *(f"rollouts.list.element.{leaf}" for leaf in ("sample", "text", "reward", "verdict", "detail")),
+    "rollouts.list.element.action.content",
+    "rollouts.list.element.action.tool_calls",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +52,9 @@ class Disagreement:
     text: str
     detail: str
 
-    @property
-    def size(self) -> float:
-        """|reward - likeness|."""
-        return abs(self.reward - self.likeness)
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values, the texts in one line each."""
+        return asdict(self) | {"demonstrated": one_line(self.demonstrated), "text": one_line(self.text)}
 
 
 def worst(table: Table[Row], n: int, mask: pl.Series | None = None) -> dict[str, list[dict[str, Any]]]:
@@ -59,24 +67,25 @@ def worst(table: Table[Row], n: int, mask: pl.Series | None = None) -> dict[str,
             f"{table.name}: a {table_name(table.row)} table has no rollouts beside their demonstration",
             "give a profile, pivots or dropped table",
         )
-    found = list(_all(table, mask))
-    refused = heapq.nlargest(n, (d for d in found if d.reward < d.likeness), key=_order)
-    accepted = heapq.nlargest(n, (d for d in found if d.reward > d.likeness), key=_order)
-    return {"refused": [asdict(d) for d in refused], "accepted": [asdict(d) for d in accepted]}
+    refused: list[Disagreement] = []
+    accepted: list[Disagreement] = []
+    for part in _by_group(table, mask):
+        refused = heapq.nlargest(n, chain(refused, (d for d in part if d.reward < d.likeness)), key=_order)
+        accepted = heapq.nlargest(n, chain(accepted, (d for d in part if d.reward > d.likeness)), key=_order)
+    return {"refused": [d.to_dict() for d in refused], "accepted": [d.to_dict() for d in accepted]}
 
 
 def _order(one: Disagreement) -> tuple[float, int, str]:
-    return one.size, len(one.samples), one.candidate_id
+    return abs(one.reward - one.likeness), len(one.samples), one.candidate_id
 
 
-def _all(table: Table[Row], mask: pl.Series | None) -> Iterator[Disagreement]:
-    """Row group by row group."""
+def _by_group(table: Table[Row], mask: pl.Series | None) -> Iterator[list[Disagreement]]:
+    """Those of each row group."""
     start = 0
     for frame in table.frames(_COLUMNS):
         part = frame if mask is None else frame.filter(mask[start : start + len(frame)])
         start += len(frame)
-        for row in part.iter_rows(named=True):
-            yield from _of_row(row)
+        yield [found for row in part.iter_rows(named=True) for found in _of_row(row)]
 
 
 def _of_row(row: dict[str, Any]) -> Iterator[Disagreement]:
@@ -97,8 +106,8 @@ def _of_row(row: dict[str, Any]) -> Iterator[Disagreement]:
             reward=reward,
             verdict=first["verdict"],
             likeness=round(likeness, 4),
-            demonstrated=one_line(demonstrated),
-            text=one_line(text),
+            demonstrated=demonstrated,
+            text=text,
             detail=first["detail"],
         )
 

@@ -39,7 +39,7 @@ def overview(table: Table[Row], mask: pl.Series | None = None, where: str | None
         "matching": table.n_rows if mask is None else int(mask.sum()),
         "lineage": list(lineage(table.provenance)),
         "summary": table.summary,
-        "funnel": _funnel(table, where),
+        "funnel": funnel(table, where),
         "numbers": {},
         "values": {},
         "pass_rates": None,
@@ -80,7 +80,7 @@ def lineage(provenance: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
         yield from lineage(i.get("provenance"))
 
 
-def _funnel(table: Table[Row], where: str | None) -> dict[str, Any] | None:
+def funnel(table: Table[Row], where: str | None) -> dict[str, Any] | None:
     """What `filter` kept, as it stored it; of a profile, what it would keep without options."""
     from pivotrl_cli.stages.filter import decide
     from pivotrl_cli.stages.funnel import summarise

@@ -79,7 +79,9 @@ def indented(text: str, by: int, console: Console) -> None:
 
 def one_line(text: str, limit: int = 400) -> str:
     """White space as single blanks, control characters as escapes; the rest of a long text counted."""
-    flat = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
+    flat = " ".join(text.split())
+    if not flat.isprintable():
+        flat = "".join(c if c.isprintable() else repr(c)[1:-1] for c in flat)
     return flat if len(flat) <= limit else f"{flat[:limit]}... ({len(flat):,} characters)"
 
 
