@@ -1,7 +1,8 @@
 "use strict";
 // Everything that a model wrote reaches the page as text nodes; no markup is made from it.
 
-const ROW = 22, CELL = 16, AROUND = 4;
+const COARSE = matchMedia("(pointer: coarse)").matches; // a finger needs larger cells
+const ROW = COARSE ? 28 : 22, CELL = COARSE ? 24 : 16, AROUND = 4, TALLEST = 640;
 
 function make(tag, className, text) {
   const element = document.createElement(tag);
@@ -37,6 +38,10 @@ class Strip {
     this.search = root.querySelector("input");
     this.order = root.querySelector("select");
     this.canvas = make("div");
+    this.canvas.setAttribute("role", "rowgroup");
+    this.grid.style.setProperty("--row", `${ROW}px`);
+    this.grid.style.setProperty("--cell", `${CELL}px`);
+    this.grid.style.height = `${Math.min(TALLEST, Math.max(2, this.all.length) * ROW + 16)}px`;
     this.grid.append(this.canvas);
     this.search.addEventListener("input", () => this.select());
     this.order.addEventListener("change", () => this.select());

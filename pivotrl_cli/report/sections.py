@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -27,12 +28,12 @@ _HIGHEST_VARIANCE = 0.25
 _SIGNALS = ["all wrong", "mixed", "all right", "all equal", "not scored"]
 _SIGNAL_COLOURS = ["var(--wrong)", "var(--mixed)", "var(--right)", "var(--c5)", "var(--line)"]
 _CURVES = {
-    "reward_mean": "mean reward",
-    "reward_std": "reward deviation within a group",
-    "loss": "loss",
-    "kl": "KL to the frozen policy, nats per token",
-    "entropy": "entropy, nats per token",
-    "grad_norm": "gradient norm",
+    "reward_mean": "Mean reward",
+    "reward_std": "Reward deviation within a group",
+    "loss": "Loss",
+    "kl": "KL to the frozen policy in nats per token",
+    "entropy": "Entropy in nats per token",
+    "grad_norm": "Gradient norm",
 }
 
 
@@ -49,8 +50,16 @@ def sections(run: Run, config: ReportConfig) -> dict[str, Any]:
         "profiles": [_profile(found, run, config) for found in run.of(Profile)],
         "training": _training(run.of(StepMetrics)),
         "evaluation": _evaluation(run.of(EvalResult), config),
-        "provenance": [{"name": t.name, "steps": list(lineage(t.provenance))} for t in run.tables],
+        "provenance": [{"name": t.name, "steps": list(_steps(t))} for t in run.tables],
     }
+
+
+def _steps(found: Found) -> Iterator[dict[str, Any]]:
+    """The commands that led to a table, with the settings that are set."""
+    for step in lineage(found.provenance):
+        settings = {key: value for key, value in step["config"].items() if value is not None}
+        shown = {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in settings.items()}
+        yield step | {"config": shown}
 
 
 # ---- extraction and selection -----------------------------------------------------------------------------------
@@ -221,7 +230,7 @@ def _training(tables: list[Found]) -> dict[str, Any]:
         for name, label in _CURVES.items():
             known = [{key: row[key] for key in (x, name, "run")} for row in part if row[name] is not None]
             if known:
-                charts.append({"title": label.capitalize(), "svg": figures.curves(known, x, name, title)})
+                charts.append({"title": f"{label}, by {title}", "svg": figures.curves(known, x, name, title)})
     notes = [f"{found.name}: {found.note}" for found in tables if found.note]
     return {"charts": charts, "notes": notes}
 
