@@ -84,7 +84,7 @@ class Strip {
 
   draw() {
     const width = this.grid.clientWidth, height = this.grid.clientHeight;
-    this.name = Math.max(90, Math.min(220, Math.round(width * 0.3)));
+    this.name = Math.max(90, Math.min(220, Math.round(width * 0.34)));
     this.grid.style.setProperty("--name", `${this.name}px`);
     const longest = this.rows.reduce((most, row) => Math.max(most, row.turns.length), 0);
     const whole = this.name + longest * CELL + 8;
@@ -225,7 +225,7 @@ function rate(turn) {
 }
 
 function* history(state) {
-  const shown = 4, earlier = state.slice(0, -shown);
+  const shown = 3, earlier = state.slice(0, -shown);
   if (earlier.length) {
     const more = make("details");
     more.append(make("summary", "", `${earlier.length} earlier messages`));

@@ -12,11 +12,13 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from pivotrl_cli.progress import Progress
 from pivotrl_cli.rows import Message, Profile, Rollout
 from pivotrl_cli.stages.limits import MESSAGE
 from pivotrl_cli.stages.show import by_verdict
@@ -45,10 +47,12 @@ def strip(table: Table[Profile], fates: Mapping[str, Fate], limit: int) -> Strip
     n = len(places)
     chosen = range(n) if n <= limit else np.linspace(0, n - 1, limit).round().astype(int).tolist()
     rows, packed = [], []
-    for i in chosen:
-        turns = sorted((table.at(row) for row in places["row"][i]), key=lambda row: row.turn)
-        rows.append(_row(turns, fates))
-        packed.append(pack(_detail(turns, fates)))
+    with Progress(f"report {Path(table.name).name}", len(chosen), "trajectories") as bar:
+        for i in chosen:
+            turns = sorted((table.at(row) for row in places["row"][i]), key=lambda row: row.turn)
+            rows.append(_row(turns, fates))
+            packed.append(pack(_detail(turns, fates)))
+            bar.advance(1)
     return Strip(rows, packed, n)
 
 

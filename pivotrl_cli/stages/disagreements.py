@@ -19,6 +19,7 @@ import polars as pl
 
 from pivotrl_cli.actions.similarity import indel_ratio
 from pivotrl_cli.errors import InputError
+from pivotrl_cli.progress import Progress
 from pivotrl_cli.provenance import table_name
 from pivotrl_cli.rows import Profile, Row
 from pivotrl_cli.stages.show import indented, one_line
@@ -69,9 +70,11 @@ def worst(table: Table[Row], n: int, mask: pl.Series | None = None) -> dict[str,
         )
     refused: list[Disagreement] = []
     accepted: list[Disagreement] = []
-    for part in _by_group(table, mask):
-        refused = heapq.nlargest(n, chain(refused, (d for d in part if d.reward < d.likeness)), key=_order)
-        accepted = heapq.nlargest(n, chain(accepted, (d for d in part if d.reward > d.likeness)), key=_order)
+    with Progress("disagreements", table.n_rows, "rows") as bar:
+        for n_rows, part in _by_group(table, mask):
+            refused = heapq.nlargest(n, chain(refused, (d for d in part if d.reward < d.likeness)), key=_order)
+            accepted = heapq.nlargest(n, chain(accepted, (d for d in part if d.reward > d.likeness)), key=_order)
+            bar.advance(n_rows)
     return {"refused": [d.to_dict() for d in refused], "accepted": [d.to_dict() for d in accepted]}
 
 
@@ -79,13 +82,13 @@ def _order(one: Disagreement) -> tuple[float, int, str]:
     return abs(one.reward - one.likeness), len(one.samples), one.candidate_id
 
 
-def _by_group(table: Table[Row], mask: pl.Series | None) -> Iterator[list[Disagreement]]:
-    """Those of each row group."""
+def _by_group(table: Table[Row], mask: pl.Series | None) -> Iterator[tuple[int, list[Disagreement]]]:
+    """Of each row group, its rows and what is found there."""
     start = 0
     for frame in table.frames(_COLUMNS):
         part = frame if mask is None else frame.filter(mask[start : start + len(frame)])
         start += len(frame)
-        yield [found for row in part.iter_rows(named=True) for found in _of_row(row)]
+        yield len(frame), [found for row in part.iter_rows(named=True) for found in _of_row(row)]
 
 
 def _of_row(row: dict[str, Any]) -> Iterator[Disagreement]:
