@@ -352,14 +352,16 @@ class StepMetrics(Row):
 
 
 class TrainRollout(Row):
-    """One training rollout."""
+    """One training rollout; in end-to-end training one turn of it."""
 
     step: int
     """Optimiser step it was sampled for."""
     candidate_id: str
-    """Pivot."""
+    """Pivot; in end-to-end training the task."""
     sample: int
     """Index within the group."""
+    turn: int = 0
+    """Assistant turn of the rollout, from 0; a rollout at a pivot has one."""
     text: str
     """Completion."""
     reward: float | None

@@ -18,8 +18,8 @@ from pivotrl_cli.errors import ConfigError, InputError, OutputError, RunError
 from pivotrl_cli.learn import policy
 from pivotrl_cli.rows import Candidate, StepMetrics, TrainRollout
 from pivotrl_cli.stages import train
-from pivotrl_cli.stages.learners import Sft
-from pivotrl_cli.stages.pivot_groups import Deck
+from pivotrl_cli.stages.deck import Deck
+from pivotrl_cli.stages.sft import Sft
 from pivotrl_cli.table import Table
 
 VERIFIERS = """
@@ -405,6 +405,22 @@ def test_old_checkpoints_go_and_the_last_ones_load(config, verifiers):
     kept = sorted(Path(f"{config.output}.partial/checkpoints").iterdir())
     assert [p.name for p in kept] == [f"{step:06d}" for step in (done - 1, done)]
     assert all(0 < says_yes(folder, n=16) < 1 for folder in kept)
+
+
+def test_copies_on_the_way_are_the_models_of_shorter_runs(config, verifiers, tmp_path):
+    known = {"verifier": f"{verifiers}:yes", "save_every": 2}
+    longer = config.model_copy(update=known | {"steps": 5, "output": str(tmp_path / "longer")})
+    shorter = config.model_copy(update=known | {"steps": 4, "output": str(tmp_path / "shorter")})
+    train.run(longer)
+    train.run(shorter)
+    assert sorted(path.name for path in (tmp_path / "longer/steps").iterdir()) == ["000002", "000004"]
+    assert sorted(path.name for path in (tmp_path / "shorter/steps").iterdir()) == ["000002"]
+    assert {p.name for p in (tmp_path / "longer/steps/000004").iterdir()} == {
+        *("chat_template.jinja", "config.json", "generation_config.json"),
+        *("model.safetensors", "tokenizer.json", "tokenizer_config.json"),
+    }
+    assert (tmp_path / "longer/steps/000004/model.safetensors").read_bytes() == weights_of(shorter)
+    assert says_yes(tmp_path / "longer/steps/000004") == says_yes(shorter.output)
 
 
 def test_a_changed_config_does_not_go_on_from_anothers_checkpoint(config, verifiers):

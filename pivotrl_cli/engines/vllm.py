@@ -147,7 +147,12 @@ class VLLMEngine:
         return {"prefix cache hits": counts.hits / counts.queries} if counts is not None and counts.queries else {}
 
     def close(self) -> None:
-        """Give back the model and the cache."""
+        """Give back the model and the cache; among several processes they go with the process.
+
+        There vLLM's own end would be that of the group by which the processes train.
+        """
+        if _one_of_several():
+            return
         from vllm.distributed import cleanup_dist_env_and_memory
 
         self.llm.llm_engine.engine_core.shutdown()
@@ -197,6 +202,20 @@ class VLLMEngine:
             return _failed(seed, f"vllm ended the request: {sample.finish_reason}")
         stopped = sample.finish_reason == "stop"
         return read(self.chat, prompt, list(sample.token_ids), _logprobs(sample), stopped=stopped, seed=seed)
+
+
+class Reloading:
+    """What a server's workers have beside their own methods, for `vllm_server`: they mix this class in."""
+
+    def pivotrl_facts(self: Any) -> dict[str, str]:
+        """What training depends on."""
+        return {"logprobs_mode": str(self.model_config.logprobs_mode), "vllm": installed()}
+
+    def pivotrl_reload(self: Any, folder: str) -> None:
+        """Take the weights in a folder."""
+        self.reload_weights(weights_path=folder)
+        if _platform() == "cpu":
+            _repack_tied_head(self.get_model())
 
 
 def _repack_tied_head(model: Any) -> None:
@@ -262,6 +281,8 @@ def arguments(config: EngineConfig) -> dict[str, Any]:
         "skip_tokenizer_init": True,
         "use_tqdm_on_load": False,
     }
+    if _one_of_several():
+        ours["distributed_executor_backend"] = "external_launcher"  # a whole engine here, beside the others' group
     if device == "cpu":
         # A chunked prefill with a seed ends the CPU engine; its own block size of 128 makes each sample compute more.
         ours |= {"enforce_eager": True, "block_size": 32, "enable_chunked_prefill": False}
@@ -339,6 +360,13 @@ def _prepare_cpu() -> None:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     if os.environ.setdefault("TORCH_COMPILE_DISABLE", "1") == "1":
         torch._dynamo.config.disable = True  # torch may have read the variable before
+
+
+def _one_of_several() -> bool:
+    """Whether this process trains together with others."""
+    import torch.distributed as dist
+
+    return dist.is_initialized() and dist.get_world_size() > 1
 
 
 def _has_gpu() -> bool:

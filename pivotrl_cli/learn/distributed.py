@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from types import MethodType
 from typing import Any, TypeVar
@@ -119,32 +119,31 @@ def whole(tensor: Tensor) -> Tensor:
 def sharded_like(tensor: Tensor, like: Tensor) -> Tensor:
     """This process's part of a tensor that all have, sharded as another is; on its device in any case."""
     tensor = tensor.to(like.device)
-    if not isinstance(like, DTensor):
+    if not isinstance(like, DTensor) or isinstance(tensor, DTensor):
         return tensor
     return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
 
 
-def gathered(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Sharded tensors made whole one by one, in the first process's memory; what is one tensor stays one."""
-    found: dict[int, Tensor] = {}
-    for tensor in tensors.values():
-        if id(tensor) not in found:
-            full = whole(tensor.detach())
-            found[id(tensor)] = full.cpu() if rank() == 0 else full.new_empty(0)
-    return {name: found[id(tensor)] for name, tensor in tensors.items()}
+def gathered(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """Sharded tensors made whole one by one, in the first process's memory; a matter of all."""
+    found = {}
+    for name, tensor in tensors:
+        full = whole(tensor.detach())
+        found[name] = full.cpu() if rank() == 0 else full.new_empty(0)
+    return found
 
 
-def state_of(model: PreTrainedModel) -> dict[str, Tensor] | None:
-    """The weights of a sharded model, whole in the first process; None for others, which know theirs."""
-    return gathered(model.state_dict(keep_vars=True)) if isinstance(model, FSDPModule) else None
+def sharded(model: PreTrainedModel) -> bool:
+    """Whether the weights are spread over several processes."""
+    return isinstance(model, FSDPModule)
 
 
 @torch.no_grad()
-def refresh(copy: PreTrainedModel, model: PreTrainedModel) -> None:
+def refresh(copy: PreTrainedModel, weights: Iterable[tuple[str, Tensor]]) -> None:
     """Give a whole copy the weights of a sharded model, one by one."""
-    if copy is not model:
-        for into, weight in zip(copy.parameters(), model.parameters(), strict=True):
-            into.copy_(whole(weight))
+    into = dict(copy.named_parameters())
+    for name, weight in weights:
+        into[name].copy_(whole(weight))
 
 
 def own(items: Sequence[T]) -> list[T]:
@@ -165,6 +164,12 @@ def everyones(item: T) -> list[T]:
     found: list[Any] = [None] * world()
     dist.all_gather_object(found, item)
     return found
+
+
+def meet() -> None:
+    """Wait for all."""
+    if world() > 1:
+        dist.barrier()
 
 
 def of_first(make: Callable[[], T]) -> T:

@@ -48,6 +48,9 @@ class GrpoBatch:
     """Log-probability of each of those tokens when it was sampled, in nats, at the sampling temperature."""
     advantages: list[list[float]]
     """One per rollout [P][G]."""
+    rollouts: list[list[int]] | None = None
+    """Where rollouts have several turns, each with a prompt of its own: the number [P][G] of the rollout that a
+    completion is a turn of."""
     weights: list[list[float]] | None = None
     """What a token of each rollout weighs in the step [P][G]; an update fills it in."""
     old_logprobs: list[list[list[float]]] | None = None
@@ -66,8 +69,14 @@ class GrpoBatch:
 
     def weighed(self, options: GrpoOptions) -> GrpoBatch:
         """With the weights of the loss that is asked for."""
-        lengths = [len(tokens) for group in self.completions for tokens in group]
-        flat = iter(token_weights(LOSSES[options.loss].weighting, lengths, options.longest))
+        turns = [len(tokens) for group in self.completions for tokens in group]
+        owners = list(range(len(turns))) if self.rollouts is None else [n for group in self.rollouts for n in group]
+        lengths = dict.fromkeys(owners, 0)
+        for owner, n_tokens in zip(owners, turns, strict=True):
+            lengths[owner] += n_tokens
+        weights = token_weights(LOSSES[options.loss].weighting, list(lengths.values()), options.longest)
+        weight_of = dict(zip(lengths, weights, strict=True))
+        flat = iter(weight_of[owner] for owner in owners)
         return replace(self, weights=[[next(flat) for _ in group] for group in self.completions])
 
     def weightless(self) -> GrpoBatch:
