@@ -92,14 +92,20 @@ class Browser:
             self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **text, **code)
             self.call("Input.dispatchKeyEvent", type="keyUp", key=key, **code)
 
+    def point(self, selector: str) -> list[float]:
+        """Move the mouse to the middle of an element."""
+        x, y = self.run(
+            f"{{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
+            " const b = e.getBoundingClientRect(); [b.x + b.width / 2, b.y + b.height / 2] }"
+        )
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        return [x, y]
+
     def click(self, selector: str) -> None:
         """A click into the middle of an element."""
-        box = self.run(
-            f"const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
-            " const b = e.getBoundingClientRect(); [b.x + b.width / 2, b.y + b.height / 2]"
-        )
+        x, y = self.point(selector)
         for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def picture(self, path: Path, *, whole: bool = True) -> None:
         """A screenshot of the page, the part below the window included."""

@@ -256,6 +256,23 @@ def test_the_keyboard_does_what_the_mouse_does(quiet, page):
 
 
 @needs_chromium
+def test_a_mark_of_a_chart_says_what_it_is_under_the_pointer(quiet, page):
+    quiet.open(page, 1600)
+    assert quiet.run(
+        "[...document.querySelectorAll('#funnel [aria-roledescription=bar]')].map((b) => b.ariaLabel)"
+    ) == [
+        "candidates: 4",
+        "train split: 4",
+        "scored: 4",
+        "mixed: 2",
+        "in window: 2",
+    ]
+    quiet.point(bars)
+    settled(quiet, "!document.getElementById('tip').hidden")
+    assert quiet.run("document.getElementById('tip').textContent") == "candidates: 4"
+
+
+@needs_chromium
 def test_a_search_narrows_the_trajectories(quiet, page):
     quiet.open(page, 1600)
 

@@ -83,6 +83,7 @@ def describe(summary: dict[str, Any]) -> RenderableType:
     """The summary for a terminal."""
     from rich.console import Group
 
-    lines = [f"report of {len(summary['tables']):,} tables, {summary['bytes'] / 1e6:.1f} MB"]
+    n = len(summary["tables"])
+    lines = [f"report of {n:,} table{'s' if n > 1 else ''}, {summary['bytes'] / 1e6:.1f} MB"]
     lines += [f"{name}: left out: {why}" for name, why in summary["left_out"].items()]
     return Group(*lines)

@@ -42,6 +42,8 @@ _CONFIG = {
     "text": {"color": "var(--ink)", "fontSize": 11},
     "range": {"category": COLOURS},
 }
+_SAYS = {"description": {"field": "says", "type": "nominal"}}
+"""What a mark says: the field `says` of its row, in the place of a list of all its fields."""
 _COUNT = {"axis": {"format": "~s", "tickCount": 4}}
 
 
@@ -66,8 +68,8 @@ def funnel(steps: Rows) -> str:
     x = {"field": "left", "type": "quantitative", "title": "candidates", **_COUNT}
     return draw(
         {
-            "data": {"values": list(steps)},
-            "encoding": {"y": y, "x": x},
+            "data": {"values": [step | {"says": f"{step['step']}: {step['left']:,}"} for step in steps]},
+            "encoding": {"y": y, "x": x, **_SAYS},
             "layer": [
                 {"mark": {"type": "bar", "color": COLOURS[0]}},
                 {
@@ -85,9 +87,10 @@ def histogram(bins: Rows, title: str) -> str:
     names = list(dict.fromkeys(row["what"] for row in bins))
     return draw(
         {
-            "data": {"values": list(bins)},
+            "data": {"values": [one | {"says": f"{one['bin']}: {one['n']:,} {one['what']}".strip()} for one in bins]},
             "mark": "bar",
             "encoding": {
+                **_SAYS,
                 "x": {
                     "field": "bin",
                     "type": "ordinal",
@@ -114,9 +117,10 @@ def shares(rows: Rows, kinds: Sequence[str], colours: Sequence[str]) -> str:
     names = list(dict.fromkeys(row["name"] for row in rows))
     return draw(
         {
-            "data": {"values": [row | {"place": kinds.index(row["kind"])} for row in rows]},
+            "data": {"values": [row | {"place": kinds.index(row["kind"]), "says": _share(row)} for row in rows]},
             "mark": "bar",
             "encoding": {
+                **_SAYS,
                 "y": {"field": "name", "type": "nominal", "sort": names, "title": None},
                 "x": {
                     "field": "n",
@@ -136,6 +140,10 @@ def shares(rows: Rows, kinds: Sequence[str], colours: Sequence[str]) -> str:
         },
         90 + 22 * len(names),
     )
+
+
+def _share(row: dict[str, Any]) -> str:
+    return f"{row['name']}: {row['n']:,} {row['kind']}"
 
 
 def curves(rows: Rows, x: str, y: str, x_title: str) -> str:
@@ -178,8 +186,8 @@ def intervals(rows: Rows, models: Sequence[str]) -> str:
     }
     return draw(
         {
-            "data": {"values": list(rows)},
-            "encoding": {"y": y, "yOffset": offset, "color": colour},
+            "data": {"values": [row | {"says": _interval(row)} for row in rows]},
+            "encoding": {"y": y, "yOffset": offset, "color": colour, **_SAYS},
             "layer": [
                 {
                     "mark": {"type": "rule", "strokeWidth": 2},
@@ -196,3 +204,7 @@ def intervals(rows: Rows, models: Sequence[str]) -> str:
         },
         80 + 16 * len(benchmarks) * max(len(models), 2),
     )
+
+
+def _interval(row: dict[str, Any]) -> str:
+    return f"{row['benchmark']}, {row['model']}: {row['mean']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"

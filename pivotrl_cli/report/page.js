@@ -264,9 +264,10 @@ function verdictOf({ verdict, texts }) {
 
 // ---- what a mark of a chart, or a turn, says under the pointer -----------------------------------------------------
 
+const MARKS = ".drawing [aria-label][aria-roledescription]:not([role='graphics-object'], [aria-roledescription='axis'], [aria-roledescription='legend']), .cell";
 const tip = document.getElementById("tip");
 document.addEventListener("pointermove", (event) => {
-  const mark = event.target.closest?.(".drawing [aria-roledescription][aria-label]:not([role='graphics-object']), .cell");
+  const mark = event.target.closest?.(MARKS);
   tip.hidden = !mark;
   if (!mark) return;
   tip.textContent = mark.getAttribute("aria-label");
