@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from pivotrl_cli.errors import OutputError
+from pivotrl_cli.errors import InputError, OutputError
 from pivotrl_cli.provenance import Provenance, differences
 from pivotrl_cli.streams import sync_folder
 
@@ -83,7 +83,8 @@ class JournalReader:
     def _batch(self, place: int) -> dict[str, Any]:
         self._file.seek(place)
         frame = _read_frame(self._file)
-        assert frame is not None, f"{self.path} changed under its lock"
+        if frame is None:
+            raise InputError(f"{self.path}: changed while it was read", "another run began it anew; look again")
         keys, body = frame
         return dict(zip(keys, json.loads(zlib.decompress(body)), strict=True))
 

@@ -202,6 +202,12 @@ def test_what_has_no_readable_part_yet_is_said(look, tmp_path):
         look(tmp_path / "d.parquet")
 
 
+def test_a_table_that_is_about_to_be_replaced_is_shown_with_a_word_on_it(look, profile_file):
+    partial_path(profile_file).write_bytes(b"PAR1")
+    assert "is about to replace this" in look(profile_file).splitlines()[0]
+    assert json.loads(look(profile_file, json_summary=True))["unfinished"].startswith("an unfinished run")
+
+
 def step(number: int) -> StepMetrics:
     known = dict.fromkeys(StepMetrics.model_fields, 0) | {"skipped": None}
     return StepMetrics.model_validate(known | {"step": number, "rollout_turns": 8 * number, "reward_mean": 0.5})

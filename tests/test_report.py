@@ -258,9 +258,8 @@ def test_the_keyboard_does_what_the_mouse_does(quiet, page):
 @needs_chromium
 def test_a_mark_of_a_chart_says_what_it_is_under_the_pointer(quiet, page):
     quiet.open(page, 1600)
-    assert quiet.run(
-        "[...document.querySelectorAll('#funnel [aria-roledescription=bar]')].map((b) => b.ariaLabel)"
-    ) == [
+    bars = "#funnel [aria-roledescription=bar]"
+    assert quiet.run(f"[...document.querySelectorAll('{bars}')].map((bar) => bar.ariaLabel)") == [
         "candidates: 4",
         "train split: 4",
         "scored: 4",

@@ -267,7 +267,7 @@ function verdictOf({ verdict, texts }) {
 const MARKS = ".drawing [aria-label][aria-roledescription]:not([role='graphics-object'], [aria-roledescription='axis'], [aria-roledescription='legend']), .cell";
 const tip = document.getElementById("tip");
 document.addEventListener("pointermove", (event) => {
-  const mark = event.target.closest?.(MARKS);
+  const mark = event.pointerType === "mouse" && event.target.closest?.(MARKS);
   tip.hidden = !mark;
   if (!mark) return;
   tip.textContent = mark.getAttribute("aria-label");

@@ -22,8 +22,8 @@ import numpy as np
 from pivotrl_cli.arrow import with_columns
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.journal import JournalReader, journal_path, unfinished
-from pivotrl_cli.provenance import TABLES, Input, Provenance
-from pivotrl_cli.rows import Candidate, Profile, Row, TrainRollout
+from pivotrl_cli.provenance import Input, Provenance
+from pivotrl_cli.rows import Candidate, Profile, Row, StepMetrics, TrainRollout
 from pivotrl_cli.streams import open_input, partial_path
 from pivotrl_cli.table import Table, TableWriter, table_kind
 
@@ -62,10 +62,13 @@ def _resolve(path: str, candidates: Path | None, scratch: Path) -> tuple[str, st
         return _resolve(str(place / METRICS), candidates, scratch)
     if place.name in (METRICS, ROLLOUTS):
         folder = _partial_folder(place.parent) if not place.parent.exists() else place.parent
-        if (folder / "rollouts").is_dir():
+        if folder.name.endswith(".partial") and folder.is_dir():
             return _of_training(folder, place, scratch)
     if journal_path(path).is_file():
-        return _of_profile(path, candidates, scratch)
+        try:
+            return _of_profile(path, candidates, scratch)
+        except FileNotFoundError:  # the run has just ended
+            return _resolve(path, candidates, scratch)
     if partial_path(path).is_file():
         size = partial_path(path).stat().st_size
         raise InputError(
@@ -80,7 +83,9 @@ def _partial_folder(folder: Path) -> Path:
 
 
 def _rewriting(path: str) -> str | None:
-    if path != "-" and (journal_path(path).is_file() or partial_path(path).is_file()):
+    place = Path(path)
+    of_training = place.name in (METRICS, ROLLOUTS) and _partial_folder(place.parent).is_dir()
+    if path != "-" and (of_training or journal_path(path).is_file() or partial_path(path).is_file()):
         return "an unfinished run is about to replace this; here is what stands there now"
     return None
 
@@ -91,13 +96,16 @@ def _rewriting(path: str) -> str | None:
 def _of_training(folder: Path, wanted: Path, scratch: Path) -> tuple[str, str]:
     """Metrics or rollouts of a run that has not ended."""
     steps = sorted((folder / "rollouts").glob("*.parquet"))
-    if not (folder / METRICS).is_file() or (wanted.name == ROLLOUTS and not steps):
-        raise InputError(f"{wanted}: the run in {folder} has not finished a step yet", "wait for it")
-    if wanted.name == METRICS:
-        with Table.open(folder / METRICS, TABLES["metrics"]) as table:
-            note = f"the run is unfinished: {table.n_rows:,} steps so far"
-        return str(folder / METRICS), note
-    return str(_joined(steps, scratch / ROLLOUTS)), f"the run is unfinished: {len(steps):,} steps with rollouts so far"
+    there = folder / wanted.name
+    if wanted.name == METRICS and there.is_file():
+        with Table.open(there, StepMetrics) as table:
+            return str(there), f"the run is unfinished: {table.n_rows:,} steps so far"
+    if there.is_file():
+        return str(there), "the run is about to end"
+    if wanted.name == ROLLOUTS and steps:
+        note = f"the run is unfinished: {len(steps):,} steps with rollouts so far"
+        return str(_joined(steps, scratch / ROLLOUTS)), note
+    raise InputError(f"{wanted}: the run in {folder} has not finished a step yet", "wait for it")
 
 
 def _joined(parts: list[Path], output: Path) -> Path:
