@@ -27,7 +27,7 @@ from typing import Any
 import pyarrow as pa
 
 from pivotrl_cli.configs import ProfileConfig
-from pivotrl_cli.engines import choose_aloud
+from pivotrl_cli.engines import announce, choose
 from pivotrl_cli.errors import ConfigError, MissingExtra, PivotRLError, RunError
 from pivotrl_cli.journal import Journal, Notes
 from pivotrl_cli.progress import Progress
@@ -134,6 +134,7 @@ def _on_ray(
     _connect(ray, config)
     before = threading.enumerate()
     try:
+        announce(config)
         workers, gpus = _fleet(ray.cluster_resources(), config)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
@@ -186,8 +187,7 @@ def _connect(ray: Any, config: ProfileConfig) -> None:
 def _fleet(resources: dict[str, float], config: ProfileConfig) -> tuple[int, int]:
     """How many workers, and GPUs of each; raises where Ray would wait for what is not there."""
     cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-    engine = choose_aloud(config)
-    on_gpu = gpus > 0 and config.device != "cpu" and engine in ("hf", "vllm")
+    on_gpu = gpus > 0 and config.device != "cpu" and choose(config) in ("hf", "vllm")
     each = config.tensor_parallel if on_gpu else 0
     workers = config.workers or (max(1, gpus // each) if each else 1)
     if workers >= cpus or workers * each > gpus:

@@ -67,9 +67,10 @@ def curve_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple
         for name in CURVES:
             setting = chosen[name]
             model = jobs.model(name, base, seed, setting)
-            for step in range(every, setting.steps, every):
+            for step in range(every, setting.steps + 1, every):
                 output = jobs.place(base, seed) / f"val-{name}-{step}.parquet"
-                found[seed, name, step] = jobs.evaluation(model, output, "val", step)
+                at = None if step == setting.steps else step
+                found[seed, name, step] = jobs.evaluation(model, output, "val", at)
     return found
 
 

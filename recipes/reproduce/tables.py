@@ -33,7 +33,7 @@ CLAIMS = [
     ("more", "posterior rule against the paper's", "posterior", "pivotrl", "desk"),
     ("more", "adaptive against fixed profiling", "adaptive", "pivotrl", "desk"),
 ]
-"""Part, what is asked, the two arms (second minus first is what is measured the other way round), benchmark."""
+"""Part, what is asked, an arm and the one that is subtracted from it, benchmark."""
 
 
 def scores(path: Path) -> pl.DataFrame:
@@ -90,17 +90,17 @@ def profile_turns(jobs: Jobs, base: str, seed: int, table: str) -> int:
 def differences(runs: pl.DataFrame) -> pl.DataFrame:
     """Each claim over all runs, and over those of each base."""
     found = []
+    there = set(runs["arm"])
     for part, question, arm, other, benchmark in CLAIMS:
-        both = runs.pivot("arm", index=["base", "seed"], values=benchmark)
-        if {arm, other} <= set(both.columns):
-            delta = both.select("base", delta=pl.col(arm) - pl.col(other))
-            groups = [
-                ("all", delta),
-                *((str(key[0]), rows) for key, rows in delta.group_by("base", maintain_order=True)),
-            ]
-            for name, rows in groups:
-                row = {"part": part, "question": question, "benchmark": benchmark, "bases": name}
-                found.append(row | difference(rows["delta"].to_numpy()))
+        if not {arm, other} <= there:
+            continue
+        of = {name: runs.filter(pl.col("arm") == name).select("base", "seed", benchmark) for name in (arm, other)}
+        delta = of[arm].join(of[other], on=["base", "seed"], suffix="_other", maintain_order="left")
+        delta = delta.select("base", delta=pl.col(benchmark) - pl.col(f"{benchmark}_other"))
+        each = [(str(key[0]), rows) for key, rows in delta.group_by("base", maintain_order=True)]
+        for name, rows in [("all", delta), *each]:
+            row = {"part": part, "question": question, "benchmark": benchmark, "bases": name}
+            found.append(row | difference(rows["delta"].to_numpy()))
     return pl.DataFrame(found)
 
 
