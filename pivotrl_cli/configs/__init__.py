@@ -10,7 +10,7 @@ from pivotrl_cli.configs.base import Config, StageConfig
 from pivotrl_cli.configs.data import DeskConfig, ExportConfig, ExtractConfig
 from pivotrl_cli.configs.evaluation import CompareConfig, EvalConfig, HarnessConfig, ImportConfig, UserConfig
 from pivotrl_cli.configs.filtering import FilterConfig
-from pivotrl_cli.configs.looking import DoctorConfig, InspectConfig
+from pivotrl_cli.configs.looking import DoctorConfig, InspectConfig, ReportConfig
 from pivotrl_cli.configs.profiling import MergeConfig, ProfileConfig, ScoreConfig
 from pivotrl_cli.configs.shared import EngineConfig, JudgeConfig
 from pivotrl_cli.configs.training import TrainConfig
@@ -32,6 +32,7 @@ __all__ = [
     "JudgeConfig",
     "MergeConfig",
     "ProfileConfig",
+    "ReportConfig",
     "ScoreConfig",
     "StageConfig",
     "TrainConfig",
@@ -50,6 +51,7 @@ COMMANDS: dict[str, type[Config]] = {
     "compare": CompareConfig,
     "score": ScoreConfig,
     "inspect": InspectConfig,
+    "report": ReportConfig,
     "desk": DeskConfig,
     "export": ExportConfig,
     "doctor": DoctorConfig,
