@@ -24,6 +24,7 @@ from pivotrl_cli.configs import (
     InspectConfig,
     MergeConfig,
     ProfileConfig,
+    ReportConfig,
     ScoreConfig,
     StageConfig,
     TrainConfig,
@@ -164,6 +165,14 @@ def inspect_(config: InspectConfig) -> None:
     from pivotrl_cli.stages import inspect as stage
 
     stage.run(config)
+
+
+@_command("report", ReportConfig)
+def report(config: ReportConfig) -> None:
+    """Show a run on one page."""
+    from pivotrl_cli import report as stage
+
+    _report(config, stage.run, stage.describe)
 
 
 @_command("desk", DeskConfig)

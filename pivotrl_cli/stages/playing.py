@@ -107,14 +107,15 @@ class Run:
     def turn(self, reply: Reply | None, config: EvalConfig) -> EvalResult | None:
         """Apply what the engine returned for the current state, if the run goes on; its row where it has ended."""
         if reply is not None:
-            self._take(reply, config.max_turns)
+            self.take(reply, config.max_turns)
         if self.status is None:
             return None
         if config.timings and not self.n_recorded:
             self.seconds = time.monotonic() - self.started
         return self._row(config)
 
-    def _take(self, reply: Reply, max_turns: int) -> None:
+    def take(self, reply: Reply, max_turns: int) -> None:
+        """Apply what the engine returned for the current state."""
         if reply.status != "ok":
             self.status = "too_long" if reply.status == "too_long" else "infra_error"
             self.error = f"{reply.status}: {reply.detail}"
@@ -145,7 +146,7 @@ class Run:
 
     def _row(self, config: EvalConfig) -> EvalResult:
         """The finished run as a table row."""
-        score, status, error = self._score()
+        score, status, error = self.outcome()
         further = self.episode.metrics() if score is not None and isinstance(self.episode, Measured) else {}
         return EvalResult(
             benchmark=self.benchmark,
@@ -166,7 +167,8 @@ class Run:
             metrics=json.dumps(further),
         )
 
-    def _score(self) -> tuple[float | None, Status, str | None]:
+    def outcome(self) -> tuple[float | None, Status, str | None]:
+        """Score, null where it could not be measured; how the finished run ended; and what failed in it."""
         assert self.status is not None
         if self.status == "infra_error" or (self.status == "too_long" and self.n_turns == 0):
             return None, self.status, self.error
