@@ -23,7 +23,7 @@ from pivotrl_cli.stages import inspect, profile
 from pivotrl_cli.stages.run_folder import RunFolder
 from pivotrl_cli.stages.sampling import Sampled, journal_key
 from pivotrl_cli.streams import partial_path
-from pivotrl_cli.table import Table
+from pivotrl_cli.table import Table, TableWriter
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,6 +57,17 @@ def test_the_overview_of_a_profile_has_filters_funnel(look, profile_file):
     ]
     assert (found["rows"], found["matching"], found["table"]) == (6, 6, "profile")
     assert found["numbers"]["n_scored"] == {"null": 0, "min": 0, "median": 4.0, "mean": 3.1666666666666665, "max": 4}
+
+
+def test_an_overview_names_a_few_of_many_inputs(look, tmp_path):
+    made = Provenance.of(
+        "profile", Profile, ProfileConfig(candidates="c"), [Input(f"{i}.jsonl", "0") for i in range(9)]
+    )
+    with TableWriter(tmp_path / "p.parquet", Profile, made):
+        pass
+    lines = look(tmp_path / "p.parquet").splitlines()
+    assert [line for line in lines if line.startswith("  from ")][-1] == "  from 4.jsonl (sha256 0)"
+    assert "  and from 4 more (--json has them)" in lines
 
 
 def test_where_narrows_the_overview(look, profile_file):
