@@ -84,7 +84,8 @@ def save(frame: pl.DataFrame, path: Path, provenance: Provenance | None = None) 
     schema = _typed(slices[0].head(0).to_arrow(), row).schema
     file = open_partial(str(path))
     try:
-        with pq.ParquetWriter(file, schema, compression="zstd", dictionary_pagesize_limit=1 << 30) as out:
+        options: dict[str, Any] = {"compression": "zstd", "dictionary_pagesize_limit": 1 << 30, "store_schema": False}
+        with pq.ParquetWriter(file, schema, **options) as out:
             for part in slices:
                 out.write_table(_typed(part.to_arrow(), row))
             out.add_key_value_metadata(stored)
