@@ -125,6 +125,15 @@ def choose(config: EngineConfig) -> str:
     return "hf" if _why_not_vllm(config) else "vllm"
 
 
+def choose_aloud(config: EngineConfig) -> str:
+    """As `choose`, saying on standard error what `auto` stands for."""
+    if config.engine != "auto":
+        return config.engine
+    reason = _why_not_vllm(config)
+    print(f"engine hf: {reason}" if reason else "engine vllm", file=sys.stderr)
+    return "hf" if reason else "vllm"
+
+
 def _why_not_vllm(config: EngineConfig) -> str | None:
     if find_spec("vllm") is None:
         return "vllm is not installed"
@@ -134,14 +143,11 @@ def _why_not_vllm(config: EngineConfig) -> str | None:
 
 def open_engine(config: EngineConfig) -> Engine:
     """Open the engine that a config asks for; what `auto` stands for is said on standard error."""
-    name = choose(config)
+    name = choose_aloud(config)
     for option, given in {"--engine-args": config.engine_args, "--tensor-parallel": config.tensor_parallel > 1}.items():
         if given and name != "vllm":
             raise ConfigError(f"{option} is for engine vllm, and the engine is {name}", "add --engine vllm")
     engine: Engine = import_module(ENGINES[name]).open_engine(config)
-    if config.engine == "auto":
-        reason = _why_not_vllm(config)
-        print(f"engine {name}" + (f": {reason}" if reason else ""), file=sys.stderr)
     return engine
 
 

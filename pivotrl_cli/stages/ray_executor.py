@@ -26,7 +26,7 @@ from typing import Any
 import pyarrow as pa
 
 from pivotrl_cli.configs import ProfileConfig
-from pivotrl_cli.engines import choose
+from pivotrl_cli.engines import choose_aloud
 from pivotrl_cli.errors import ConfigError, MissingExtra, PivotRLError, RunError
 from pivotrl_cli.journal import Journal, Notes
 from pivotrl_cli.progress import Progress
@@ -196,7 +196,8 @@ def _connect(ray: Any, config: ProfileConfig) -> None:
 def _fleet(resources: dict[str, float], config: ProfileConfig) -> tuple[int, int]:
     """How many workers, and GPUs of each; raises where Ray would wait for what is not there."""
     cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-    on_gpu = gpus > 0 and config.device != "cpu" and choose(config) in ("hf", "vllm")
+    engine = choose_aloud(config)
+    on_gpu = gpus > 0 and config.device != "cpu" and engine in ("hf", "vllm")
     each = config.tensor_parallel if on_gpu else 0
     workers = config.workers or (max(1, gpus // each) if each else 1)
     if workers >= cpus or workers * each > gpus:
