@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from pivotrl_cli.configs import Config, EngineConfig, JudgeConfig, StageConfig
 from pivotrl_cli.errors import ConfigError
+from pivotrl_cli.manual import value_word
 
 C = TypeVar("C", bound=Config)
 
@@ -53,11 +54,13 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     default = None if field.is_required() else field.default
     help_text = (field.description or "").replace("\n", " ")
+    word = value_word(name, field)
     if extra.get("cli") == "argument":
-        info: Any = typer.Argument(help=help_text, show_default=False)
+        info: Any = typer.Argument(help=help_text, show_default=False, metavar=word)
         default = inspect.Parameter.empty if field.is_required() else default
     else:
-        info = typer.Option(*_flags(name, field, extra), help=help_text, show_default=default is not None)
+        help_text += "  [required]" if field.is_required() else ""
+        info = typer.Option(*_flags(name, field, extra), help=help_text, show_default=default is not None, metavar=word)
     annotation = field.annotation if not field.is_required() or extra.get("cli") else field.annotation | None  # type: ignore[operator]
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, info]
