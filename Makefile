@@ -44,7 +44,7 @@ check: $(DEV) ## Format, lint, types, import floors, schemas, docs, tests: what 
 	$(BIN)/lint-imports
 	$(BIN)/python recipes/schemas.py --check
 	$(BIN)/python recipes/stubs.py --check
-	$(BIN)/cog --check -r README.md docs/commands/*.md
+	$(BIN)/cog --check -r README.md docs/commands/*.md docs/numbers.md
 	$(BIN)/python -m pytest -n auto
 	@$(MAKE) --no-print-directory test-vllm
 
@@ -76,7 +76,7 @@ fix: $(DEV) ## Format, sort imports, regenerate schemas and docs
 	$(BIN)/ruff format .
 	$(BIN)/python recipes/schemas.py
 	$(BIN)/python recipes/stubs.py
-	$(BIN)/cog -r README.md docs/commands/*.md
+	$(BIN)/cog -r README.md docs/commands/*.md docs/numbers.md
 
 # ---- the shipped policy -------------------------------------------------------------------------------------------
 
