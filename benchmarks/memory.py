@@ -51,7 +51,8 @@ class Shape:
         torch.set_default_dtype(DTYPES[dtype])
         model: PreTrainedModel = Qwen3ForCausalLM(config)  # type: ignore[no-untyped-call]
         torch.set_default_dtype(torch.float32)
-        return model.eval()
+        model.train(False)
+        return model
 
 
 SHAPES = [

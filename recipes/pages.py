@@ -31,6 +31,8 @@ PAGES = ["desk", "extract", "profile", "merge", "filter", "train", "eval", "comp
 """Pages whose commands run, one after another in one folder."""
 _MOST = 24
 __all__ = ["Rollout", "added", "columns", "fields", "options", "run", "shown"]
+_ENGINE = re.compile(r"^engine .*\n", re.MULTILINE)
+"""Which engine `auto` stands for differs between machines."""
 _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 
@@ -116,10 +118,10 @@ def run(command: str) -> str:
     program, *arguments = shlex.split(command)
     if program != "pivotrl":
         return subprocess.run(command, shell=True, check=True, capture_output=True, text=True).stdout
-    done = CliRunner().invoke(app, _globbed(arguments), prog_name="pivotrl", env={"COLUMNS": "80"})
+    done = CliRunner().invoke(app, list(_globbed(arguments)), prog_name="pivotrl", env={"COLUMNS": "80"})
     if done.exit_code:
         raise RuntimeError(f"{command}\n{done.output}") from done.exception
-    return done.output
+    return _ENGINE.sub("", done.output)
 
 
 def _globbed(arguments: list[str]) -> Iterator[str]:
