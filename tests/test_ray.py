@@ -122,8 +122,9 @@ def test_a_node_that_dies_takes_no_window_with_it(folder):
     pytest.importorskip("ray", reason="ray is not installed")
     from ray.cluster_utils import Cluster
 
+    run(folder, "whole3.parquet", window=3)
     (folder / "slow").touch()
-    (folder / "log").touch()
+    (folder / "log").write_text("")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, "include_dashboard": False})
 
     def remove_once_all_work():
@@ -135,19 +136,19 @@ def test_a_node_that_dies_takes_no_window_with_it(folder):
         node = cluster.add_node(num_cpus=1)
         dying = threading.Thread(target=remove_once_all_work, daemon=True)
         dying.start()
-        run(folder, "p.parquet", **on(cluster.address, workers=3))
+        run(folder, "p.parquet", window=3, **on(cluster.address, workers=3))
         dying.join(10)
     finally:
         cluster.shutdown()
-    assert (folder / "p.parquet").read_bytes() == (folder / "whole.parquet").read_bytes()
+    assert (folder / "p.parquet").read_bytes() == (folder / "whole3.parquet").read_bytes()
     counts = Counter(key for _, key in scored(folder))
-    assert 1 <= sum(n > N for n in counts.values()) <= 6
+    assert 1 <= sum(n > N for n in counts.values()) <= 3 * 3  # a new start takes the others' windows too
 
 
 @pytest.mark.slow
 def test_a_window_that_kills_every_worker_ends_the_run_and_keeps_the_rest(folder, cluster):
     (folder / "kill-always").touch()
-    with pytest.raises(RunError, match=r"^workers died 4 times at one window: "):
+    with pytest.raises(RunError, match=r"^workers keep dying, and no window gets done: "):
         run(folder, "p.parquet", **on(cluster))
     assert not (folder / "p.parquet").exists()
     (folder / "kill-always").unlink()

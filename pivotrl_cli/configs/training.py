@@ -14,19 +14,25 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Train a policy on the pivots."""
 
     pivots: str = argument()
-    """Pivots table; candidates or a profile will do for SFT."""
+    """Pivots table; candidates or a profile will do for `sft`, and for `e2e`, which takes the tasks of its rows."""
     output: str = option(..., "-o", identity=False)
     """Folder for the model, `metrics.parquet` and `rollouts.parquet`."""
     model: str = option("desk", identity="name")
     """Model folder, hub name, or `desk` for the policy that ships with the package."""
-    method: Literal["grpo", "sft"] = "grpo"
-    """`grpo` samples and scores; `sft` imitates the demonstrated actions of the same rows."""
+    method: Literal["grpo", "sft", "e2e"] = "grpo"
+    """`grpo` samples one turn at each row and scores it; `sft` imitates the demonstrated actions of the same rows;
+    `e2e` plays whole episodes of the tasks that they come from, for the outcome."""
     steps: int = Field(60, ge=1)
     """Optimiser steps."""
     prompts_per_step: int = Field(16, ge=1)
-    """Pivots per step."""
+    """Pivots per step; with `e2e` tasks."""
     group_size: int = Field(8, ge=2)
-    """Rollouts per pivot (the paper's G); SFT ignores it."""
+    """Rollouts per pivot (the paper's G), with `e2e` episodes per task; `sft` ignores it."""
+    environment: str | None = option(None, identity="name")
+    """Method e2e: the world to play in, `desk` or `path/to/file.py:function`, which makes an episode of a row's task;
+    by default the one of the rows' domain."""
+    max_turns: int = Field(40, ge=1)
+    """Method e2e: most assistant turns in one episode."""
     learning_rate: float = Field(1e-6, gt=0.0)
     """Peak learning rate of AdamW."""
     schedule: Literal["constant", "cosine"] = "constant"
@@ -63,6 +69,18 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Completions cut by the token limit: leave them out of the update, or reward 0 if no right action is so long."""
     max_refills: int = Field(4, ge=0)
     """Rounds of fresh pivots that replace groups without variance before a step goes on with fewer."""
+    reprofile_every: int | None = Field(None, ge=1)
+    """Re-profile every so many steps: rows whose rollouts have all had the same reward since the last time retire, and
+    retired ones come back where rewards differ again. By default only as --reprofile-below says."""
+    reprofile_below: float | None = Field(None, gt=0.0, lt=1.0)
+    """Re-profile when less than this share of the groups has had variance over the last 5 steps."""
+    reprofile_pivots: int = Field(32, ge=0)
+    """Rows that re-profiling samples afresh, those first that no rollout has told of for longest, retired ones
+    included."""
+    invalid_tool_call_advantage: float | None = Field(None, lt=0.0)
+    """Advantage, such as -5, of turns with a tag of a tool call left in their text, in place of their own."""
+    malformed_thinking_advantage: float | None = Field(None, lt=0.0)
+    """The same for turns with reasoning tags in the answer, or several of a kind in the reasoning."""
     verifier: str | None = option(None, identity="name")
     """Score with this verifier instead of the one that the pivots name."""
     allow_foreign_profile: bool = option(False, identity=False)
@@ -73,9 +91,18 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Most tokens in one forward pass with gradients, padding included."""
     checkpoint_every: int = option(20, identity=False, ge=0)
     """Steps between checkpoints, from which the same command goes on after the run was ended; 0 makes none."""
-    sampler: Literal["hf", "vllm"] = "hf"
-    """What samples the rollouts: the trained model itself, or vLLM in the same process, which gets the weights anew
-    after each step."""
+    save_every: int = Field(0, ge=0)
+    """Steps between copies of the model that stay, as `OUTPUT/steps/000020`, to choose among by validation; 0 keeps
+    the last one alone."""
+    sampler: Literal["hf", "vllm", "vllm-server"] = "hf"
+    """What samples the rollouts: the trained model itself, vLLM in the same process, or a vLLM server on other GPUs;
+    vLLM gets the weights anew after each step."""
+    endpoint: str | None = option(None, identity=False)
+    """With `--sampler vllm-server`: its address, such as http://127.0.0.1:8000/v1. It must see the output's folder."""
+    endpoint_concurrency: int = option(64, identity=False, ge=1)
+    """Requests to the server under way at once, from each process."""
+    endpoint_timeout: float = option(600.0, identity=False, gt=0.0)
+    """Seconds until the server's answer must have come."""
     engine_args: list[str] = option([], identity="key=name")
     """Sampler vllm: `KEY=VALUE`, any further argument of its engine, such as `gpu_memory_utilization=0.4`.
     Repeatable."""
@@ -104,3 +131,5 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Processes on this machine that train together, one per GPU; under torchrun, which starts them, leave it."""
     replicas: int = option(1, identity=False, ge=1)
     """Copies of the weights, each sharded over its part of the processes; 1 shards them over all."""
+    sequence_parallel: int = option(1, identity=False, ge=1)
+    """Neighbouring processes that share each row, for states too long for one GPU; must divide the attention heads."""

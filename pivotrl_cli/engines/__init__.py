@@ -125,13 +125,11 @@ def choose(config: EngineConfig) -> str:
     return "hf" if _why_not_vllm(config) else "vllm"
 
 
-def choose_aloud(config: EngineConfig) -> str:
-    """As `choose`, saying on standard error what `auto` stands for."""
-    if config.engine != "auto":
-        return config.engine
-    reason = _why_not_vllm(config)
-    print(f"engine hf: {reason}" if reason else "engine vllm", file=sys.stderr)
-    return "hf" if reason else "vllm"
+def announce(config: EngineConfig) -> None:
+    """Say on standard error what `auto` stands for, where it was asked for."""
+    if config.engine == "auto":
+        reason = _why_not_vllm(config)
+        print(f"engine hf: {reason}" if reason else "engine vllm", file=sys.stderr)
 
 
 def _why_not_vllm(config: EngineConfig) -> str | None:
@@ -143,11 +141,12 @@ def _why_not_vllm(config: EngineConfig) -> str | None:
 
 def open_engine(config: EngineConfig) -> Engine:
     """Open the engine that a config asks for; what `auto` stands for is said on standard error."""
-    name = choose_aloud(config)
+    name = choose(config)
     for option, given in {"--engine-args": config.engine_args, "--tensor-parallel": config.tensor_parallel > 1}.items():
         if given and name != "vllm":
             raise ConfigError(f"{option} is for engine vllm, and the engine is {name}", "add --engine vllm")
     engine: Engine = import_module(ENGINES[name]).open_engine(config)
+    announce(config)
     return engine
 
 

@@ -6,9 +6,12 @@ pivot, so one loop (`stages/eval.py`) drives them all, many at a time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
-from pivotrl_cli.rows import Message
+from pivotrl_cli.errors import ConfigError
+from pivotrl_cli.registry import load
+from pivotrl_cli.rows import Candidate, Message
 
 
 class Episode(Protocol):
@@ -34,3 +37,22 @@ class Episode(Protocol):
     def score(self) -> float:
         """Score in [0, 1] of the episode as it stands; 0 for one that did not finish."""
         ...
+
+
+Environment = Callable[[Candidate], Episode]
+"""Makes a new episode of the task that a row comes from; its name and further columns are the row's."""
+
+ENVIRONMENTS = {"desk": "pivotrl_cli.environments.desk:again"}
+"""Worlds to train in, by the domain of their rows."""
+
+
+def load_environment(name: str) -> Environment:
+    """One of `ENVIRONMENTS`, or a user's `path/to/file.py:function`."""
+    if name not in ENVIRONMENTS and ":" not in name:
+        known = ", ".join(ENVIRONMENTS)
+        raise ConfigError(
+            f"no environment is known for {name!r}",
+            f"use --environment with {known} or path/to/file.py:function, which makes an episode of a row's task",
+        )
+    environment: Environment = load("environment", name, ENVIRONMENTS)
+    return environment
