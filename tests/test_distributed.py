@@ -15,6 +15,7 @@ import torch
 from learn_models import KINDS
 from safetensors.torch import load_file, save_file
 from tables import candidate, read, says, user, write
+from test_train import MACHINE
 
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.errors import ConfigError, InputError
@@ -89,7 +90,7 @@ def in_two(
 
 def metrics_of(folder: str | Path) -> list[dict[str, object]]:
     rows = read(Path(folder) / "metrics.parquet", StepMetrics)
-    return [row.model_dump(exclude={"seconds_sample", "seconds_train"}, exclude_none=True) for row in rows]
+    return [row.model_dump(exclude=MACHINE | {"prefix_reuse"}, exclude_none=True) for row in rows]
 
 
 def assert_same(one: str | Path, other: str | Path) -> None:

@@ -12,7 +12,7 @@ scaled heads in the tree path.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -45,6 +45,8 @@ class TokenScores:
     """[T] Log-probability of each token at the given temperature, in nats; carries the gradient."""
     entropies: Tensor
     """[T] Entropy of the distribution that each token was drawn from, in nats; no gradient."""
+    n_positions: int = 0
+    """Positions that the layers computed for it, padding included."""
 
 
 def plain_reason(model: PreTrainedModel) -> str | None:
@@ -86,10 +88,12 @@ def completion_logprobs(
         raise ValueError("nothing to score: there is no rollout, or a prompt or a completion is empty")
     targets_T = _tensor([token for _, completion in rows_N for token in completion], model)
     if not tree:
-        return _score(_plain_logits(model, prompts, rows_N), targets_T, temperature)
+        scores = _score(_plain_logits(model, prompts, rows_N), targets_T, temperature)
+        width = max(len(prompts[p]) + len(completion) for p, completion in rows_N)
+        return replace(scores, n_positions=len(rows_N) * width)
     row = plant(prompts, completions)
     wrap(model)
-    return TokenScores(*inside(model, _score_row, model, row, targets_T, temperature))
+    return TokenScores(*inside(model, _score_row, model, row, targets_T, temperature), n_positions=len(row.tokens))
 
 
 def _plain_logits(model: PreTrainedModel, prompts_P: Sequence[Tokens], rows_N: list[tuple[int, Tokens]]) -> Tensor:
