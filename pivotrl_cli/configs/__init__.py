@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pivotrl_cli.configs.base import Config, StageConfig
 from pivotrl_cli.configs.data import DeskConfig, ExportConfig, ExtractConfig
-from pivotrl_cli.configs.evaluation import CompareConfig, EvalConfig, ImportConfig
+from pivotrl_cli.configs.evaluation import CompareConfig, EvalConfig, HarnessConfig, ImportConfig, UserConfig
 from pivotrl_cli.configs.filtering import FilterConfig
 from pivotrl_cli.configs.looking import DoctorConfig, InspectConfig, ReportConfig
 from pivotrl_cli.configs.profiling import MergeConfig, ProfileConfig, ScoreConfig
@@ -26,6 +26,7 @@ __all__ = [
     "ExportConfig",
     "ExtractConfig",
     "FilterConfig",
+    "HarnessConfig",
     "ImportConfig",
     "InspectConfig",
     "JudgeConfig",
@@ -35,6 +36,7 @@ __all__ = [
     "ScoreConfig",
     "StageConfig",
     "TrainConfig",
+    "UserConfig",
 ]
 
 COMMANDS: dict[str, type[Config]] = {
@@ -44,6 +46,7 @@ COMMANDS: dict[str, type[Config]] = {
     "filter": FilterConfig,
     "train": TrainConfig,
     "eval": EvalConfig,
+    "harness": HarnessConfig,
     "import-eval": ImportConfig,
     "compare": CompareConfig,
     "score": ScoreConfig,

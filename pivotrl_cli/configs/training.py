@@ -69,6 +69,18 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Completions cut by the token limit: leave them out of the update, or reward 0 if no right action is so long."""
     max_refills: int = Field(4, ge=0)
     """Rounds of fresh pivots that replace groups without variance before a step goes on with fewer."""
+    reprofile_every: int | None = Field(None, ge=1)
+    """Re-profile every so many steps: rows whose rollouts have all had the same reward since the last time retire, and
+    retired ones come back where rewards differ again. By default only as --reprofile-below says."""
+    reprofile_below: float | None = Field(None, gt=0.0, lt=1.0)
+    """Re-profile when less than this share of the groups has had variance over the last 5 steps."""
+    reprofile_pivots: int = Field(32, ge=0)
+    """Rows that re-profiling samples afresh, those first that no rollout has told of for longest, retired ones
+    included."""
+    invalid_tool_call_advantage: float | None = Field(None, lt=0.0)
+    """Advantage, such as -5, of turns with a tag of a tool call left in their text, in place of their own."""
+    malformed_thinking_advantage: float | None = Field(None, lt=0.0)
+    """The same for turns with reasoning tags in the answer, or several of a kind in the reasoning."""
     verifier: str | None = option(None, identity="name")
     """Score with this verifier instead of the one that the pivots name."""
     allow_foreign_profile: bool = option(False, identity=False)
@@ -119,3 +131,5 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Processes on this machine that train together, one per GPU; under torchrun, which starts them, leave it."""
     replicas: int = option(1, identity=False, ge=1)
     """Copies of the weights, each sharded over its part of the processes; 1 shards them over all."""
+    sequence_parallel: int = option(1, identity=False, ge=1)
+    """Neighbouring processes that share each row, for states too long for one GPU; must divide the attention heads."""

@@ -8,21 +8,22 @@ again, and the prefix tree finds what the turns of a task share.
 from __future__ import annotations
 
 from pivotrl_cli.configs import TrainConfig
-from pivotrl_cli.engines import Engine, Request, Sampling, each_group
+from pivotrl_cli.engines import Engine, Group, Request, Sampling, each_group
 from pivotrl_cli.environments import Environment
-from pivotrl_cli.stages.eval import Run
 from pivotrl_cli.stages.groups import Drawn, ScoredGroup, ScoredRollout, Source, Turn
+from pivotrl_cli.stages.playing import Reply, Run
+from pivotrl_cli.stages.stopwatch import Stopwatch
 
 
 def episode_source(environments: dict[str, Environment], config: TrainConfig) -> Source:
     """A group of episodes of each row's task."""
 
-    def sample(drawn: Drawn, engine: Engine) -> list[ScoredGroup | None]:
+    def sample(drawn: Drawn, engine: Engine, watch: Stopwatch) -> list[ScoredGroup | None]:
         groups = []
         for key, candidate in drawn.items():
             make = environments[config.environment or candidate.domain]
             groups.append([_Rollout(Run(key, g, make(candidate))) for g in range(config.group_size)])
-        _play([one for group in groups for one in group], engine, config)
+        _play([one for group in groups for one in group], engine, config, watch)
         pairs = zip(drawn.values(), groups, strict=True)
         return [_scored(candidate.task_id, group, config) for candidate, group in pairs]
 
@@ -36,25 +37,31 @@ class _Rollout:
         self.run = run
         self.turns: list[Turn] = []
 
+    def take(self, group: Group, max_turns: int) -> None:
+        """Take the turn that was sampled."""
+        self.turns += [Turn(group.prompt_ids, completion) for completion in group.completions]
+        self.run.take(Reply.of(group), max_turns)
+
     def scored(self, config: TrainConfig) -> ScoredRollout:
         """As it ended; an episode that was cut by the token limit has no reward, or 0 if the config says so."""
-        ended = self.run.row("", config.seed)
-        reward = None if ended.status == "truncated" and config.truncated == "exclude" else ended.score
-        return ScoredRollout(self.turns, reward, ended.status, ended.error if ended.score is None else None)
+        score, status, error = self.run.outcome()
+        reward = None if status == "truncated" and config.truncated == "exclude" else score
+        return ScoredRollout(self.turns, reward, status, error if score is None else None)
 
 
-def _play(rollouts: list[_Rollout], engine: Engine, config: TrainConfig) -> None:
-    """Advance all episodes until each has ended."""
+def _play(rollouts: list[_Rollout], engine: Engine, config: TrainConfig, watch: Stopwatch) -> None:
+    """Advance all episodes until each has ended; what earlier turns left in a prefix cache serves the next ones."""
     first = True
     while active := {f"{one.run.key}/{one.run.n_turns}": one for one in rollouts if one.run.status is None}:
         requests = [Request(key=k, state=o.run.episode.state, tools=o.run.episode.tools) for k, o in active.items()]
         sampling = Sampling(
             temperature=config.temperature, max_new_tokens=config.max_new_tokens, seed=config.seed, keep_cache=not first
         )
-        for group in each_group(engine, requests, sampling):
-            one = active[group.request.key]
-            one.turns += [Turn(group.prompt_ids, completion) for completion in group.completions]
-            one.run.take(group, config.max_turns)
+        with watch("sample"):
+            groups = list(each_group(engine, requests, sampling))
+        with watch("score"):
+            for group in groups:
+                active[group.request.key].take(group, config.max_turns)
         first = False
 
 

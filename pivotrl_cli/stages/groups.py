@@ -8,7 +8,7 @@ its share, and all get to know all groups.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import NamedTuple
@@ -22,6 +22,8 @@ from pivotrl_cli.learn.distributed import joined, own
 from pivotrl_cli.learn.step import GrpoBatch
 from pivotrl_cli.rows import Candidate, TrainRollout
 from pivotrl_cli.stages.deck import Deck
+from pivotrl_cli.stages.penalties import penalty
+from pivotrl_cli.stages.stopwatch import Stopwatch
 
 
 class Turn(NamedTuple):
@@ -49,19 +51,30 @@ class ScoredRollout:
 
 @dataclass(frozen=True, slots=True)
 class ScoredGroup:
-    """The rollouts of one pivot or task; `advantages` [G] are null where the group has nothing to teach."""
+    """The rollouts of one pivot or task."""
 
     name: str
     """Id of the pivot or of the task."""
     rollouts: list[ScoredRollout]
-    advantages: list[float] | None
+    advantages: list[list[float]] | None
+    """Of each rollout [G] its turns'; null where the group has nothing to teach."""
+    n_penalised: int
+    """Turns whose advantage is a penalty."""
 
     @classmethod
     def of(cls, name: str, rollouts: list[ScoredRollout], config: TrainConfig) -> ScoredGroup:
         """With the advantages that the config asks for; every turn of an episode has that of the whole."""
         rewards = torch.tensor([[torch.nan if r.reward is None else r.reward for r in rollouts]], dtype=torch.float64)
-        advantages: list[float] = ADVANTAGES[config.advantage](rewards)[0].tolist()
-        return cls(name, rollouts, advantages if any(advantages) else None)
+        of_rollouts: list[float] = ADVANTAGES[config.advantage](rewards)[0].tolist()
+        penalties = [
+            [penalty(turn.completion, config) if r.reward is not None else None for turn in r.turns] for r in rollouts
+        ]
+        advantages = [
+            [own if p is None else p for p in of_turns] for own, of_turns in zip(of_rollouts, penalties, strict=True)
+        ]
+        teaches = any(a for of_turns in advantages for a in of_turns)
+        n_penalised = sum(p is not None for of_turns in penalties for p in of_turns)
+        return cls(name, rollouts, advantages if teaches else None, n_penalised)
 
     @property
     def rewards(self) -> list[float]:
@@ -69,32 +82,32 @@ class ScoredGroup:
         return [r.reward for r in self.rollouts if r.reward is not None]
 
     @property
-    def n_turns(self) -> int:
-        """Assistant turns that were sampled."""
-        return sum(len(r.turns) for r in self.rollouts)
+    def turns(self) -> list[Turn]:
+        """All that were sampled."""
+        return [turn for r in self.rollouts for turn in r.turns]
 
     def scored_turns(self) -> Iterator[tuple[int, Turn, float]]:
         """Rollout, turn and advantage of all that trains."""
-        for g, rollout in enumerate(self.rollouts):
-            if rollout.reward is not None and self.advantages is not None:
-                for turn in rollout.turns:
-                    yield g, turn, self.advantages[g]
+        for g, (rollout, advantages) in enumerate(zip(self.rollouts, self.advantages or [], strict=False)):
+            if rollout.reward is not None:
+                yield from ((g, turn, a) for turn, a in zip(rollout.turns, advantages, strict=True))
 
-    def rows(self, step: int) -> Iterator[TrainRollout]:
-        """As rows of the rollouts table, one per turn."""
+    def rows(self, step: int, *, fresh: bool = False) -> Iterator[TrainRollout]:
+        """As rows of the rollouts table, one per turn; `fresh` ones were sampled to re-profile and did not train."""
         for sample, rollout in enumerate(self.rollouts):
-            known = self.advantages is not None and rollout.reward is not None
+            trained = self.advantages is not None and rollout.reward is not None and not fresh
             for number, (_, completion) in enumerate(rollout.turns):
                 yield TrainRollout(
                     step=step,
                     candidate_id=self.name,
                     sample=sample,
                     turn=number,
+                    purpose="reprofile" if fresh else "train",
                     text=completion.text,
                     reward=rollout.reward,
                     verdict=rollout.verdict,
                     error=rollout.error,
-                    advantage=self.advantages[sample] if known and self.advantages else None,
+                    advantage=self.advantages[sample][number] if trained and self.advantages else None,
                     n_tokens=len(completion.token_ids),
                     finish_reason=completion.finish_reason,
                 )
@@ -105,6 +118,8 @@ class StepGroups:
     """All that was sampled for one step."""
 
     groups: list[ScoredGroup] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    """Of each group the row that it was sampled at."""
     n_unusable: int = 0
 
     @property
@@ -113,9 +128,9 @@ class StepGroups:
         return [g for g in self.groups if g.advantages is not None]
 
     @property
-    def n_turns(self) -> int:
-        """Assistant turns that were sampled."""
-        return sum(group.n_turns for group in self.groups)
+    def turns(self) -> list[Turn]:
+        """All that were sampled."""
+        return [turn for group in self.groups for turn in group.turns]
 
     def batch(self) -> GrpoBatch:
         """What trains, as the learner takes it: a prompt with the completions of all the turns that began there."""
@@ -142,21 +157,37 @@ class StepGroups:
 
 Drawn = dict[str, Candidate]
 """Rows to sample at, by the keys that their seeds derive from."""
-Source = Callable[[Drawn, Engine], list[ScoredGroup | None]]
+Source = Callable[[Drawn, Engine, Stopwatch], list[ScoredGroup | None]]
 """Samples and scores a group for each row, in order; null for one that cannot be used."""
 
 
-def sample_step(step: int, deck: Deck, source: Source, engine: Engine, config: TrainConfig) -> StepGroups:
-    """Sample until `prompts_per_step` groups have variance, or the refills are spent."""
-    result = StepGroups()
-    for round_ in range(config.max_refills + 1):
-        missing = config.prompts_per_step - len(result.trained)
-        if missing == 0:
-            break
-        drawn = {f"{step}/{round_}/{i}/{c.candidate_id}": c for i, c in enumerate(deck.draw() for _ in range(missing))}
-        for group in joined(source({key: drawn[key] for key in own(list(drawn))}, engine)):
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """Where groups come from."""
+
+    deck: Deck
+    source: Source
+    engine: Engine
+    config: TrainConfig
+
+    def step(self, step: int, retired: Collection[int], watch: Stopwatch) -> StepGroups:
+        """Sample until `prompts_per_step` groups have variance, or the refills are spent."""
+        result = StepGroups()
+        for round_ in range(self.config.max_refills + 1):
+            rows = self.deck.draw(self.config.prompts_per_step - len(result.trained), retired)
+            if not rows:
+                break
+            self.add(result, f"{step}/{round_}", rows, watch)
+        return result
+
+    def add(self, result: StepGroups, key: str, rows: list[int], watch: Stopwatch) -> None:
+        """Sample a group at each of these rows; `key` names the occasion, for the seeds."""
+        candidates = [self.deck.at(row) for row in rows]
+        drawn = {f"{key}/{i}/{c.candidate_id}": c for i, c in enumerate(candidates)}
+        groups = joined(self.source({name: drawn[name] for name in own(list(drawn))}, self.engine, watch))
+        for row, group in zip(rows, groups, strict=True):
             if group is None:
                 result.n_unusable += 1
             else:
                 result.groups.append(group)
-    return result
+                result.rows.append(row)

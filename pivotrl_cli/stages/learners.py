@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, get_args
@@ -12,6 +14,7 @@ from pivotrl_cli.learn.optimiser import Optimiser, learning_rate
 from pivotrl_cli.learn.step import UpdateStats
 from pivotrl_cli.rows import StepMetrics, TrainRollout
 from pivotrl_cli.stages.deck import Deck
+from pivotrl_cli.stages.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,13 +41,13 @@ class Learner(ABC):
     def step(self, step: int) -> tuple[StepMetrics, list[TrainRollout]]:
         """Take step `step`, counted from 1; returns what happened."""
 
-    def cursor(self) -> dict[str, int]:
-        """Where in its data the learner stands."""
-        return {"draws": self.deck.n_drawn, "rollout_turns": self.rollout_turns}
+    def cursor(self) -> dict[str, Any]:
+        """Where in its data the learner stands, as JSON values."""
+        return {"dealt": self.deck.n_dealt, "rollout_turns": self.rollout_turns}
 
-    def go_to(self, cursor: dict[str, int]) -> None:
+    def go_to(self, cursor: dict[str, Any]) -> None:
         """Stand where `cursor` says."""
-        self.deck.skip(cursor["draws"])
+        self.deck.skip(cursor["dealt"])
         self.rollout_turns = cursor["rollout_turns"]
 
     def close(self) -> None:  # noqa: B027  # most hold nothing
@@ -61,9 +64,25 @@ class Learner(ABC):
         )
 
 
-def step_metrics(step: int, rate: float, stats: UpdateStats | None, **known: Any) -> StepMetrics:
-    """A row of the metrics table: what the update measured, what else is `known`, null or 0 for the rest."""
+def step_metrics(
+    step: int, rate: float, stats: UpdateStats | None, watch: Stopwatch, n_tokens: int, **known: Any
+) -> StepMetrics:
+    """A row of the metrics table: what the update measured, what else is `known`, null or 0 for the rest.
+
+    `n_tokens` are those of all full sequences of the step.
+    """
     fields = StepMetrics.model_fields.items()
     empty = {name: None if type(None) in get_args(field.annotation) else 0 for name, field in fields}
     measured = asdict(stats) if stats is not None else {}
-    return StepMetrics(**{**empty, **measured, "step": step, "learning_rate": rate, **known})
+    machine = {"tokens_per_second": n_tokens / watch.total, "peak_memory": peak_memory(), **watch.columns()}
+    return StepMetrics(**{**empty, **measured, **machine, "step": step, "learning_rate": rate, **known})
+
+
+def peak_memory() -> float:
+    """Most memory so far, in GiB: of the GPU where this process uses one, else of the process."""
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated() / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -7,17 +7,21 @@ from pivotrl_cli.engines import Engine, Group, Request, Sampling, each_group
 from pivotrl_cli.rows import Candidate
 from pivotrl_cli.stages.groups import Drawn, ScoredGroup, ScoredRollout, Source, Turn
 from pivotrl_cli.stages.scoring import score_group
+from pivotrl_cli.stages.stopwatch import Stopwatch
 from pivotrl_cli.verifiers import Verifier
 
 
 def pivot_source(verifiers: dict[str, Verifier], config: TrainConfig) -> Source:
     """A group of rollouts at each pivot."""
 
-    def sample(drawn: Drawn, engine: Engine) -> list[ScoredGroup | None]:
-        return [
-            _scored(drawn[group.request.key], group, verifiers, config) if group.status == "ok" else None
-            for group in _in_order(drawn, engine, config)
-        ]
+    def sample(drawn: Drawn, engine: Engine, watch: Stopwatch) -> list[ScoredGroup | None]:
+        with watch("sample"):
+            groups = _in_order(drawn, engine, config)
+        with watch("score"):
+            return [
+                _scored(drawn[group.request.key], group, verifiers, config) if group.status == "ok" else None
+                for group in groups
+            ]
 
     return sample
 

@@ -38,7 +38,7 @@ class Checkpoint:
     @property
     def sharded(self) -> bool:
         """Whether it is the parts that several processes had."""
-        return not (self.folder / self.TENSORS).is_file()
+        return any(self.folder.glob("shard-*.safetensors"))
 
     @property
     def step(self) -> int:
@@ -51,9 +51,9 @@ class Checkpoint:
 
         return load_file(self.folder / "adapter_model.safetensors")
 
-    def cursor(self) -> dict[str, int]:
+    def cursor(self) -> dict[str, Any]:
         """Where the learner stood."""
-        found: dict[str, int] = json.loads((self.folder / _CURSOR).read_text())
+        found: dict[str, Any] = json.loads((self.folder / _CURSOR).read_text())
         return found
 
     def tensors(self) -> dict[str, Tensor]:
@@ -135,7 +135,7 @@ class RunFolder:
                 for rollout in rollouts:
                     part.write(rollout)
 
-    def write_checkpoint(self, write: Callable[[Path], None], cursor: dict[str, int]) -> None:
+    def write_checkpoint(self, write: Callable[[Path], None], cursor: dict[str, Any]) -> None:
         """Have the state after the last step that was written saved into a folder; older ones beyond `keep` go."""
         place = self._place()
         with _made_whole(place) as making:
@@ -149,8 +149,8 @@ class RunFolder:
         with _made_whole(self.partial / "steps" / f"{self.metrics[-1].step:06d}") as making:
             write(making)
 
-    def finish(self, summary: dict[str, Any]) -> None:
-        """Join the rollouts, note the provenance, and give the folder its name."""
+    def finish(self, summary: dict[str, Any], card: str) -> None:
+        """Join the rollouts, note the provenance, add the model card, and give the folder its name."""
         provenance = self.provenance.for_table(TrainRollout)
         with TableWriter(self.partial / "rollouts.parquet", TrainRollout, provenance) as out:
             for path in filter(Path.exists, (self._part(m.step) for m in self.metrics)):
@@ -158,6 +158,7 @@ class RunFolder:
                     for table in part.tables():
                         out.write_table(table)
         _write(self.partial / _NOTE, {"provenance": self.provenance.to_dict(), "summary": summary})
+        (self.partial / "README.md").write_text(card)
         for file in filter(Path.is_file, self.partial.iterdir()):
             _to_disk(file)
         shutil.rmtree(self.partial / "rollouts")
@@ -184,7 +185,7 @@ class Onlooker(RunFolder):
         """Know of the step."""
         self.metrics.append(metrics)
 
-    def write_checkpoint(self, write: Callable[[Path], None], cursor: dict[str, int]) -> None:
+    def write_checkpoint(self, write: Callable[[Path], None], cursor: dict[str, Any]) -> None:
         """Add what this process has to the folder that the first one makes."""
         write(self._place().with_suffix(".making"))
 
@@ -192,7 +193,7 @@ class Onlooker(RunFolder):
         """Take part in what the first process writes."""
         write(self.partial)
 
-    def finish(self, summary: dict[str, Any]) -> None:
+    def finish(self, summary: dict[str, Any], card: str) -> None:
         """Leave it to the first process."""
 
 

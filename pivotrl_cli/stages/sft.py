@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import time
-
 from pivotrl_cli.chat import UnrenderableError
 from pivotrl_cli.learn.optimiser import UnusableGradient
-from pivotrl_cli.learn.step import SftBatch, sft_update
+from pivotrl_cli.learn.step import SftBatch, UpdateStats, sft_update
 from pivotrl_cli.rows import Candidate, StepMetrics, TrainRollout
 from pivotrl_cli.stages.learners import Learner, step_metrics
+from pivotrl_cli.stages.stopwatch import Stopwatch
+
+Demonstration = tuple[list[int], list[int]]
+"""Tokens of a prompt and of the action that was demonstrated there."""
 
 
 class Sft(Learner):
@@ -16,29 +18,39 @@ class Sft(Learner):
 
     def step(self, step: int) -> tuple[StepMetrics, list[TrainRollout]]:
         """Update on one batch of demonstrations."""
-        started = time.monotonic()
-        drawn = [self._tokens(self.deck.draw()) for _ in range(self.config.prompts_per_step)]
-        usable = [pair for pair in drawn if pair is not None]
-        rate, stats, unusable = self.rate(step), None, None
-        if usable:
-            batch = SftBatch(prompts=[p for p, _ in usable], completions=[c for _, c in usable])
-            try:
-                budget = self.config.token_budget
-                stats = sft_update(self.model, self.optimiser, batch, rate, token_budget=budget, tree=self.tree)
-            except UnusableGradient as error:
-                unusable = str(error)
+        watch = Stopwatch()
+        with watch("train"):
+            rows = self.deck.draw(self.config.prompts_per_step)
+            drawn = [self._tokens(self.deck.at(row)) for row in rows]
+            usable = [pair for pair in drawn if pair is not None]
+            rate = self.rate(step)
+            stats, unusable = self._update(usable, rate)
         metrics = step_metrics(
             step,
             rate,
             stats,
+            watch,
+            sum(len(p) + len(c) for p, c in usable),
             n_groups=len(usable),
             n_unusable=len(drawn) - len(usable),
+            n_active=len(self.deck.rows),
             skipped=unusable,
-            seconds_train=time.monotonic() - started,
+            policy_version=step - 1,
         )
         return metrics, []
 
-    def _tokens(self, candidate: Candidate) -> tuple[list[int], list[int]] | None:
+    def _update(self, pairs: list[Demonstration], rate: float) -> tuple[UpdateStats | None, str | None]:
+        """The update on these, and why it was not made."""
+        if not pairs:
+            return None, None
+        batch = SftBatch(prompts=[p for p, _ in pairs], completions=[c for _, c in pairs])
+        budget = self.config.token_budget
+        try:
+            return sft_update(self.model, self.optimiser, batch, rate, token_budget=budget, tree=self.tree), None
+        except UnusableGradient as error:
+            return None, str(error)
+
+    def _tokens(self, candidate: Candidate) -> Demonstration | None:
         try:
             prompt = self.chat.prompt_ids(candidate.state, candidate.tools)
             completion = self.chat.completion_ids(candidate.state, candidate.tools, candidate.expected_action)

@@ -22,7 +22,7 @@ from pivotrl_cli.checkpoint import fingerprint, load_tokenizer, resolve
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.environments import Environment, load_environment
 from pivotrl_cli.errors import ConfigError, InputError, RunError
-from pivotrl_cli.progress import Progress
+from pivotrl_cli.progress import Progress, short
 from pivotrl_cli.provenance import Provenance, source_fingerprint
 from pivotrl_cli.rows import Candidate, StepMetrics
 from pivotrl_cli.stages.deck import Deck
@@ -30,7 +30,9 @@ from pivotrl_cli.stages.judging import cost_row, judge_cost, opened_judge
 from pivotrl_cli.stages.launch import crew, open_run
 from pivotrl_cli.stages.lineage import check_profile
 from pivotrl_cli.stages.loggers import opened_loggers
+from pivotrl_cli.stages.model_card import model_card
 from pivotrl_cli.stages.run_folder import RunFolder
+from pivotrl_cli.stages.stopwatch import Stopwatch
 from pivotrl_cli.table import Table
 from pivotrl_cli.verifiers import Verifier, load_verifier
 
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from pivotrl_cli.stages.learners import Learner
     from pivotrl_cli.stages.trained import Trained
 
+PHASES = ("push", "reprofile", "sample", "score", "train", "save")
+"""Of a step, in order."""
 MAX_EMPTY_STEPS = 3
 """Steps in a row without any group that varies, after which training stops: the pivots are used up."""
 MAX_SKIPPED_STEPS = 3
@@ -64,6 +68,8 @@ def _run(config: TrainConfig) -> dict[str, Any]:
         raise ConfigError("--engine-args is for the sampler vllm", "add --sampler vllm")
     if (config.sampler == "vllm-server") != (config.endpoint is not None):
         raise ConfigError("--sampler vllm-server and --endpoint belong together", "give both or neither")
+    if config.method == "sft" and (config.reprofile_every or config.reprofile_below):
+        raise ConfigError("--method sft has no rollouts to re-profile with", "leave out --reprofile-every and -below")
     with ExitStack() as stack:
         table = stack.enter_context(Table.open(config.pivots, Candidate))
         rows = _rows(table, config)
@@ -119,31 +125,41 @@ def _train(
         learner.close()
     summary = _summary(config, rows, output.metrics, stopped) | {"plain_layout": plain_reason}
     trained.write_model(output.partial, chat.tokenizer, adapter=config.lora_output == "adapter")
-    output.finish(summary)
+    output.finish(summary, model_card(config, output.provenance, summary, output.metrics))
     return summary | ({"resumed_after": output.resumed.step} if output.resumed else {})
 
 
 def _loop(config: TrainConfig, learner: Learner, output: RunFolder, trained: Trained) -> str:
     """Run the steps that are left; returns why it ended."""
-    loggers = opened_loggers(config, output)
+    loggers, saving = opened_loggers(config, output), 0.0
     with Progress(f"train {config.method}", config.steps, "steps") as bar, loggers as log:
         if output.metrics:
             bar.advance(len(output.metrics), f"going on after step {len(output.metrics)}")
         while len(output.metrics) < config.steps:
             if stop := _why_stop(config, output):
                 return stop
-            step = len(output.metrics) + 1
+            step, watch = len(output.metrics) + 1, Stopwatch()
             metrics, rollouts = learner.step(step)
+            metrics = metrics.model_copy(update={"seconds_save": saving})
             output.write_step(metrics, rollouts)
             log(metrics)
-            if config.checkpoint_every and step % config.checkpoint_every == 0 and step < config.steps:
-                write = partial(trained.write_checkpoint, tokenizer=learner.chat.tokenizer)
-                output.write_checkpoint(write, learner.cursor())
-            if config.save_every and step % config.save_every == 0 and step < config.steps:
-                adapter = config.lora_output == "adapter"
-                output.write_copy(partial(trained.write_model, tokenizer=learner.chat.tokenizer, adapter=adapter))
+            with watch("save"):
+                _save(config, learner, output, trained)
+            saving = watch.seconds["save"]
             bar.advance(1, _note(metrics))
     return _why_stop(config, output) or "all steps done"
+
+
+def _save(config: TrainConfig, learner: Learner, output: RunFolder, trained: Trained) -> None:
+    """Write what is due after the last step; after the last of all, the model is the output."""
+    step, tokenizer = len(output.metrics), learner.chat.tokenizer
+    if step >= config.steps:
+        return
+    if config.checkpoint_every and step % config.checkpoint_every == 0:
+        output.write_checkpoint(partial(trained.write_checkpoint, tokenizer=tokenizer), learner.cursor())
+    if config.save_every and step % config.save_every == 0:
+        adapter = config.lora_output == "adapter"
+        output.write_copy(partial(trained.write_model, tokenizer=tokenizer, adapter=adapter))
 
 
 def _why_stop(config: TrainConfig, output: RunFolder) -> str | None:
@@ -155,13 +171,15 @@ def _why_stop(config: TrainConfig, output: RunFolder) -> str | None:
             f" {skipped[-1].skipped}",
             f"lower --learning-rate; what was learnt before is in {output.partial}/checkpoints",
         )
+    unit = "tasks" if config.method == "e2e" else "pivots"
+    if output.metrics and not output.metrics[-1].n_active:
+        return f"step {output.metrics[-1].step}: all {unit} are retired"
     empty = output.metrics[-MAX_EMPTY_STEPS:]
     if len(empty) < MAX_EMPTY_STEPS or any(m.loss is not None or m.skipped for m in empty):
         return None
     if empty[-1].reward_mean is None:
         raise _nothing_to_learn_from(config, empty[-1], output)
-    used_up = "tasks" if config.method == "e2e" else "pivots"
-    return f"step {empty[-1].step}: no group varied in {MAX_EMPTY_STEPS} steps, the {used_up} are used up"
+    return f"step {empty[-1].step}: no group varied in {MAX_EMPTY_STEPS} steps, the {unit} are used up"
 
 
 def _plain_reason(config: TrainConfig, model: PreTrainedModel) -> str | None:
@@ -170,6 +188,7 @@ def _plain_reason(config: TrainConfig, model: PreTrainedModel) -> str | None:
     from pivotrl_cli.learn.policy import plain_reason
 
     reason = "--layout plain" if config.layout == "plain" else plain_reason(model)
+    _check_sharing(config, model, reason)
     if reason is not None:
         if config.layout == "tree":
             print(f"train: plain layout, several times slower: {reason}", file=sys.stderr, flush=True)
@@ -179,6 +198,16 @@ def _plain_reason(config: TrainConfig, model: PreTrainedModel) -> str | None:
     except TreeMismatch as error:
         raise RunError(f"{config.model}: {error}", "train with --layout plain, and report the model") from error
     return None
+
+
+def _check_sharing(config: TrainConfig, model: PreTrainedModel, plain_reason: str | None) -> None:
+    """Raise where the processes cannot share this model's rows."""
+    from pivotrl_cli.learn.ulysses import why_not
+
+    n = config.sequence_parallel
+    reason = f"plain layout, {plain_reason}" if plain_reason else why_not(model, n)
+    if n > 1 and reason:
+        raise ConfigError(f"--sequence-parallel {n}: {config.model} cannot share its rows: {reason}", "leave it out")
 
 
 def _nothing_to_learn_from(config: TrainConfig, last: StepMetrics, output: RunFolder) -> RunError:
@@ -193,15 +222,28 @@ def _nothing_to_learn_from(config: TrainConfig, last: StepMetrics, output: RunFo
 
 
 def _note(metrics: StepMetrics) -> str:
-    if metrics.skipped:
-        return f"skipped: {metrics.skipped}"
-    if metrics.loss is None and metrics.reward_mean is None:
-        return "nothing scored"
-    if metrics.reward_mean is None:
-        return f"loss {metrics.loss:.3f}"
-    mixed = metrics.n_groups / max(1, metrics.n_groups + metrics.n_all_right + metrics.n_all_wrong)
-    kl = "" if metrics.kl is None else f", KL {metrics.kl:.3g}"
-    return f"reward {metrics.reward_mean:.2f}, {mixed:.0%} mixed{kl}, {metrics.rollout_turns:,} rollout turns"
+    """The figures beside the progress: what was learnt from, what it cost, and where the time went."""
+    figures = [f"skipped: {metrics.skipped}"] if metrics.skipped else []
+    if metrics.reward_mean is not None:
+        n_groups = metrics.n_groups + metrics.n_all_right + metrics.n_all_wrong
+        figures += [f"reward {metrics.reward_mean:.2f}", f"{metrics.n_groups / max(1, n_groups):.0%} mixed"]
+    elif metrics.loss is not None:
+        figures.append(f"loss {metrics.loss:.3f}")
+    elif not metrics.skipped:
+        figures.append("nothing scored")
+    if metrics.kl is not None:
+        figures.append(f"KL {metrics.kl:.3g}")
+    figures.append(f"{short(metrics.tokens_per_second)} tokens/s")
+    if metrics.rollout_turns:
+        figures.append(f"{metrics.rollout_turns:,} rollout turns")
+    return ", ".join([*figures, _phases(metrics)])
+
+
+def _phases(metrics: StepMetrics) -> str:
+    """Shares of the step's time, those of at least one in a hundred."""
+    seconds = {name: getattr(metrics, f"seconds_{name}") for name in PHASES}
+    shares = {name: spent / max(sum(seconds.values()), 1e-9) for name, spent in seconds.items()}
+    return " ".join(f"{name} {share:.0%}" for name, share in shares.items() if share >= 0.01)
 
 
 class _Rows(NamedTuple):
@@ -254,7 +296,11 @@ def _summary(config: TrainConfig, rows: _Rows, metrics: list[StepMetrics], stopp
         "groups_trained": sum(m.n_groups for m in metrics),
         "groups_all_right": sum(m.n_all_right for m in metrics),
         "groups_all_wrong": sum(m.n_all_wrong for m in metrics),
+        "rows_retired_right": sum(m.n_retired_right for m in metrics),
+        "rows_retired_wrong": sum(m.n_retired_wrong for m in metrics),
+        "rows_readmitted": sum(m.n_readmitted for m in metrics),
         "rollouts_unscored": sum(m.n_unscored for m in metrics),
+        "turns_penalised": sum(m.n_penalised for m in metrics),
         "rows_unusable": sum(m.n_unusable for m in metrics),
         "steps_skipped": sum(m.skipped is not None for m in metrics),
         "reward_first": rewards[0] if rewards else None,
@@ -280,6 +326,11 @@ def describe(summary: dict[str, Any]) -> RenderableType:
         replaced = f"{summary['groups_all_right']:,} all right, {summary['groups_all_wrong']:,} all wrong"
         table.add_row("rollout turns", f"{summary['rollout_turns']:,}", f"{summary['rollouts_unscored']:,} unscored")
         table.add_row("groups trained", f"{summary['groups_trained']:,}", f"without variance: {replaced}")
+        if n_retired := summary["rows_retired_right"] + summary["rows_retired_wrong"]:
+            why = f"{summary['rows_retired_right']:,} solved, {summary['rows_retired_wrong']:,} hopeless"
+            table.add_row("retired", f"{n_retired:,}", f"{why}; {summary['rows_readmitted']:,} came back")
+        if summary["turns_penalised"]:
+            table.add_row("penalised", f"{summary['turns_penalised']:,}", "turns with broken calls or reasoning")
         if summary["reward_first"] is not None:
             table.add_row("mean reward", "", f"{summary['reward_first']:.3f} -> {summary['reward_last']:.3f}")
     elif summary["loss_first"] is not None and summary["loss_last"] is not None:

@@ -110,8 +110,8 @@ def _adapted(config: TrainConfig, model: PreTrainedModel, resumed: Checkpoint | 
         return None
     alpha = config.lora_alpha or 2.0 * config.lora_rank
     lora = adapt(model, rank=config.lora_rank, alpha=alpha, targets=config.lora_targets, seed=config.seed)
-    if not local_folder(config.model).is_dir():
-        lora.peft_config["default"].base_model_name_or_path = config.model
+    is_local = local_folder(config.model).is_dir()  # whose place on this machine is nobody's business
+    lora.peft_config["default"].base_model_name_or_path = Path(config.model).name if is_local else config.model
     if resumed and not resumed.sharded:
         from peft import set_peft_model_state_dict
 
