@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from tables import RIGHT, TALK, WRONG, calls, candidate, read, script, user, write
 
-from pivotrl_cli.configs import InspectConfig, ProfileConfig, TrainConfig
+from pivotrl_cli.configs import EvalConfig, InspectConfig, ProfileConfig, TrainConfig
 from pivotrl_cli.errors import ConfigError, InputError
 from pivotrl_cli.journal import Journal
 from pivotrl_cli.provenance import Input, Provenance
-from pivotrl_cli.rows import Profile, StepMetrics, TrainRollout
+from pivotrl_cli.rows import EvalResult, Profile, StepMetrics, TrainRollout
 from pivotrl_cli.stages import inspect, profile
 from pivotrl_cli.stages.run_folder import RunFolder
 from pivotrl_cli.stages.sampling import Sampled, journal_key
@@ -203,6 +203,16 @@ def test_an_unfinished_profile_needs_its_candidates(look, profile_file):
     assert "1 of 6 candidates" in look(output, candidates=moved)
     with pytest.raises(InputError, match="is not the table that it is made from"):
         look(output, candidates=profile_file)
+
+
+def test_of_an_unfinished_evaluation_it_is_said_how_far_it_is(look, tmp_path):
+    made = Provenance.of("eval", EvalResult, EvalConfig(benchmarks=["desk"]), [])
+    with Journal.beside(tmp_path / "e.parquet", made) as journal:
+        with pytest.raises(InputError, match="still being written, nothing is finished yet"):
+            look(tmp_path / "e.parquet")
+        journal.add({f"desk/t{i}/0/{turn}": {} for i in range(3) for turn in range(2)} | {"user/desk/t0/0/1": {}})
+        with pytest.raises(InputError, match="still being written, 6 turns of 3 episodes so far"):
+            look(tmp_path / "e.parquet")
 
 
 def test_what_has_no_readable_part_yet_is_said(look, tmp_path):

@@ -40,7 +40,8 @@ def step(number: int) -> StepMetrics:
 
 def scored(benchmark: str, task: str, score: float | None) -> EvalResult:
     known = dict.fromkeys(EvalResult.model_fields)
-    texts = {"category": EVIL, "model": EVIL, "status": "ok" if score is not None else "error", "error": EVIL}
+    texts = {"category": EVIL, "model": EVIL, "error": EVIL, "metrics": "{}"}
+    texts["status"] = "ok" if score is not None else "infra_error"
     same = {"benchmark": benchmark, "task_id": task, "cluster": task, "trial": 0, "score": score, "transcript": []}
     return EvalResult.model_validate(known | texts | same)
 
