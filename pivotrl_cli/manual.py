@@ -35,14 +35,16 @@ SECTIONS: dict[str, dict[str, str]] = {
         "Output": "dropped dry_run",
     },
     "train": {
-        "Run": "model method steps prompts_per_step group_size seed",
+        "Run": "model method steps prompts_per_step group_size environment max_turns seed",
         "Rollouts": "temperature max_new_tokens truncated max_refills verifier allow_foreign_profile sampler"
-        " engine_args sample_token_budget",
-        "Loss": "loss advantage clip_low clip_high importance_cap kl_coef updates_per_batch",
+        " engine_args endpoint endpoint_concurrency endpoint_timeout sample_token_budget",
+        "Profiling again": "reprofile_every reprofile_below reprofile_pivots",
+        "Loss": "loss advantage invalid_tool_call_advantage malformed_thinking_advantage clip_low clip_high"
+        " importance_cap kl_coef updates_per_batch",
         "Optimiser": "learning_rate schedule warmup_steps weight_decay max_grad_norm skip_grad_norm",
         "Adapters": "lora_rank lora_alpha lora_targets lora_output",
-        "Memory and devices": "token_budget layout device dtype nproc replicas",
-        "Output": "checkpoint_every keep log_to",
+        "Memory and devices": "token_budget layout device dtype nproc replicas sequence_parallel",
+        "Output": "checkpoint_every keep save_every log_to",
     },
     "eval": {
         "Episodes": "limit trials split temperature max_new_tokens max_turns seed",
@@ -89,6 +91,7 @@ VALUES = {
     "in_domain": "NAMES",
     "ood": "NAMES",
     "names": "NAMES",
+    "environment": "NAME",
     "metric": "NAME",
     "benchmark": "NAME",
     "lora_targets": "LAYER",
