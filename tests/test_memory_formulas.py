@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.memory import Shape, activations, cache, optimiser
+from benchmarks.train_memory import Shape, activations, cache, optimiser
 from benchmarks.train_step import Case
 
 SHAPE = Shape(3, 96, 320, 6, 3, 16, 4096)

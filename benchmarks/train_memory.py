@@ -1,6 +1,6 @@
 """Memory and time of training against the formulas of docs/scaling.md.
 
-    python -m benchmarks.memory
+    python -m benchmarks.train_memory
 
 Counted are bytes of tensors, which are the same on every device: what autograd keeps of a forward pass, what a step of
 the optimiser holds, what a cache of keys and values holds. Models are random Qwen3 of different shapes. Time is CPU
