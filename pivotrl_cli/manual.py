@@ -47,8 +47,22 @@ SECTIONS: dict[str, dict[str, str]] = {
         "Output": "checkpoint_every keep save_every log_to",
     },
     "eval": {
-        "Episodes": "limit trials split temperature max_new_tokens max_turns seed",
+        "Episodes": "limit trials split temperature max_new_tokens max_turns concurrency seed",
         "Failures": "max_error_rate",
+        "Simulated user": "user_url user_model user_temperature user_max_new_tokens user_key_variable",
+        "Output": "timings",
+    },
+    "harness": {
+        "What to run": "suite run limit trials seed temperature max_new_tokens concurrency",
+        "Model": "model endpoint endpoint_key_variable serve serve_args serve_port tokenizer registry_model",
+        "Harnesses": "env args max_error_rate",
+        "Simulated user": "user_url user_model user_temperature user_max_new_tokens user_key_variable",
+        "Judge": "judge_url judge_model",
+        "Output": "output json_summary",
+    },
+    "inspect": {
+        "Which rows": "where row sample seed trajectory disagreements",
+        "Output": "messages candidates json_summary",
     },
     "compare": {
         "Domains": "in_domain ood",
@@ -92,6 +106,16 @@ VALUES = {
     "ood": "NAMES",
     "names": "NAMES",
     "environment": "NAME",
+    "tasks": "TASK",
+    "env": "HARNESS=FOLDER",
+    "args": "HARNESS=WORDS",
+    "serve_args": "WORDS",
+    "registry_model": "NAME",
+    "user_url": "URL",
+    "user_model": "MODEL",
+    "user_key_variable": "VARIABLE",
+    "baseline": "NAME",
+    "trajectory": "ID",
     "metric": "NAME",
     "benchmark": "NAME",
     "lora_targets": "LAYER",
@@ -138,6 +162,12 @@ EXAMPLES: dict[str, list[str]] = {
     "inspect": [
         "pivotrl inspect profile.parquet",
         "pivotrl inspect profile.parquet --row CANDIDATE_ID",
+        'pivotrl inspect profile.parquet --where "reward_mean < 0.5" --sample 3',
+    ],
+    "report": ["pivotrl report runs/demo -o report.html"],
+    "harness": [
+        "pivotrl harness lm-eval:gsm8k --model path/to/model",
+        "pivotrl harness --suite ood --model NAME --endpoint http://HOST:8000/v1 --run",
     ],
     "desk": ["pivotrl desk -n 128 -o trajectories.jsonl"],
     "export": [
@@ -160,7 +190,7 @@ def heading(command: str, field: str, config_type: type[Config]) -> str:
 def value_word(name: str, field: FieldInfo) -> str | None:
     """The word for a value, as `FILE` in `--output FILE`; None for a flag, which has none."""
     kind = _inner(field.annotation)
-    if name == "output" and field.is_required():
+    if (field.description or "").startswith("Folder "):
         return "FOLDER"
     if kind is bool:
         return None
