@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from pivotrl_cli.stats import Beta, Floats, clustered_mean, fit_beta, paired_difference, pass_at_k, pass_hat_k, rate_interval
+from pivotrl_cli.stats import (
+    Beta,
+    Floats,
+    clustered_mean,
+    fit_beta,
+    paired_difference,
+    pass_at_k,
+    pass_hat_k,
+    rate_interval,
+)
 
 GROUPS = (4, 8, 16, 32)
 WORLD = Beta(0.4, 0.4)
