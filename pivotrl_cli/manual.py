@@ -35,18 +35,34 @@ SECTIONS: dict[str, dict[str, str]] = {
         "Output": "dropped dry_run",
     },
     "train": {
-        "Run": "model method steps prompts_per_step group_size seed",
+        "Run": "model method steps prompts_per_step group_size environment max_turns seed",
         "Rollouts": "temperature max_new_tokens truncated max_refills verifier allow_foreign_profile sampler"
-        " engine_args sample_token_budget",
-        "Loss": "loss advantage clip_low clip_high importance_cap kl_coef updates_per_batch",
+        " engine_args endpoint endpoint_concurrency endpoint_timeout sample_token_budget",
+        "Profiling again": "reprofile_every reprofile_below reprofile_pivots",
+        "Loss": "loss advantage invalid_tool_call_advantage malformed_thinking_advantage clip_low clip_high"
+        " importance_cap kl_coef updates_per_batch",
         "Optimiser": "learning_rate schedule warmup_steps weight_decay max_grad_norm skip_grad_norm",
         "Adapters": "lora_rank lora_alpha lora_targets lora_output",
-        "Memory and devices": "token_budget layout device dtype nproc replicas",
-        "Output": "checkpoint_every keep log_to",
+        "Memory and devices": "token_budget layout device dtype nproc replicas sequence_parallel",
+        "Output": "checkpoint_every keep save_every log_to",
     },
     "eval": {
-        "Episodes": "limit trials split temperature max_new_tokens max_turns seed",
+        "Episodes": "limit trials split temperature max_new_tokens max_turns concurrency seed",
         "Failures": "max_error_rate",
+        "Simulated user": "user_url user_model user_temperature user_max_new_tokens user_key_variable",
+        "Output": "timings",
+    },
+    "harness": {
+        "What to run": "suite run limit trials seed temperature max_new_tokens concurrency",
+        "Model": "model endpoint endpoint_key_variable serve serve_args serve_port tokenizer registry_model",
+        "Harnesses": "env args max_error_rate",
+        "Simulated user": "user_url user_model user_temperature user_max_new_tokens user_key_variable",
+        "Judge": "judge_url judge_model",
+        "Output": "output json_summary",
+    },
+    "inspect": {
+        "Which rows": "where row sample seed trajectory disagreements",
+        "Output": "messages candidates json_summary",
     },
     "compare": {
         "Domains": "in_domain ood",
@@ -91,6 +107,15 @@ VALUES = {
     "in_domain": "NAMES",
     "ood": "NAMES",
     "names": "NAMES",
+    "environment": "NAME",
+    "tasks": "TASK",
+    "env": "HARNESS=FOLDER",
+    "args": "HARNESS=WORDS",
+    "serve_args": "WORDS",
+    "registry_model": "NAME",
+    "user_url": "URL",
+    "user_model": "MODEL",
+    "user_key_variable": "VARIABLE",
     "metric": "NAME",
     "benchmark": "NAME",
     "lora_targets": "LAYER",
@@ -140,6 +165,10 @@ EXAMPLES: dict[str, list[str]] = {
         "pivotrl inspect profile.parquet --trajectory TRAJECTORY_ID",
         'pivotrl inspect p.parquet --where "reward_mean < 0.5" --sample 3',
     ],
+    "harness": [
+        "pivotrl harness lm-eval:gsm8k --model path/to/model",
+        "pivotrl harness --suite ood --model NAME --endpoint http://HOST:8000/v1 --run",
+    ],
     "report": ["pivotrl report runs/demo -o report.html"],
     "desk": ["pivotrl desk -n 128 -o trajectories.jsonl"],
     "export": [
@@ -162,7 +191,7 @@ def heading(command: str, field: str, config_type: type[Config]) -> str:
 def value_word(name: str, field: FieldInfo) -> str | None:
     """The word for a value, as `FILE` in `--output FILE`; None for a flag, which has none."""
     kind = _inner(field.annotation)
-    if name == "output" and field.is_required():
+    if (field.description or "").startswith("Folder "):
         return "FOLDER"
     if kind is bool:
         return None

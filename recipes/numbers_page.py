@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from pivotrl_cli.stats import Beta, Floats, clustered_mean, fit_beta, paired_difference, rate_interval
+from pivotrl_cli.stats import (
+    Beta,
+    Floats,
+    clustered_mean,
+    fit_beta,
+    paired_difference,
+    pass_at_k,
+    pass_hat_k,
+    rate_interval,
+)
 
 GROUPS = (4, 8, 16, 32)
 WORLD = Beta(0.4, 0.4)
@@ -104,7 +111,7 @@ def paired() -> str:
 def tries() -> str:
     """pass@k and pass^k from 8 trials of one task."""
     rows = [
-        [f"{c} of 8", *(f"{_at(8, c, k):.2f}, {math.comb(c, k) / math.comb(8, k):.2f}" for k in (1, 2, 4, 8))]
+        [f"{c} of 8", *(f"{pass_at_k(8, c, k):.2f}, {pass_hat_k(8, c, k):.2f}" for k in (1, 2, 4, 8))]
         for c in (1, 4, 6, 8)
     ]
     return _table(["right", *(f"k = {k}: pass@k, pass^k" for k in (1, 2, 4, 8))], rows)
@@ -123,10 +130,6 @@ def conventions() -> str:
             ["what the truth can be at most, had they all been right", f"{100 * best:.1f}"],
         ],
     )
-
-
-def _at(n: int, c: int, k: int) -> float:
-    return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
 
 def _fitted(means: Floats, n: int) -> Beta:

@@ -27,7 +27,8 @@ from pivotrl_cli.provenance import TABLES
 from pivotrl_cli.rows import Rollout, Row
 
 FOLDER = Path(__file__).parents[1] / "docs"
-PAGES = ["desk", "extract", "profile", "merge", "filter", "train", "eval", "compare", "score", "inspect", "export"]
+PAGES = ["desk", "extract", "profile", "merge", "filter", "train"]
+PAGES += ["eval", "compare", "score", "inspect", "report", "export"]
 """Pages whose commands run, one after another in one folder."""
 _MOST = 24
 __all__ = ["Rollout", "added", "columns", "fields", "options", "run", "shown"]

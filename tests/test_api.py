@@ -99,7 +99,7 @@ def test_keywords_and_defaults_are_the_configs(function, config, left):
 
 def test_every_command_is_here_or_for_the_terminal():
     named = {"eval": "evaluate", "import-eval": "import_eval"}
-    for_the_terminal = {"inspect", "doctor", "report"}
+    for_the_terminal = {"inspect", "doctor", "report", "harness"}
     assert [c for c in COMMANDS if c not in for_the_terminal and named.get(c, c) not in pv.__all__] == []
 
 

@@ -44,7 +44,7 @@ def test_a_row_of_the_table_says_all_of_an_option():
     lines = pages.options("train").splitlines()
     assert lines[:4] == ["| option | default | |", "|---|---|---|", "| **Arguments** | | |", lines[3]]
     assert "| `--kl-coef X` | `0.0` | Weight of KL(policy \\|\\| frozen policy); 0 makes no reference pass. |" in lines
-    assert "| `--method grpo\\|sft` | `grpo` |" in pages.options("train")
+    assert "| `--schedule constant\\|cosine` | `constant` |" in pages.options("train")
     assert "| `reward` | `float?` |" in pages.columns("rollouts")
 
 
