@@ -1,8 +1,8 @@
 """Profiling: rollouts per second of the engines, each beside the plain way to do the same, in the same run.
 
-    python benchmarks/profile.py vllm order
-    python benchmarks/profile.py hf --candidates 8 -n 8
-    python benchmarks/profile.py --shape 1.7b --state-tokens 4000 -n 16 --max-new-tokens 256     on a GPU machine
+    python benchmarks/throughput.py vllm order
+    python benchmarks/throughput.py hf --candidates 8 -n 8
+    python benchmarks/throughput.py --shape 1.7b --state-tokens 4000 -n 16 --max-new-tokens 256     on a GPU machine
 
 vllm: `pivotrl profile --engine vllm` (read, render, sample, parse, verify, write) against `LLM.generate` on prompts
 rendered before, each with its own copy of vLLM. Both are warm, take turns, and sample the same tokens, which
