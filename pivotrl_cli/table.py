@@ -7,11 +7,10 @@ input or output; both are spooled through a temporary file, because Parquet is r
 
 from __future__ import annotations
 
-import ctypes
 import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache, cached_property
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Generic, Self, TypeVar, cast
@@ -22,11 +21,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from pivotrl_cli.arrow import arrow_schema, compact, conform, dictionary_leaves, histories, readable_as, rows_to_table
+from pivotrl_cli.arrow import (
+    arrow_schema,
+    compact,
+    conform,
+    dictionary_leaves,
+    histories,
+    readable_as,
+    return_freed_memory,
+    rows_to_table,
+)
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.provenance import SCHEMA_VERSION, TABLES, Input, Provenance, hash_stream, refuse_another, table_name
 from pivotrl_cli.rows import Message, Row
-from pivotrl_cli.streams import open_input, open_partial, partial_path, publish, remove_partial
+from pivotrl_cli.streams import open_input, open_partial, partial_path, publish, remove_partial, writing
 
 R = TypeVar("R", bound=Row)
 
@@ -97,12 +105,15 @@ class TableWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            if self._writer is not None:
-                self._writer.close()
-            self._sink.close()
-            self._file.close()
-            remove_partial(self._output)
+            self._abandon()
             return
+        try:
+            self._finish()
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _finish(self) -> None:
         self._flush_rows()
         self._flush_tables()
         if self._writer is None:
@@ -110,10 +121,19 @@ class TableWriter:
         assert self._writer is not None
         stored = {_PROVENANCE: self._provenance.to_dict(), _SUMMARY: self._summary}
         self._writer.add_key_value_metadata({key: json.dumps(value) for key, value in stored.items()})
-        self._writer.close()
-        if self._sink is not self._file:
-            self._sink.close()
+        with writing(self._output):
+            self._writer.close()
+            if self._sink is not self._file:
+                self._sink.close()
         publish(self._file, self._output)
+
+    def _abandon(self) -> None:
+        """Leave nothing behind, on a full disk too, where closing fails once more."""
+        for one in (self._writer, self._sink, self._file):
+            with suppress(OSError):
+                if one is not None:
+                    one.close()
+        remove_partial(self._output)
 
     def _is_full(self) -> bool:
         return (
@@ -166,7 +186,8 @@ class TableWriter:
                 dictionary_pagesize_limit=1 << 30,  # above it, pyarrow writes every repetition in full
                 store_schema=False,
             )
-        self._writer.write_table(table.cast(self._writer.schema), row_group_size=max(1, table.num_rows))
+        with writing(self._output):
+            self._writer.write_table(table.cast(self._writer.schema), row_group_size=max(1, table.num_rows))
         self.n_rows += table.num_rows
 
 
@@ -366,18 +387,6 @@ def current_summary(output: str | Path, provenance: Provenance, force: bool) -> 
         stored, summary = None, None
     refuse_another(output, stored, provenance)
     return summary or {}
-
-
-@cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-
-
-def return_freed_memory() -> None:
-    """Have the C library give back what was freed between two allocations that are still there, where it can."""
-    trim = _malloc_trim()
-    if trim is not None:
-        trim(0)
 
 
 def _stored(file: pq.ParquetFile, key: bytes) -> dict[str, Any] | None:

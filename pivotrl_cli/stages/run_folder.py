@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pivotrl_cli.checkpoint import save
+from pivotrl_cli.checkpoint import save, save_tensors
 from pivotrl_cli.errors import OutputError
-from pivotrl_cli.provenance import Provenance, refuse_another
+from pivotrl_cli.provenance import Provenance, differences, refuse_another
 from pivotrl_cli.rows import StepMetrics, TrainRollout
+from pivotrl_cli.streams import writing
 from pivotrl_cli.table import Table, TableWriter
 
 if TYPE_CHECKING:
@@ -71,6 +72,22 @@ def stored_summary(folder: Path, provenance: Provenance, force: bool) -> dict[st
     return summary
 
 
+def published(final: Path, provenance: Provenance) -> dict[str, Any] | None:
+    """The summary of a run that was complete but for its name when it was killed; it has it now."""
+    partial = partial_folder(final)
+    stored = _note(partial)
+    if "summary" not in stored or differences(stored["provenance"], provenance.to_dict()):
+        return None
+    _publish(final)
+    summary: dict[str, Any] = stored["summary"]
+    return summary
+
+
+def partial_folder(final: Path) -> Path:
+    """Where a run lives until it is complete."""
+    return final.with_name(f"{final.name}.partial")
+
+
 def _note(folder: Path) -> dict[str, Any]:
     note = folder / _NOTE
     try:
@@ -85,20 +102,18 @@ class RunFolder:
 
     def __init__(self, final: Path, provenance: Provenance, *, force: bool, keep: int) -> None:
         self.final, self.provenance, self.keep = final, provenance, keep
-        self.partial = final.with_name(f"{final.name}.partial")
+        self.partial = partial_folder(final)
         self.metrics: list[StepMetrics] = []
         self.resumed = self._resume(force)
         if self.resumed is None:
             self._start()
 
     def _start(self) -> None:
-        try:
+        with writing(self.final):
             shutil.rmtree(self.partial, ignore_errors=True)
             (self.partial / "rollouts").mkdir(parents=True)
             (self.partial / "checkpoints").mkdir()
             _write(self.partial / _NOTE, {"provenance": self.provenance.to_dict()})
-        except OSError as error:
-            raise OutputError(f"{self.final}: {error.strerror}", "choose a folder that can be written") from error
 
     def _resume(self, force: bool) -> Checkpoint | None:
         """The last checkpoint of an ended run; what came after it is forgotten. Refuses to lose another run's."""
@@ -138,18 +153,17 @@ class RunFolder:
         state: dict[str, Tensor] | None = None,
     ) -> None:
         """Save the state after the last step that was written; older ones beyond `keep` go."""
-        from safetensors.torch import save_file
-
         place = self.partial / "checkpoints" / f"{self.metrics[-1].step:06d}"
         making = place.with_suffix(".making")
         shutil.rmtree(making, ignore_errors=True)
         save(model, tokenizer, making, state)
-        save_file(tensors, making / _TENSORS)
-        _write(making / _CURSOR, cursor)
-        for file in making.iterdir():
-            _to_disk(file)
-        making.rename(place)
-        _to_disk(place.parent)
+        save_tensors(tensors, making / _TENSORS)
+        with writing(making):
+            _write(making / _CURSOR, cursor)
+            for file in making.iterdir():
+                _to_disk(file)
+            making.rename(place)
+            _to_disk(place.parent)
         for old in self._checkpoints()[: -self.keep]:
             shutil.rmtree(old.folder)
 
@@ -167,14 +181,11 @@ class RunFolder:
                 with Table.open(path, TrainRollout) as part:
                     for table in part.tables():
                         out.write_table(table)
-        _write(self.partial / _NOTE, {"provenance": self.provenance.to_dict(), "summary": summary})
-        for file in filter(Path.is_file, self.partial.iterdir()):
-            _to_disk(file)
-        shutil.rmtree(self.partial / "rollouts")
-        shutil.rmtree(self.partial / "checkpoints")
-        if self.final.is_dir():
-            shutil.rmtree(self.final)
-        self.partial.rename(self.final)
+        with writing(self.final):
+            for file in filter(Path.is_file, self.partial.iterdir()):
+                _to_disk(file)
+            _write(self.partial / _NOTE, {"provenance": self.provenance.to_dict(), "summary": summary})
+            _publish(self.final)
 
     def _part(self, step: int) -> Path:
         return self.partial / "rollouts" / f"{step:06d}.parquet"
@@ -200,8 +211,24 @@ class Onlooker(RunFolder):
         """Leave it to the first process."""
 
 
+def _publish(final: Path) -> None:
+    """Give a complete folder its name."""
+    partial = partial_folder(final)
+    for name in ("rollouts", "checkpoints"):
+        shutil.rmtree(partial / name, ignore_errors=True)
+    if final.is_dir():
+        shutil.rmtree(final)
+    partial.rename(final)
+    _to_disk(final.parent)
+
+
 def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    """Whole or not at all: a note that was cut by a kill would be nobody's."""
+    making = path.with_suffix(".making")
+    making.write_text(json.dumps(content, indent=1) + "\n")
+    _to_disk(making)
+    making.replace(path)
+    _to_disk(path.parent)
 
 
 def _to_disk(path: Path) -> None:
