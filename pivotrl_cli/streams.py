@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -16,8 +16,8 @@ from pivotrl_cli.errors import InputError, OutputError
 from pivotrl_cli.locks import Lock
 
 _spooled: BinaryIO | None = None
-_locks: dict[Path, Lock] = {}
-"""Of the unfinished outputs of this process."""
+_unfinished: dict[Path, tuple[BinaryIO, Lock]] = {}
+"""Outputs of this process that have no name yet."""
 
 
 def open_input(path: str) -> BinaryIO:
@@ -68,15 +68,18 @@ def open_partial(output: str, *, binary: bool = True) -> BinaryIO:
     except OSError as error:
         lock.release()
         raise OutputError(f"{output}: {error.strerror}", "choose a folder that can be written") from error
-    _locks[Path(output)] = lock
+    _unfinished[Path(output)] = file, lock
     return file
 
 
 def remove_partial(output: str) -> None:
     """Forget an unfinished output of this process; where there is none, another run may have one, and keeps it."""
-    if Path(output) in _locks:
+    file, lock = _unfinished.pop(Path(output), (None, None))
+    if file is not None and lock is not None:
+        with suppress(OSError):  # on a full disk closing fails once more
+            file.close()
         partial_path(output).unlink(missing_ok=True)
-        _locks.pop(Path(output)).release()
+        lock.release()
 
 
 @contextmanager
@@ -112,7 +115,7 @@ def publish(file: BinaryIO, output: str) -> None:
     except OutputError:
         remove_partial(output)
         raise
-    _locks.pop(Path(output)).release()
+    _unfinished.pop(Path(output))[1].release()
 
 
 def sync_folder(folder: Path) -> None:

@@ -128,9 +128,9 @@ class TableWriter:
         publish(self._file, self._output)
 
     def _abandon(self) -> None:
-        """Leave nothing behind, on a full disk too, where closing fails once more."""
+        """Leave nothing behind."""
         for one in (self._writer, self._sink, self._file):
-            with suppress(OSError):
+            with suppress(OSError):  # on a full disk closing fails once more
                 if one is not None:
                     one.close()
         remove_partial(self._output)
