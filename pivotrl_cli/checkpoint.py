@@ -115,12 +115,16 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> PreTra
     return model
 
 
+_FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
+"""What transformers raises on files that it does not expect."""
+
+
 def _loaded(folder: Path, what: str, load: Callable[[], Any]) -> Any:
     from safetensors import SafetensorError
 
     try:
         return load()
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except (*_FAULTS, SafetensorError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{folder}: transformers cannot load the {what}: {first_line}", "check the folder") from error
 
