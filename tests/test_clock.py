@@ -52,8 +52,7 @@ def test_a_clock_that_jumps_by_years_changes_no_byte(name, chain_inputs, tmp_pat
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("2", 2.0), ("1e9", 30.0), ("inf", 30.0), ("nan", None), ("-5", None), ("soon", None)]
-    + [("Wed, 21 Oct 2015 07:28:00 GMT", None)],
+    [("2", 2.0), ("1e9", 30.0), ("inf", 30.0), ("nan", None), ("-5", None), ("Wed, 21 Oct 2015 07:28:00 GMT", None)],
 )
 def test_a_server_that_asks_for_an_impossible_wait_is_not_followed(header, seconds):
     assert _asked_wait(httpx2.Response(429, headers={"retry-after": header})) == seconds
