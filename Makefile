@@ -86,6 +86,11 @@ policy: $(INSTALLED) ## Train the tiny policy that ships with the package, from 
 
 include recipes/demo.mk
 
+# ---- the paper's claims on the desk world --------------------------------------------------------------------------
+
+reproduce: $(DEV) ## The paper's claims, every arm on every base and data seed; goes on where it was (SEEDS=1: a first look)
+	$(BIN)/python -m recipes.reproduce $(if $(SEEDS),--seeds $(SEEDS)) -o results
+
 # ---- recorded trajectories ----------------------------------------------------------------------------------------
 
 DATA ?= ../shared/data
@@ -107,4 +112,4 @@ $(REAL)/pivots.parquet: $(REAL)/profile.parquet
 clean: ## Remove what the targets made, the virtual environment included
 	rm -rf runs $(VENV) $(VENV_VLLM)
 
-.PHONY: help install test test-vllm check fix policy demo real clean
+.PHONY: help install test test-vllm check fix policy demo reproduce real clean

@@ -155,8 +155,9 @@ def save(
     `state` holds the weights of a model whose own are sharded.
     """
     _quiet()
+    adapters: Any = {"save_embedding_layers": False} if hasattr(model, "get_base_model") else {}  # peft asks the hub
     with _saving(folder):
-        model.save_pretrained(str(folder), state_dict=state, safe_serialization=True)
+        model.save_pretrained(str(folder), state_dict=state, safe_serialization=True, **adapters)
         (folder / "README.md").unlink(missing_ok=True)  # peft's card, all blanks
         tokenizer.save_pretrained(folder)
 

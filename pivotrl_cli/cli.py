@@ -20,10 +20,12 @@ from pivotrl_cli.configs import (
     ExportConfig,
     ExtractConfig,
     FilterConfig,
+    HarnessConfig,
     ImportConfig,
     InspectConfig,
     MergeConfig,
     ProfileConfig,
+    ReportConfig,
     ScoreConfig,
     StageConfig,
     TrainConfig,
@@ -126,6 +128,14 @@ def eval_(config: EvalConfig) -> None:
     _report(config, stage.run, stage.describe)
 
 
+@_command("harness", HarnessConfig)
+def harness(config: HarnessConfig) -> None:
+    """Plan and run other harnesses."""
+    from pivotrl_cli.stages import harness as stage
+
+    stage.run(config)
+
+
 @_command("import-eval", ImportConfig)
 def import_eval(config: ImportConfig) -> None:
     """Read another harness's results."""
@@ -156,6 +166,14 @@ def inspect_(config: InspectConfig) -> None:
     from pivotrl_cli.stages import inspect as stage
 
     stage.run(config)
+
+
+@_command("report", ReportConfig)
+def report(config: ReportConfig) -> None:
+    """Show a run on one page."""
+    from pivotrl_cli import report as stage
+
+    _report(config, stage.run, stage.describe)
 
 
 @_command("desk", DeskConfig)

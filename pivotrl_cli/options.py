@@ -16,7 +16,7 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from pivotrl_cli.configs import Config, EngineConfig, JudgeConfig, StageConfig
+from pivotrl_cli.configs import Config, EngineConfig, JudgeConfig, StageConfig, UserConfig
 from pivotrl_cli.errors import ConfigError
 
 C = TypeVar("C", bound=Config)
@@ -39,7 +39,7 @@ def with_options(config_type: type[C]) -> Callable[[Callable[[C], None]], Callab
 
 def _parameters(config_type: type[Config]) -> list[inspect.Parameter]:
     context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-    shared = (StageConfig, JudgeConfig, EngineConfig)
+    shared = (StageConfig, JudgeConfig, UserConfig, EngineConfig)
     own_first = sorted(config_type.model_fields, key=lambda name: [name in base.model_fields for base in shared])
     fields = [_parameter(name, config_type.model_fields[name]) for name in own_first]
     toml = typer.Option("--config", help="TOML file that sets the same keys; flags win.", metavar="FILE")

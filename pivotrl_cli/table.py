@@ -317,6 +317,13 @@ class Table(Generic[R]):
         with sound(self.name):
             return cast(pl.DataFrame, pl.from_arrow(self._file.read(columns=list(columns), use_threads=_THREADS)))
 
+    def frames(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """The same by row group, for what is not to be in memory at once."""
+        for i in range(self._file.num_row_groups):
+            with sound(self.name):
+                part = self._file.read_row_group(i, columns=list(columns), use_threads=_THREADS)
+            yield cast(pl.DataFrame, pl.from_arrow(part))
+
 
 def rows_of(table: pa.Table, row: type[R], name: str = "table", first: int = 0) -> Iterator[R]:
     """Validated rows of an Arrow table; errors name the file and the row, counted from `first`."""

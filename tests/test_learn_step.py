@@ -90,6 +90,7 @@ def test_micro_batches_add_up_to_the_whole(update, token_budget: int):
     whole_stats, whole_after = update(10_000)
     expected = {name: value for name, value in dataclasses.asdict(whole_stats).items() if value is not None}
     actual = {name: value for name, value in dataclasses.asdict(stats).items() if value is not None}
+    assert 0 < actual.pop("prefix_reuse") <= expected.pop("prefix_reuse")
     assert actual == pytest.approx(expected, rel=1e-5, abs=1e-12)
     torch.testing.assert_close(after, whole_after, rtol=1e-5, atol=1e-6)
 
@@ -225,3 +226,13 @@ def test_batches_that_do_not_fit_together_are_refused():
         grpo_update(model, Optimiser(model), rollouts, GrpoOptions(), 1e-3)
     with pytest.raises(ValueError, match="no completion tokens"):
         sft_update(model, Optimiser(model), SftBatch(prompts=[], completions=[]), 1e-3)
+
+
+def test_the_reuse_is_full_sequences_over_computed_positions():
+    """Sequences have 7, 9, 7, 7, 5 and 4 tokens; a tree has prompts of 5 and 3, and of completions all but the last."""
+    model = tiny("qwen3")
+    for tree, positions in ((True, 5 + 3 + (1 + 3 + 1) + (3 + 1 + 0)), (False, 6 * 9)):
+        stats = grpo_update(model, Optimiser(model), batch(model), GrpoOptions(tree=tree), 1e-3)
+        assert stats.prefix_reuse == pytest.approx(39 / positions)
+    assert stats.ratio_max >= stats.ratio_mean
+    assert stats.sampler_kl >= 0

@@ -10,7 +10,7 @@ from learn_models import gradients, relative, tiny, tokens
 from torch import Tensor
 
 from pivotrl_cli.checkpoint import load_tokenizer, resolve
-from pivotrl_cli.learn.loss import LOSSES, token_weights
+from pivotrl_cli.learn.loss import LOSSES, kl_loss, token_weights
 from pivotrl_cli.learn.policy import completion_logprobs
 
 PROMPTS = [tokens(40)[0], tokens(40)[0][:23]]
@@ -57,9 +57,11 @@ def padded(rows: list[list[int]], side: str) -> tuple[Tensor, Tensor]:
     return torch.tensor(ids), torch.tensor(mask)
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_loss_and_every_gradient_are_trls(trainer, name):
+@pytest.mark.parametrize(("name", "kl_coef"), [*((name, 0.0) for name in LOSSES), ("grpo", 0.1), ("dapo", 0.1)])
+def test_loss_and_every_gradient_are_trls(trainer, name, kl_coef):
+    """Its KL with `use_bias_correction_kl` is ours: the estimate weighed by the ratio, for the gradient of KL."""
     model = trainer.model.train()
+    trainer.beta, trainer.args.use_bias_correction_kl = kl_coef, True
     trainer.loss_type = "grpo" if name == "gspo" else name
     trainer.importance_sampling_level = "sequence" if name == "gspo" else "token"
     trainer.epsilon_high = 1.2 if name == "cispo" else 0.2  # TRL's bound of CISPO is the ratio itself
@@ -74,6 +76,9 @@ def test_loss_and_every_gradient_are_trls(trainer, name):
     ours = LOSSES[name].surrogate(logprobs, old, ADVANTAGES[owner], owner, low, 0.2)
     assert 0 < ours.cut_high.sum() < len(old)
     loss = -(weights * ours.values).sum()
+    reference = logprobs.detach() + torch.linspace(0.3, -0.2, len(logprobs))
+    if kl_coef:
+        loss = loss + kl_coef * kl_loss(logprobs, reference, old, weights)
     our_gradients = gradients(model, loss[None])
 
     prompt_ids, prompt_mask = padded([p for p, group in zip(PROMPTS, COMPLETIONS, strict=True) for _ in group], "left")
@@ -85,6 +90,7 @@ def test_loss_and_every_gradient_are_trls(trainer, name):
         "completion_mask": completion_mask,
         "advantages": ADVANTAGES,
         "old_per_token_logps": torch.zeros(completion_mask.shape).masked_scatter(completion_mask.bool(), old),
+        "ref_per_token_logps": torch.zeros(completion_mask.shape).masked_scatter(completion_mask.bool(), reference),
         "num_items_in_batch": torch.tensor(len(old)),
     }
     theirs = trainer._compute_loss(model, inputs)

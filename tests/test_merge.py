@@ -7,6 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -112,6 +114,16 @@ def test_missing_double_and_strange_shards_are_named(folder):
     assert not (folder / "p.parquet").exists()
     with pytest.raises(OutputError, match=r'config\.shard: "0/3" -> "2/3"'):
         shard(folder, "2/3", "s0.parquet")
+
+
+def test_a_candidate_in_two_shards_is_named(folder):
+    for i in range(2):
+        shard(folder, f"{i}/2", f"s{i}.parquet")
+    s0, s1 = (pq.read_table(folder / f"s{i}.parquet") for i in range(2))
+    pq.write_table(pa.concat_tables([s1, s0.slice(2, 1)]).cast(s1.schema), folder / "s1.parquet")
+    with pytest.raises(InputError, match=r"s1\.parquet: candidate a-2 is in another shard too$"):
+        merged(folder, "s0.parquet", "s1.parquet")
+    assert not (folder / "p.parquet").exists()
 
 
 @pytest.mark.parametrize("text", ["1", "3/3", "-1/3", "a/b", "0/0", "1/", ""])

@@ -7,8 +7,10 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -116,9 +118,37 @@ def test_a_worker_that_dies_is_replaced_and_its_window_sampled_again(folder, clu
 
 
 @pytest.mark.slow
+def test_a_node_that_dies_takes_no_window_with_it(folder):
+    pytest.importorskip("ray", reason="ray is not installed")
+    from ray.cluster_utils import Cluster
+
+    run(folder, "whole3.parquet", window=3)
+    (folder / "slow").touch()
+    (folder / "log").write_text("")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, "include_dashboard": False})
+
+    def remove_once_all_work():
+        while len({pid for pid, _ in scored(folder)}) < 3:
+            time.sleep(0.01)
+        cluster.remove_node(node, allow_graceful=False)
+
+    try:
+        node = cluster.add_node(num_cpus=1)
+        dying = threading.Thread(target=remove_once_all_work, daemon=True)
+        dying.start()
+        run(folder, "p.parquet", window=3, **on(cluster.address, workers=3))
+        dying.join(10)
+    finally:
+        cluster.shutdown()
+    assert (folder / "p.parquet").read_bytes() == (folder / "whole3.parquet").read_bytes()
+    counts = Counter(key for _, key in scored(folder))
+    assert 1 <= sum(n > N for n in counts.values()) <= 3 * 3  # a new start takes the others' windows too
+
+
+@pytest.mark.slow
 def test_a_window_that_kills_every_worker_ends_the_run_and_keeps_the_rest(folder, cluster):
     (folder / "kill-always").touch()
-    with pytest.raises(RunError, match=r"^workers died 4 times at one window: "):
+    with pytest.raises(RunError, match=r"^workers keep dying, and no window gets done: "):
         run(folder, "p.parquet", **on(cluster))
     assert not (folder / "p.parquet").exists()
     (folder / "kill-always").unlink()
@@ -170,27 +200,20 @@ def test_a_killed_driver_goes_on_where_it_was(folder, cluster):
 
 
 @pytest.mark.slow
-def test_a_model_gives_the_bytes_of_the_local_run_on_a_ray_of_its_own(tmp_path, tiny_model):
+@pytest.mark.parametrize("engine", ["hf", pytest.param("vllm", marks=pytest.mark.vllm)])
+def test_a_model_gives_the_bytes_of_the_local_run_on_a_ray_of_its_own(tmp_path, tiny_model, engine):
     pytest.importorskip("ray", reason="ray is not installed")
+    if engine == "vllm" and find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed here: make test-vllm")
     rows = [candidate(f"q{i}-0", state=[user("Question? " * (1 + 5 * i % 11))], tools="[]") for i in range(12)]
     write(tmp_path / "m.parquet", [row.model_copy(update={"expected_action": says("yes")}) for row in rows])
-
-    arguments = ["--engine", "hf", "--model", str(tiny_model), "--device", "cpu", "--verifier", "exact"]
+    model = str(tiny_model) if engine == "hf" else "desk"
+    arguments = ["--engine", engine, "--model", model, "--device", "cpu", "--verifier", "exact"]
     arguments += ["-n", "3", "--window", "4", "--max-new-tokens", "8"]
     for output, executor in (("whole.parquet", ["local"]), ("p.parquet", ["ray", "--workers", "2"])):
+        command = [sys.executable, "-m", "pivotrl_cli", "profile", "m.parquet", *arguments, "-o", output]
         done = subprocess.run(  # a process of its own, for Ray does not go from one cluster to another and back
-            [
-                sys.executable,
-                "-m",
-                "pivotrl_cli",
-                "profile",
-                "m.parquet",
-                *arguments,
-                "-o",
-                output,
-                "--executor",
-                *executor,
-            ],
+            [*command, "--executor", *executor],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,

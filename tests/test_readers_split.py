@@ -78,9 +78,10 @@ def test_what_was_cut_off_can_be_closed(value: Any, cut: int) -> None:
 @given(text=st.text(alphabet='[]{}",:\\ a1\n', max_size=60), size=st.integers(1, 9))
 @settings(deadline=None)
 def test_no_text_stops_the_splitter(text: str, size: int) -> None:
-    split(text, EACH, size=size)
-    split(text, "a", EACH, size=size)
-    closed(text.encode())
+    for path in [(EACH,), ("a", EACH)]:
+        values, _ = split(text, *path, size=size)
+        assert all(value in text for value in values)
+    assert text.startswith(closed(text.encode()).decode().rstrip("]}"))
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ def test_the_published_numbers():
     assert batch(loaded("nvidia-conversational")) == (64, 16, 1e-6, 0.0, 0.2, None)
     assert batch(loaded("nvidia-swe-stage1")) == (64, 16, 1e-6, 0.0, 0.28, 5.0)
     assert batch(loaded("paper"))[:2] == (64, 16)
+    swe = loaded("nvidia-swe-stage1")
+    assert (swe.invalid_tool_call_advantage, swe.malformed_thinking_advantage) == (-5.0, -5.0)
 
 
 def test_the_desk_recipe_is_the_demo():

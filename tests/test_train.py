@@ -18,8 +18,8 @@ from pivotrl_cli.errors import ConfigError, InputError, OutputError, RunError
 from pivotrl_cli.learn import policy
 from pivotrl_cli.rows import Candidate, StepMetrics, TrainRollout
 from pivotrl_cli.stages import train
-from pivotrl_cli.stages.learners import Sft
-from pivotrl_cli.stages.pivot_groups import Deck
+from pivotrl_cli.stages.deck import Deck
+from pivotrl_cli.stages.sft import Sft
 from pivotrl_cli.table import Table
 
 VERIFIERS = """
@@ -100,8 +100,12 @@ def says_yes(folder: str | Path, n: int = 64) -> float:
     return float(np.mean([c.text == "yes" for group in groups for c in group.completions]))
 
 
+MACHINE = {name for name in StepMetrics.model_fields if "second" in name} | {"peak_memory"}
+"""Columns that differ from run to run."""
+
+
 def without_seconds(metrics: list[StepMetrics]) -> list[StepMetrics]:
-    return [m.model_copy(update={"seconds_sample": 0.0, "seconds_train": 0.0}) for m in metrics]
+    return [m.model_copy(update=dict.fromkeys(MACHINE, 0.0)) for m in metrics]
 
 
 def test_grpo_makes_what_is_rewarded_likelier(config, verifiers, talker):
@@ -180,8 +184,10 @@ def test_both_layouts_learn_the_same(config, verifiers, tmp_path, method, capsys
         run = config.model_copy(update={"verifier": f"{verifiers}:yes", **changes})
         summary = train.run(run)
         assert summary["plain_layout"] == (None if layout == "tree" else "--layout plain")
-        seconds = {"seconds_sample", "seconds_train"}
-        measured[layout] = [m.model_dump(exclude=seconds, exclude_none=True) for m in metrics_of(run)]
+        differ = MACHINE | {"prefix_reuse"}
+        measured[layout] = [m.model_dump(exclude=differ, exclude_none=True) for m in metrics_of(run)]
+        reuse = [m.prefix_reuse for m in metrics_of(run)]
+        assert all(r > 1.0 for r in reuse) if layout == "tree" else all(0.5 < r <= 1.0 for r in reuse)
     for tree, plain in zip(measured["tree"], measured["plain"], strict=True):
         assert tree == pytest.approx(plain, rel=1e-3, abs=1e-5)
     assert capsys.readouterr().err == ""
@@ -234,12 +240,13 @@ def drawn(config: TrainConfig, n: int) -> list[Candidate]:
     """The first rows that a run draws."""
     with Table.open(config.pivots, Candidate) as table:
         deck = Deck(table, np.arange(6), np.ones(6), config.seed)
-        return [deck.draw() for _ in range(n)]
+        return [deck.at(row) for row in deck.draw(n)]
 
 
 def test_the_output_is_a_model_folder_that_transformers_loads(config, verifiers, talker):
     train.run(config.model_copy(update={"verifier": f"{verifiers}:yes"}))
     assert sorted(path.name for path in Path(config.output).iterdir()) == [
+        "README.md",
         "chat_template.jinja",
         "config.json",
         "generation_config.json",
@@ -407,6 +414,22 @@ def test_old_checkpoints_go_and_the_last_ones_load(config, verifiers):
     assert all(0 < says_yes(folder, n=16) < 1 for folder in kept)
 
 
+def test_copies_on_the_way_are_the_models_of_shorter_runs(config, verifiers, tmp_path):
+    known = {"verifier": f"{verifiers}:yes", "save_every": 2}
+    longer = config.model_copy(update=known | {"steps": 5, "output": str(tmp_path / "longer")})
+    shorter = config.model_copy(update=known | {"steps": 4, "output": str(tmp_path / "shorter")})
+    train.run(longer)
+    train.run(shorter)
+    assert sorted(path.name for path in (tmp_path / "longer/steps").iterdir()) == ["000002", "000004"]
+    assert sorted(path.name for path in (tmp_path / "shorter/steps").iterdir()) == ["000002"]
+    assert {p.name for p in (tmp_path / "longer/steps/000004").iterdir()} == {
+        *("chat_template.jinja", "config.json", "generation_config.json"),
+        *("model.safetensors", "tokenizer.json", "tokenizer_config.json"),
+    }
+    assert (tmp_path / "longer/steps/000004/model.safetensors").read_bytes() == weights_of(shorter)
+    assert says_yes(tmp_path / "longer/steps/000004") == says_yes(shorter.output)
+
+
 def test_a_changed_config_does_not_go_on_from_anothers_checkpoint(config, verifiers):
     config = config.model_copy(update={"verifier": f"{verifiers}:mortal", "steps": 6, "checkpoint_every": 1})
     kill(config, 40)
@@ -448,13 +471,24 @@ def test_a_step_with_an_unusable_gradient_is_skipped_and_three_end_the_run(confi
 def test_the_deck_deals_every_row_once_an_epoch_and_follows_weights(questions):
     with Table.open(questions, Candidate) as table:
         deck = Deck(table, np.array([1, 3, 5]), np.ones(3), seed=0)
-        epochs = [[deck.draw().candidate_id for _ in range(3)] for _ in range(20)]
-        assert {tuple(sorted(epoch)) for epoch in epochs} == {("q1-0", "q3-0", "q5-0")}
+        epochs = [deck.draw(3) for _ in range(20)]
+        assert {tuple(sorted(epoch)) for epoch in epochs} == {(1, 3, 5)}
         assert len({tuple(epoch) for epoch in epochs}) > 1
+        assert deck.at(3).candidate_id == "q3-0"
         heavy = Deck(table, np.arange(6), np.array([5.0, 1.0, 1.0, 1.0, 1.0, 1.0]), seed=0)
-        drawn = [heavy.draw().candidate_id for _ in range(3000)]
-    assert drawn.count("q0-0") / 3000 == pytest.approx(0.5, abs=0.03)
-    assert drawn.count("q1-0") / 3000 == pytest.approx(0.1, abs=0.02)
+        drawn = heavy.draw(3000)
+    assert drawn.count(0) / 3000 == pytest.approx(0.5, abs=0.03)
+    assert drawn.count(1) / 3000 == pytest.approx(0.1, abs=0.02)
+
+
+def test_the_deck_leaves_rows_out_and_stands_where_it_stood(questions):
+    with Table.open(questions, Candidate) as table:
+        decks = [Deck(table, np.arange(6), np.ones(6), seed=0) for _ in range(2)]
+        drawn = decks[0].draw(5) + decks[0].draw(7, without={0, 3})
+        assert not {0, 3} & set(drawn[5:])
+        decks[1].skip(decks[0].n_dealt)
+        assert decks[0].draw(9, without={1}) == decks[1].draw(9, without={1})
+        assert decks[0].draw(9, without=set(range(6))) == []
 
 
 def test_only_the_training_split_trains(config, tmp_path):
@@ -475,3 +509,22 @@ def test_only_the_training_split_trains(config, tmp_path):
     assert {r.candidate_id for r in rollouts_of(config)} == {"q0-0"}
     with pytest.raises(InputError, match="no rows in the train split"):
         train.run(config.model_copy(update={"pivots": str(write(tmp_path / "none.parquet", rows[1:]))}))
+
+
+def test_the_model_card_says_where_the_model_comes_from(config, verifiers, tmp_path):
+    config = config.model_copy(update={"verifier": f"{verifiers}:yes", "reprofile_every": 2})
+    again = config.model_copy(update={"output": str(tmp_path / "again")})
+    for one in (config, again):
+        train.run(one)
+    card = (Path(config.output) / "README.md").read_text()
+    assert card == (Path(again.output) / "README.md").read_text()
+    assert str(tmp_path) not in card
+    metadata, _, text = card.removeprefix("---\n").partition("---\n")
+    assert metadata == "library_name: transformers\npipeline_tag: text-generation\ntags: [pivotrl, grpo]\n"
+    note = json.loads((Path(config.output) / "pivotrl.json").read_text())["provenance"]
+    model, pivots = note["fingerprints"]["model"][:12], note["inputs"][0]["sha256"][:12]
+    assert f"Trained from `talker` (sha256 `{model}`) by PivotRL" in text
+    assert f"- `questions.parquet` (sha256 `{pivots}`), by `pivotrl extract`" in text
+    assert "| learning_rate | 0.002 |" in text
+    rewards = [m.reward_mean for m in metrics_of(config)]
+    assert f"| reward_mean | {rewards[0]:.4g} at first, {rewards[-1]:.4g} at last |" in text

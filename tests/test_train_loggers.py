@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -42,6 +44,19 @@ def test_wandb_takes_a_run_without_a_network(config, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
     train.run(config.model_copy(update={"method": "sft", "steps": 2, "log_to": ["wandb"]}))
     assert len(list(Path(config.output).glob("wandb/offline-run-*/*.wandb"))) == 1
+
+
+def test_trackio_has_every_step_in_a_local_database(config, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # which it reads when it is imported
+    pytest.importorskip("trackio")
+    train.run(config.model_copy(update={"method": "sft", "steps": 2, "log_to": ["trackio"]}))
+    assert capsys.readouterr().out == ""
+    with sqlite3.connect(next((tmp_path / "trackio").glob("*.db"))) as database:
+        rows = database.execute("select step, metrics from metrics order by step").fetchall()
+    logged = [json.loads(metrics) for _, metrics in rows]
+    assert [step for step, _ in rows] == [1, 2]
+    assert [m["loss"] for m in logged] == pytest.approx([m.loss for m in metrics_of(config)])
+    assert [m["n_completion_tokens"] for m in logged] == [m.n_completion_tokens for m in metrics_of(config)]
 
 
 def test_an_unknown_place_is_refused(config):

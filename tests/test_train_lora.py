@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,7 @@ def test_adapters_learn_what_is_rewarded_and_the_output_is_a_plain_model(config,
     assert says_yes(config.output) > 0.95
     assert np.mean([m.logprob_gap for m in metrics_of(config)]) < 1e-4
     assert sorted(p.name for p in Path(config.output).iterdir()) == [
+        "README.md",
         "chat_template.jinja",
         "config.json",
         "generation_config.json",
@@ -74,6 +76,8 @@ def test_the_adapter_folder_and_the_merged_model_say_the_same(config, verifiers,
     for one in (merged, adapter):
         train.run(one)
     assert not list(Path(adapter.output).glob("model*.safetensors"))
+    assert json.loads((Path(adapter.output) / "adapter_config.json").read_text())["base_model_name_or_path"] == "talker"
+    assert (Path(adapter.output) / "README.md").read_text().startswith("---\nlibrary_name: peft\n")
     adapted = PeftModel.from_pretrained(model_of(talker), adapter.output).get_base_model()
     assert torch.allclose(scores(adapted), scores(model_of(merged.output)), atol=1e-5)
     assert not torch.allclose(scores(adapted), scores(model_of(talker)), atol=1e-2)

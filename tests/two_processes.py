@@ -48,7 +48,7 @@ def together(make: Make, replicas: int = 1, **changes: Any) -> tuple[list[Update
     model, reference, trained = shard(make(), CPU, replicas), shard(make(), CPU, replicas), make()
     self_check(model)
     measured = updates(model, reference, changes)
-    refresh(trained, model)
+    refresh(trained, model.named_parameters())
     return measured, trained
 
 

@@ -125,6 +125,13 @@ def choose(config: EngineConfig) -> str:
     return "hf" if _why_not_vllm(config) else "vllm"
 
 
+def announce(config: EngineConfig) -> None:
+    """Say on standard error what `auto` stands for, where it was asked for."""
+    if config.engine == "auto":
+        reason = _why_not_vllm(config)
+        print(f"engine hf: {reason}" if reason else "engine vllm", file=sys.stderr)
+
+
 def _why_not_vllm(config: EngineConfig) -> str | None:
     if find_spec("vllm") is None:
         return "vllm is not installed"
@@ -139,9 +146,7 @@ def open_engine(config: EngineConfig) -> Engine:
         if given and name != "vllm":
             raise ConfigError(f"{option} is for engine vllm, and the engine is {name}", "add --engine vllm")
     engine: Engine = import_module(ENGINES[name]).open_engine(config)
-    if config.engine == "auto":
-        reason = _why_not_vllm(config)
-        print(f"engine {name}" + (f": {reason}" if reason else ""), file=sys.stderr)
+    announce(config)
     return engine
 
 

@@ -4,24 +4,20 @@ A new target is a new file here and a line in `EXPORTERS`; a user's own is named
 and are written as they come. What a target cannot hold is counted in the tally under its name, and so is every row
 that is left out.
 
-Shared by the exporters: `shapes.py` (messages and tools in peers' forms), `tally.py`, `scoring.py` (what the written
-reward files call).
+Shared by the exporters: `destination.py`, `tally.py`, `shapes.py` (messages and tools in peers' forms), `scoring.py`
+(what the written reward files call).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
-from pivotrl_cli.exporters.tally import Tally
+from pivotrl_cli.exporters.destination import Destination
 from pivotrl_cli.registry import load
 from pivotrl_cli.rows import Candidate
 
-if TYPE_CHECKING:  # would pull in transformers, 2 s
-    from pivotrl_cli.chat import ChatFormat
-
-__all__ = ["EXPORTERS", "Exporter", "Tally", "load_exporter"]
+__all__ = ["EXPORTERS", "Destination", "Exporter", "load_exporter"]
 
 EXPORTERS: dict[str, str] = {
     "nemo-gym": "pivotrl_cli.exporters.nemo_gym:NemoGymExporter",
@@ -38,15 +34,8 @@ class Exporter(Protocol):
     renders: bool
     """Whether its prompts can be rendered text."""
 
-    def write(
-        self,
-        rows: Iterator[Candidate],
-        folder: Path,
-        tally: Tally,
-        chat: ChatFormat | None,
-        provenance: dict[str, Any],
-    ) -> None:
-        """Write the rows into the folder; prompts are rendered with `chat` where it is given."""
+    def write(self, rows: Iterator[Candidate], to: Destination) -> None:
+        """Write the rows into the folder."""
 
 
 def load_exporter(name: str) -> Exporter:

@@ -17,17 +17,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pivotrl_cli.actions.hints import hint, is_batch
 from pivotrl_cli.actions.terminus import guess_harness, json_object, spoken_text
+from pivotrl_cli.exporters.destination import Destination
 from pivotrl_cli.exporters.shapes import CALL_IDS, NAMES, loses_names, pass_rate, to_json, with_call_ids
 from pivotrl_cli.exporters.tally import Tally
 from pivotrl_cli.rows import Candidate, Message, ToolCall
-
-if TYPE_CHECKING:
-    from pivotrl_cli.chat import ChatFormat
 
 _SINGLE_STEP = "single_step_tool_use_with_argument_comparison"
 _SEARCH = "search_pivot_single_step_tool_use_with_argument_comparison"
@@ -69,27 +66,20 @@ class NemoGymExporter:
 
     renders = False
 
-    def write(
-        self,
-        rows: Iterator[Candidate],
-        folder: Path,
-        tally: Tally,
-        chat: ChatFormat | None,
-        provenance: dict[str, Any],
-    ) -> None:
+    def write(self, rows: Iterator[Candidate], to: Destination) -> None:
         """One row per line, and the servers that they name."""
         servers: set[str] = set()
-        with (folder / "pivots.jsonl").open("w", encoding="utf-8") as out:
+        with (to.folder / "pivots.jsonl").open("w", encoding="utf-8") as out:
             for candidate in rows:
                 server = _server(candidate)
                 problem = _problem(candidate, server)
                 if problem:
-                    tally.leave_out(candidate, problem)
+                    to.tally.leave_out(candidate, problem)
                     continue
-                out.write(to_json(_row(candidate, server, tally)) + "\n")
+                out.write(to_json(_row(candidate, server, to.tally)) + "\n")
                 servers.add(server)
-                tally.n_rows += 1
-        (folder / "config.yaml").write_text(_yaml(_config(sorted(servers))))
+                to.tally.n_rows += 1
+        (to.folder / "config.yaml").write_text(_yaml(_config(sorted(servers))))
 
 
 def _server(candidate: Candidate) -> str:

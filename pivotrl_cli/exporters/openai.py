@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pivotrl_cli.exporters.destination import Destination
 from pivotrl_cli.exporters.shapes import CALL_IDS, NAMES, loses_names, to_json, with_call_ids
 from pivotrl_cli.exporters.tally import Tally
 from pivotrl_cli.rows import Candidate, Message
-
-if TYPE_CHECKING:
-    from pivotrl_cli.chat import ChatFormat
 
 
 class OpenAIExporter:
@@ -24,19 +21,12 @@ class OpenAIExporter:
 
     renders = False
 
-    def write(
-        self,
-        rows: Iterator[Candidate],
-        folder: Path,
-        tally: Tally,
-        chat: ChatFormat | None,
-        provenance: dict[str, Any],
-    ) -> None:
+    def write(self, rows: Iterator[Candidate], to: Destination) -> None:
         """One line per demonstration."""
-        with (folder / "pivots.jsonl").open("w", encoding="utf-8") as out:
+        with (to.folder / "pivots.jsonl").open("w", encoding="utf-8") as out:
             for candidate in rows:
-                out.write(to_json(_record(candidate, tally)) + "\n")
-                tally.n_rows += 1
+                out.write(to_json(_record(candidate, to.tally)) + "\n")
+                to.tally.n_rows += 1
 
 
 def _record(candidate: Candidate, tally: Tally) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from pivotrl_cli.exporters.destination import Destination
 from pivotrl_cli.exporters.prompts import MESSAGES, Prompted, batches, messages, prompted
-from pivotrl_cli.exporters.tally import Tally
 from pivotrl_cli.rows import Candidate, Pivot, Profile
 
 if TYPE_CHECKING:
@@ -41,23 +41,16 @@ class TrlExporter:
 
     renders = True
 
-    def write(
-        self,
-        rows: Iterator[Candidate],
-        folder: Path,
-        tally: Tally,
-        chat: ChatFormat | None,
-        provenance: dict[str, Any],
-    ) -> None:
+    def write(self, rows: Iterator[Candidate], to: Destination) -> None:
         """The dataset and its reward function."""
-        schema = _schema(text=chat is not None)
-        with pa.OSFile(str(folder / _DATA), "wb") as file, pa.ipc.new_stream(file, schema) as out:
-            for batch in batches(prompted(rows, tally, chat)):
-                out.write_batch(pa.RecordBatch.from_pylist([_row(one, chat) for one in batch], schema=schema))
-        (folder / "reward.py").write_text(REWARD)
-        fingerprint = hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:16]
-        _write(folder / "state.json", _state(fingerprint))
-        _write(folder / "dataset_info.json", {"dataset_name": "pivots"})
+        schema = _schema(text=to.chat is not None)
+        with pa.OSFile(str(to.folder / _DATA), "wb") as file, pa.ipc.new_stream(file, schema) as out:
+            for batch in batches(prompted(rows, to.tally, to.chat)):
+                out.write_batch(pa.RecordBatch.from_pylist([_row(one, to.chat) for one in batch], schema=schema))
+        (to.folder / "reward.py").write_text(REWARD)
+        fingerprint = hashlib.sha256(json.dumps(to.provenance, sort_keys=True).encode()).hexdigest()[:16]
+        _write(to.folder / "state.json", _state(fingerprint))
+        _write(to.folder / "dataset_info.json", {"dataset_name": "pivots"})
 
 
 def _schema(*, text: bool) -> pa.Schema:

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pivotrl_cli.exporters.destination import Destination
 from pivotrl_cli.exporters.prompts import MESSAGES, Prompted, batches, messages, prompted
-from pivotrl_cli.exporters.tally import Tally
 from pivotrl_cli.rows import Candidate, Message, Pivot, Profile
-
-if TYPE_CHECKING:
-    from pivotrl_cli.chat import ChatFormat
 
 PASS_ON = "{{ messages[0]['content'] }}"
 """Chat template under which a rendered prompt stays as it is."""
@@ -69,25 +65,18 @@ class VerlExporter:
 
     renders = True
 
-    def write(
-        self,
-        rows: Iterator[Candidate],
-        folder: Path,
-        tally: Tally,
-        chat: ChatFormat | None,
-        provenance: dict[str, Any],
-    ) -> None:
+    def write(self, rows: Iterator[Candidate], to: Destination) -> None:
         """The file, the reward function and, with rendered prompts, the template that passes them on."""
-        stored = SCHEMA.with_metadata({"pivotrl": json.dumps(provenance)})
+        stored = SCHEMA.with_metadata({"pivotrl": json.dumps(to.provenance)})
         n = 0
-        with pq.ParquetWriter(folder / "pivots.parquet", stored, compression="zstd") as out:
-            for batch in batches(prompted(rows, tally, chat)):
+        with pq.ParquetWriter(to.folder / "pivots.parquet", stored, compression="zstd") as out:
+            for batch in batches(prompted(rows, to.tally, to.chat)):
                 values = [_row(one, n + i) for i, one in enumerate(batch)]
                 out.write_table(pa.Table.from_pylist(values, schema=stored))
                 n += len(batch)
-        (folder / "reward.py").write_text(REWARD)
-        if chat is not None:
-            (folder / "pass_on.jinja").write_text(PASS_ON)
+        (to.folder / "reward.py").write_text(REWARD)
+        if to.chat is not None:
+            (to.folder / "pass_on.jinja").write_text(PASS_ON)
 
 
 def _row(one: Prompted, index: int) -> dict[str, Any]:

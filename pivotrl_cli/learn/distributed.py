@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from types import MethodType
 from typing import Any, TypeVar
@@ -49,6 +49,25 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+_row_group: dist.ProcessGroup | None = None
+
+
+def row_group() -> dist.ProcessGroup | None:
+    """The processes that share each row with this one; None where it has its rows to itself."""
+    return _row_group
+
+
+def n_sharing() -> int:
+    """How many processes share a row."""
+    return _row_group.size() if _row_group is not None else 1
+
+
+def share_rows(n_processes: int) -> None:
+    """Have so many neighbouring processes share each row, see `ulysses`; a matter of all."""
+    global _row_group
+    _row_group = dist.new_subgroups(n_processes)[0] if n_processes > 1 else None  # type: ignore[no-untyped-call]
+
+
 def open_group(device: torch.device) -> Store:
     """Meet the others, at the address that the environment names; objects travel by gloo, tensors of a GPU by NCCL.
 
@@ -66,6 +85,7 @@ def open_group(device: torch.device) -> Store:
 
 def close_group() -> None:
     """Leave together. Sharded models go first, or their threads can abort the process at its end."""
+    share_rows(1)
     gc.collect()
     dist.barrier()
     dist.destroy_process_group()
@@ -119,32 +139,31 @@ def whole(tensor: Tensor) -> Tensor:
 def sharded_like(tensor: Tensor, like: Tensor) -> Tensor:
     """This process's part of a tensor that all have, sharded as another is; on its device in any case."""
     tensor = tensor.to(like.device)
-    if not isinstance(like, DTensor):
+    if not isinstance(like, DTensor) or isinstance(tensor, DTensor):
         return tensor
     return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
 
 
-def gathered(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Sharded tensors made whole one by one, in the first process's memory; what is one tensor stays one."""
-    found: dict[int, Tensor] = {}
-    for tensor in tensors.values():
-        if id(tensor) not in found:
-            full = whole(tensor.detach())
-            found[id(tensor)] = full.cpu() if rank() == 0 else full.new_empty(0)
-    return {name: found[id(tensor)] for name, tensor in tensors.items()}
+def gathered(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """Sharded tensors made whole one by one, in the first process's memory; a matter of all."""
+    found = {}
+    for name, tensor in tensors:
+        full = whole(tensor.detach())
+        found[name] = full.cpu() if rank() == 0 else full.new_empty(0)
+    return found
 
 
-def state_of(model: PreTrainedModel) -> dict[str, Tensor] | None:
-    """The weights of a sharded model, whole in the first process; None for others, which know theirs."""
-    return gathered(model.state_dict(keep_vars=True)) if isinstance(model, FSDPModule) else None
+def sharded(model: PreTrainedModel) -> bool:
+    """Whether the weights are spread over several processes."""
+    return isinstance(model, FSDPModule)
 
 
 @torch.no_grad()
-def refresh(copy: PreTrainedModel, model: PreTrainedModel) -> None:
+def refresh(copy: PreTrainedModel, weights: Iterable[tuple[str, Tensor]]) -> None:
     """Give a whole copy the weights of a sharded model, one by one."""
-    if copy is not model:
-        for into, weight in zip(copy.parameters(), model.parameters(), strict=True):
-            into.copy_(whole(weight))
+    into = dict(copy.named_parameters())
+    for name, weight in weights:
+        into[name].copy_(whole(weight))
 
 
 def own(items: Sequence[T]) -> list[T]:
@@ -167,6 +186,17 @@ def everyones(item: T) -> list[T]:
     return found
 
 
+def meet() -> None:
+    """Wait for all."""
+    if world() > 1:
+        dist.barrier()
+
+
+def each_rows(item: T) -> list[T]:
+    """The same, once for those that share their rows."""
+    return everyones(item)[:: n_sharing()]
+
+
 def of_first(make: Callable[[], T]) -> T:
     """What the first process makes, on all."""
     if world() == 1:
@@ -181,12 +211,13 @@ def own_groups(prompts: Sequence[Tokens], lengths: Sequence[Sequence[int]]) -> l
 
     Prompts that begin alike stay together: in sorted order they are cut where the positions of full sequences balance.
     """
-    if world() == 1:
+    n_shares, share = world() // n_sharing(), rank() // n_sharing()
+    if n_shares == 1:
         return list(lengths)
     costs = [len(prompt) + sum(group) for prompt, group in zip(prompts, lengths, strict=True)]
     mine, before = set(), 0
     for p in sorted(range(len(prompts)), key=lambda p: prompts[p]):
-        if world() * (2 * before + costs[p]) // (2 * sum(costs)) == rank():
+        if n_shares * (2 * before + costs[p]) // (2 * sum(costs)) == share:
             mine.add(p)
         before += costs[p]
     return [group if p in mine else [] for p, group in enumerate(lengths)]

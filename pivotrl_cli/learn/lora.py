@@ -52,10 +52,15 @@ def adapters_off(model: PreTrainedModel) -> Iterator[None]:
 
 @torch.no_grad()
 def merged_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
-    """The parameters under the names that the model has without adapters, what these add included."""
-    for name, weight in model.named_parameters():
-        if "lora_" in name:
+    """The weights under the names that the model has without adapters, what these add included; tied ones once.
+
+    Those of a sharded model stay sharded, and to take the next one is then a matter of all processes.
+    """
+    seen = set()
+    for name, weight in model.state_dict(keep_vars=True).items():
+        if "lora_" in name or id(weight) in seen:
             continue
+        seen.add(id(weight))
         layer_name, base, _ = name.rpartition(".base_layer.")
         if not base or not name.endswith(".weight"):
             yield name.replace(".base_layer.", "."), weight.detach()

@@ -10,6 +10,7 @@ schedules.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -98,17 +99,29 @@ class Optimiser:
         self._clear()
         return norm.item()
 
-    def state(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
         """All that the next step depends on beside the weights, by name: moments, step counts, master weights."""
         copies = {id(master) for _, master in self._copies}
         tensors = {f"{i}.master": m.detach() for i, m in enumerate(self._masters) if id(m) in copies}
         for i, master in enumerate(self._masters):
             tensors |= {f"{i}.{name}": value for name, value in self._adamw.state.get(master, {}).items()}
-        return gathered(tensors)
+        return tensors
+
+    def state(self) -> dict[str, Tensor]:
+        """The same, what is sharded made whole in the first process's memory."""
+        return gathered(self.tensors().items())
+
+    def blank(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Room for the tensors of these names, sharded as they will be; `restore` takes them."""
+        masters = {name: self._masters[int(name.partition(".")[0])].detach() for name in names}
+        return {
+            name: torch.zeros(()) if name.endswith(".step") else torch.zeros_like(master)
+            for name, master in masters.items()
+        }
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from what `state` gave for a model of the same parameters."""
+        """Go on from what `state` or `tensors` gave for a model of the same parameters."""
         for name, tensor in tensors.items():
             i, _, what = name.partition(".")
             master = self._masters[int(i)]

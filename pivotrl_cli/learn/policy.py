@@ -12,7 +12,7 @@ scaled heads in the tree path.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from pivotrl_cli.learn.cascade import TreePlan, hidden_states
 from pivotrl_cli.learn.distributed import inside
 from pivotrl_cli.learn.hybrid import wrap
 from pivotrl_cli.learn.tree import Row, Tokens, plant
+from pivotrl_cli.learn.ulysses import from_all, stretch
 
 HEAD_ELEMENTS = 2**27
 """Most logits held at once; beyond, they are recomputed in the backward pass, chunk by chunk."""
@@ -44,6 +45,8 @@ class TokenScores:
     """[T] Log-probability of each token at the given temperature, in nats; carries the gradient."""
     entropies: Tensor
     """[T] Entropy of the distribution that each token was drawn from, in nats; no gradient."""
+    n_positions: int = 0
+    """Positions that the layers computed for it, padding included."""
 
 
 def plain_reason(model: PreTrainedModel) -> str | None:
@@ -85,10 +88,12 @@ def completion_logprobs(
         raise ValueError("nothing to score: there is no rollout, or a prompt or a completion is empty")
     targets_T = _tensor([token for _, completion in rows_N for token in completion], model)
     if not tree:
-        return _score(_plain_logits(model, prompts, rows_N), targets_T, temperature)
+        scores = _score(_plain_logits(model, prompts, rows_N), targets_T, temperature)
+        width = max(len(prompts[p]) + len(completion) for p, completion in rows_N)
+        return replace(scores, n_positions=len(rows_N) * width)
     row = plant(prompts, completions)
     wrap(model)
-    return TokenScores(*inside(model, _score_row, model, row, targets_T, temperature))
+    return TokenScores(*inside(model, _score_row, model, row, targets_T, temperature), n_positions=len(row.tokens))
 
 
 def _plain_logits(model: PreTrainedModel, prompts_P: Sequence[Tokens], rows_N: list[tuple[int, Tokens]]) -> Tensor:
@@ -106,9 +111,13 @@ def _plain_logits(model: PreTrainedModel, prompts_P: Sequence[Tokens], rows_N: l
 
 
 def _score_row(model: PreTrainedModel, row: Row, targets_T: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Log-probabilities and entropies through decoder and head, each by itself."""
-    hidden_L = hidden_states(model, TreePlan(row, model.device))
-    return _score_hidden(model, hidden_L[_tensor(row.predictors, model)], targets_T, temperature)
+    """Log-probabilities and entropies through decoder and head, each by itself; from all that share the row."""
+    hidden_L, held = hidden_states(model, TreePlan(row, model.device)), stretch(len(row.tokens))
+    own = [t for t, place in enumerate(row.predictors) if place in held]
+    places_T = _tensor([row.predictors[t] - held.start for t in own], model)
+    scores = _score_hidden(model, hidden_L[places_T], targets_T[_tensor(own, model)], temperature)
+    logprobs_T, entropies_T = (from_all(x, row.predictors, len(row.tokens)) for x in scores)
+    return logprobs_T, entropies_T
 
 
 def _score_hidden(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pivotrl_cli.learn.distributed import everyones, own_groups
+from pivotrl_cli.learn.distributed import each_rows, everyones, own_groups
 from pivotrl_cli.learn.lora import adapters_off
 from pivotrl_cli.learn.loss import LOSSES, importance_weights, k3, kl_loss, sft_loss, token_weights
 from pivotrl_cli.learn.optimiser import Optimiser
@@ -48,6 +48,9 @@ class GrpoBatch:
     """Log-probability of each of those tokens when it was sampled, in nats, at the sampling temperature."""
     advantages: list[list[float]]
     """One per rollout [P][G]."""
+    rollouts: list[list[int]] | None = None
+    """Where rollouts have several turns, each with a prompt of its own: the number [P][G] of the rollout that a
+    completion is a turn of."""
     weights: list[list[float]] | None = None
     """What a token of each rollout weighs in the step [P][G]; an update fills it in."""
     old_logprobs: list[list[list[float]]] | None = None
@@ -66,8 +69,14 @@ class GrpoBatch:
 
     def weighed(self, options: GrpoOptions) -> GrpoBatch:
         """With the weights of the loss that is asked for."""
-        lengths = [len(tokens) for group in self.completions for tokens in group]
-        flat = iter(token_weights(LOSSES[options.loss].weighting, lengths, options.longest))
+        turns = [len(tokens) for group in self.completions for tokens in group]
+        owners = list(range(len(turns))) if self.rollouts is None else [n for group in self.rollouts for n in group]
+        lengths = dict.fromkeys(owners, 0)
+        for owner, n_tokens in zip(owners, turns, strict=True):
+            lengths[owner] += n_tokens
+        weights = token_weights(LOSSES[options.loss].weighting, list(lengths.values()), options.longest)
+        weight_of = dict(zip(lengths, weights, strict=True))
+        flat = iter(weight_of[owner] for owner in owners)
         return replace(self, weights=[[next(flat) for _ in group] for group in self.completions])
 
     def weightless(self) -> GrpoBatch:
@@ -164,8 +173,14 @@ class UpdateStats:
     """Share of tokens clipped below."""
     clip_high: float | None = None
     """Share of tokens clipped above."""
+    ratio_max: float | None = None
+    """Largest such ratio."""
     logprob_gap: float | None = None
     """Largest |trainer - sampler| log-probability; means a mismatch only in the first update on a batch."""
+    sampler_kl: float | None = None
+    """Mean k3 estimate of KL(sampler || trainer) per token, in nats; a mismatch as above."""
+    prefix_reuse: float | None = None
+    """Tokens of the full sequences over the positions that were computed for them; padding makes it less than 1."""
 
 
 def grpo_update(
@@ -190,7 +205,7 @@ def grpo_update(
         stats = _grpo_backward(model, reference if options.kl_coef > 0 else None, part, options, n_tokens)
         totals = _added(totals, stats) if row.counts else totals
         optimiser.collect()
-    totals = reduce(_added, everyones(totals))
+    totals = _with_reuse(reduce(_added, each_rows(totals)), batch.prompts, batch.completions)
     return UpdateStats(grad_norm=optimiser.step(learning_rate), n_completion_tokens=n_tokens, **totals)
 
 
@@ -215,8 +230,9 @@ def sft_update(
         torch.autograd.backward(loss)
         optimiser.collect()
         shares = {"loss": loss.item(), "entropy": scores.entropies.sum().item() / n_tokens}
-        totals = _added(totals, shares) if row.counts else totals
-    totals = reduce(_added, everyones(totals))
+        totals = _added(totals, shares | {"n_positions": scores.n_positions}) if row.counts else totals
+    totals = reduce(_added, each_rows(totals))
+    totals = _with_reuse(totals, batch.prompts, [[completion] for completion in batch.completions])
     return UpdateStats(grad_norm=optimiser.step(learning_rate), n_completion_tokens=n_tokens, **totals)
 
 
@@ -279,9 +295,12 @@ def _grpo_backward(
         "loss": loss.item(),
         "entropy": scores.entropies.sum().item() / n_tokens,
         "ratio_mean": surrogate.ratio.sum().item() / n_tokens,
+        "ratio_max": surrogate.ratio.max().item(),
         "clip_low": surrogate.cut_low.sum().item() / n_tokens,
         "clip_high": surrogate.cut_high.sum().item() / n_tokens,
         "logprob_gap": (scores.logprobs.detach() - tokens.sampler).abs().max().item(),
+        "sampler_kl": k3(tokens.sampler, scores.logprobs.detach()).sum().item() / n_tokens,
+        "n_positions": scores.n_positions,
     }
 
 
@@ -312,8 +331,21 @@ def _frozen_logprobs(reference: PreTrainedModel, part: GrpoBatch, options: GrpoO
     return scores.logprobs
 
 
+_LARGEST = ("logprob_gap", "ratio_max")
+
+
 def _added(totals: dict[str, float], shares: dict[str, float]) -> dict[str, float]:
-    """Shares of a micro-batch on top of the totals so far; of the gaps the largest."""
-    joined = totals | {name: totals.get(name, 0.0) + share for name, share in shares.items()}
-    gaps = [known["logprob_gap"] for known in (totals, shares) if "logprob_gap" in known]
-    return joined | ({"logprob_gap": max(gaps)} if gaps else {})
+    """Shares of a micro-batch on top of the totals so far; of what is a largest value, the largest."""
+    joined = dict(totals)
+    for name, share in shares.items():
+        joined[name] = max(totals.get(name, share), share) if name in _LARGEST else totals.get(name, 0.0) + share
+    return joined
+
+
+def _with_reuse(
+    totals: dict[str, float], prompts: list[list[int]], completions: list[list[list[int]]]
+) -> dict[str, float]:
+    """How often a computed position served, in place of how many there were."""
+    sequences = (len(p) + len(c) for p, group in zip(prompts, completions, strict=True) for c in group)
+    others = {name: total for name, total in totals.items() if name != "n_positions"}
+    return others | {"prefix_reuse": sum(sequences) / totals["n_positions"]}

@@ -42,7 +42,7 @@ class OpenHandsReader:
 def _is_event(value: Any) -> bool:
     """Whether it is an action or an observation, or a pair that begins with one; SWE-agent's steps are both."""
     if isinstance(value, list) and value:
-        return _is_event(value[0])
+        value = value[0]
     return isinstance(value, dict) and ("action" in value) != ("observation" in value) and "role" not in value
 
 

@@ -59,16 +59,17 @@ def _frames(config: CompareConfig) -> dict[str, pl.DataFrame]:
             f"{len(config.results)} tables and the names {names}",
             "give one distinct name per table: --names base,pivotrl",
         )
-    return {name: _frame(path) for name, path in zip(names, config.results, strict=True)}
+    return {name: frame(path) for name, path in zip(names, config.results, strict=True)}
 
 
-def _frame(path: str) -> pl.DataFrame:
+def frame(path: str) -> pl.DataFrame:
+    """What a comparison needs of an eval table; raises `InputError` where an item occurs twice."""
     with Table.open(path, EvalResult) as table:
-        frame = table.frame([*_ITEM, "cluster", "score"])
-    twice = frame.filter(frame.select(_ITEM).is_duplicated())
+        found = table.frame([*_ITEM, "cluster", "score"])
+    twice = found.filter(found.select(_ITEM).is_duplicated())
     if len(twice):
         raise InputError(f"{path}: {_name(twice.row(0))} occurs twice", "evaluate each task and trial once")
-    return frame
+    return found
 
 
 def _name(item: tuple[Any, ...]) -> str:

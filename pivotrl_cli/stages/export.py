@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pivotrl_cli.configs import ExportConfig
 from pivotrl_cli.errors import ConfigError, RunError
-from pivotrl_cli.exporters import Exporter, Tally, load_exporter
+from pivotrl_cli.exporters import Destination, Exporter, load_exporter
 from pivotrl_cli.locks import Lock
 from pivotrl_cli.provenance import Provenance, source_fingerprint
 from pivotrl_cli.rows import Candidate, Pivot, Profile
@@ -83,14 +83,14 @@ def _chat(config: ExportConfig) -> ChatFormat | None:
 
 
 def _write(exporter: Exporter, table: Table[Candidate], config: ExportConfig, provenance: Provenance) -> dict[str, Any]:
-    final, tally, stored = Path(config.output), Tally(), provenance.to_dict()
+    final, stored = Path(config.output), provenance.to_dict()
     making = partial_path(final)
-    chat = _chat(config)
+    to = Destination(making, _chat(config), stored)
     with Lock(final), writing(final), _removed(making):
         making.mkdir(parents=True)
-        exporter.write(_rows(table, config.verifier), making, tally, chat, stored)
-        summary = {"to": config.to, "n_given": table.n_rows, **tally.summary()}
-        if not tally.n_rows:
+        exporter.write(_rows(table, config.verifier), to)
+        summary = {"to": config.to, "n_given": table.n_rows, **to.tally.summary()}
+        if not to.tally.n_rows:
             raise RunError(_nothing(table, summary), "inspect the table, or choose another target")
         (making / _NOTE).write_text(json.dumps({"provenance": stored, "summary": summary}, indent=1) + "\n")
         _publish(making, final)

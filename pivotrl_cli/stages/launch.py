@@ -71,13 +71,15 @@ def crew(config: TrainConfig) -> Iterator[None]:
     The last is settled by the store that torchrun keeps: whoever fails first says so, the others leave without a word.
     """
     if not launched():
+        _check(config, 1)
         yield
         return
-    from pivotrl_cli.learn.distributed import close_group, open_group, own_device, world
+    from pivotrl_cli.learn.distributed import close_group, open_group, own_device, share_rows, world
 
     store = open_group(own_device(place(config.device, config.dtype)[0]))
     try:
         _check(config, world())
+        share_rows(config.sequence_parallel)
         if int(os.environ["RANK"]) == 0:
             yield
         else:
@@ -94,12 +96,12 @@ def crew(config: TrainConfig) -> Iterator[None]:
 
 
 def _check(config: TrainConfig, n_processes: int) -> None:
-    if config.pivots == "-":
+    if n_processes > 1 and config.pivots == "-":
         raise ConfigError("several processes cannot all read standard input", "write the pivots to a file")
-    if n_processes > 1 and (config.lora_rank is not None or config.sampler == "vllm"):
-        raise ConfigError("adapters and the sampler vllm are for one process", "leave out --nproc")
-    if n_processes % config.replicas:
-        raise ConfigError(f"--replicas {config.replicas} does not divide {n_processes} processes", "choose a divisor")
+    for name, n in {"--replicas": config.replicas, "--sequence-parallel": config.sequence_parallel}.items():
+        if n_processes % n:
+            processes = "one process" if n_processes == 1 else f"{n_processes} processes"
+            raise ConfigError(f"{name} {n} does not divide {processes}", "choose --nproc and a divisor of it")
 
 
 def _as_told(error: BaseException) -> BaseException:
@@ -135,16 +137,23 @@ def open_run(folder: Path, provenance: Provenance, config: TrainConfig, stack: E
     return Onlooker(vars(found)) if rank() > 0 and isinstance(found, RunFolder) else found
 
 
-def load_shared(folder: Path, config: TrainConfig) -> PreTrainedModel:
-    """A model on this process's device, its weights sharded where several processes train."""
+def load_own(folder: Path, config: TrainConfig) -> PreTrainedModel:
+    """A model as one process trains it; where there are several, in memory, for `spread`."""
     import torch
 
-    from pivotrl_cli.learn.distributed import own_device, shard, world
+    from pivotrl_cli.learn.distributed import world
 
     device, dtype = place(config.device, config.dtype)
+    return load_model(folder, device if world() == 1 else torch.device("cpu"), dtype)
+
+
+def spread(model: PreTrainedModel, config: TrainConfig) -> PreTrainedModel:
+    """The model, its weights sharded where several processes train."""
+    from pivotrl_cli.learn.distributed import own_device, shard, world
+
     if world() == 1:
-        return load_model(folder, device, dtype)
-    return shard(load_model(folder, torch.device("cpu"), dtype), own_device(device), config.replicas)
+        return model
+    return shard(model, own_device(place(config.device, config.dtype)[0]), config.replicas)
 
 
 def load_whole(model: PreTrainedModel, config: TrainConfig) -> PreTrainedModel:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.errors import ConfigError, MissingExtra
@@ -64,10 +65,18 @@ def _wandb(config: TrainConfig, output: RunFolder) -> tuple[Write, Callable[[], 
 
 
 def _trackio(config: TrainConfig, output: RunFolder) -> tuple[Write, Callable[[], None]]:
+    """A local database, or what its own environment variables say; its notices do not belong on standard output."""
     import trackio
 
-    run = trackio.init(project="pivotrl", name=output.final.name, config=config.identity())
-    return lambda values, step: run.log(values, step=step), run.finish
+    with redirect_stdout(sys.stderr):
+        resume = "allow" if output.metrics else "never"
+        run = trackio.init(project="pivotrl", name=output.final.name, config=config.identity(), resume=resume)
+
+    def close() -> None:
+        with redirect_stdout(sys.stderr):
+            run.finish()
+
+    return lambda values, step: run.log(values, step=step), close
 
 
 LOGGERS = {"tensorboard": _tensorboard, "trackio": _trackio, "wandb": _wandb}

@@ -32,10 +32,11 @@ def run(config: MergeConfig) -> dict[str, Any]:
         stored = current_summary(config.output, provenance, config.force)
         if stored is not None:
             return stored | {"cached": True}
-        tally = Tally()
+        tally, seen = Tally(), set[str]()
         with TableWriter(config.output, Profile, provenance) as out:
             for shard in shards:
                 for group in shard.tables():
+                    _refuse_double(shard, group, seen)
                     _count(tally, group)
                     out.write_table(group)
                     out.end_group()
@@ -93,6 +94,14 @@ def _whole(shards: list[Table[Profile]]) -> Provenance:
     if changed:
         raise InputError(f"{shards[0].name} is of another version: {'; '.join(changed)}", "merge with that version")
     return whole
+
+
+def _refuse_double(shard: Table[Profile], group: pa.Table, seen: set[str]) -> None:
+    """Raise where a candidate is there twice; `seen` gets those of the row group."""
+    for key in group["candidate_id"].to_pylist():
+        if key in seen:
+            raise InputError(f"{shard.name}: candidate {key} is in another shard too", "make that shard again")
+        seen.add(key)
 
 
 def _count(tally: Tally, group: pa.Table) -> None:

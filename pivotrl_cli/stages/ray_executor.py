@@ -5,7 +5,8 @@
 
 A row is the window's number and what the journal has of it; the states stay in the file. So the bytes are those of the
 local run, and a driver that was killed gives out what its journal lacks. A worker that dies is started again by Ray and
-its window sampled anew. What a worker cannot do and the user can mend comes back as a value and is raised here.
+its window sampled anew; where its machine went too, the run starts again with as many workers as find a place. What a
+worker cannot do and the user can mend comes back as a value and is raised here.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from pivotrl_cli.configs import ProfileConfig
-from pivotrl_cli.engines import choose
+from pivotrl_cli.engines import announce, choose
 from pivotrl_cli.errors import ConfigError, MissingExtra, PivotRLError, RunError
 from pivotrl_cli.journal import Journal, Notes
 from pivotrl_cli.progress import Progress
@@ -48,9 +49,11 @@ from pivotrl_cli.table import Table, rows_of
 from pivotrl_cli.verifiers import asks_judge, load_verifier
 
 RESTARTS = 3
-"""How often a window is given out again whose worker died."""
+"""How often Ray gives a window out again whose worker died, before the run starts with new workers."""
 START_SECONDS = 600
 """Until the processes of all workers must stand, with no engine yet; Ray itself would wait for ever."""
+NODE_SECONDS = 5
+"""Before windows are given out again whose worker's machine went away: Ray takes as long to see that it is gone."""
 PARKED = "Prefetcher"
 """A thread of Ray Data that has nothing to do where nothing is prefetched, and never ends."""
 THREADS_SECONDS = 30
@@ -131,25 +134,13 @@ def _on_ray(
     _connect(ray, config)
     before = threading.enumerate()
     try:
+        announce(config)
         workers, gpus = _fleet(ray.cluster_resources(), config)
-        blocks = [pa.table({"window": [number], "old": [pickle.dumps(old)]}) for number, old in left.items()]
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
         context.wait_for_min_actors_s = START_SECONDS
-        with warnings.catch_warnings():  # the options after num_gpus have no other place yet
-            warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
-            mapped = ray.data.from_arrow(blocks).map_batches(
-                Worker,
-                fn_constructor_args=[config, str(Path.cwd()), provenance.to_dict()],
-                batch_size=1,
-                batch_format="pyarrow",
-                compute=ray.data.ActorPoolStrategy(size=min(workers, len(left)), max_tasks_in_flight_per_actor=1),
-                num_cpus=1,
-                num_gpus=gpus,
-                max_restarts=-1,
-                max_task_retries=RESTARTS,
-            )
-        with closing(_results(mapped, ray.exceptions)) as results:
+        map_once = partial(_mapped, ray, config, provenance, workers=workers, gpus=gpus)
+        with closing(_results(map_once, left, ray.exceptions)) as results:
             yield results
     finally:
         _wait_for_threads_but(before)
@@ -207,23 +198,57 @@ def _fleet(resources: dict[str, float], config: ProfileConfig) -> tuple[int, int
     return workers, each
 
 
-def _results(mapped: Any, ray_errors: Any) -> Generator[tuple[int, Notebook, int]]:
-    try:
-        for batch in mapped.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for number, result in zip(*(batch[name].to_pylist() for name in ("window", "result")), strict=True):
-                found = pickle.loads(result)
-                if isinstance(found, PivotRLError):
-                    raise found
-                yield number, *found
-    except ray_errors.GetTimeoutError as error:
-        raise RunError(
-            f"Ray did not start the workers in {START_SECONDS} s", "see what else runs on it, or give fewer --workers"
-        ) from error
-    except ray_errors.RayActorError as error:
-        raise RunError(
-            f"workers died {RESTARTS + 1} times at one window: {' '.join(str(error).split())}",
-            "what is done is kept; see Ray's logs, by default in /tmp/ray/session_latest/logs",
-        ) from error
+def _mapped(
+    ray: Any, config: ProfileConfig, provenance: Provenance, left: dict[int, Notebook], *, workers: int, gpus: int
+) -> Any:
+    """What is left, a block for each window, mapped by workers; some of them may have to wait for a place."""
+    blocks = [pa.table({"window": [number], "old": [pickle.dumps(old)]}) for number, old in left.items()]
+    most = min(workers, len(left))
+    pool = ray.data.ActorPoolStrategy(min_size=1, max_size=most, initial_size=most, max_tasks_in_flight_per_actor=1)
+    with warnings.catch_warnings():  # the options after num_gpus have no other place yet
+        warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
+        return ray.data.from_arrow(blocks).map_batches(
+            Worker,
+            fn_constructor_args=[config, str(Path.cwd()), provenance.to_dict()],
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=pool,
+            num_cpus=1,
+            num_gpus=gpus,
+            max_restarts=-1,
+            max_task_retries=RESTARTS,
+        )
+
+
+def _results(
+    map_once: Callable[[dict[int, Notebook]], Any], left: dict[int, Notebook], ray_errors: Any
+) -> Generator[tuple[int, Notebook, int]]:
+    """What is left, given out again where workers went for good, as with a machine."""
+    while True:
+        n_left = len(left)
+        try:
+            yield from _unpacked(map_once(left))
+            return
+        except ray_errors.GetTimeoutError as error:
+            raise RunError(
+                f"Ray started no worker in {START_SECONDS} s", "see what else runs on it, or give fewer --workers"
+            ) from error
+        except (ray_errors.RayActorError, ray_errors.NodeDiedError, ray_errors.ObjectLostError) as error:
+            if len(left) == n_left:
+                raise RunError(
+                    f"workers keep dying, and no window gets done: {' '.join(str(error).split())}",
+                    "what is done is kept; see Ray's logs, by default in /tmp/ray/session_latest/logs",
+                ) from error
+            time.sleep(NODE_SECONDS)
+
+
+def _unpacked(mapped: Any) -> Generator[tuple[int, Notebook, int]]:
+    for batch in mapped.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for number, result in zip(*(batch[name].to_pylist() for name in ("window", "result")), strict=True):
+            found = pickle.loads(result)
+            if isinstance(found, PivotRLError):
+                raise found
+            yield number, *found
 
 
 class Worker:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pivotrl_cli.checkpoint import save, save_tensors
 from pivotrl_cli.errors import OutputError
 from pivotrl_cli.provenance import Provenance, differences, refuse_another
 from pivotrl_cli.rows import StepMetrics, TrainRollout
@@ -21,19 +22,24 @@ from pivotrl_cli.streams import writing
 from pivotrl_cli.table import Table, TableWriter
 
 if TYPE_CHECKING:
-    from peft import PeftModel
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _NOTE = "pivotrl.json"
-_CURSOR, _TENSORS = "cursor.json", "optimiser.safetensors"
+_CURSOR = "cursor.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A saved state of a run."""
 
+    TENSORS: ClassVar = "optimiser.safetensors"
+
     folder: Path
+
+    @property
+    def sharded(self) -> bool:
+        """Whether it is the parts that several processes had."""
+        return any(self.folder.glob("shard-*.safetensors"))
 
     @property
     def step(self) -> int:
@@ -46,16 +52,16 @@ class Checkpoint:
 
         return load_file(self.folder / "adapter_model.safetensors")
 
-    def cursor(self) -> dict[str, int]:
+    def cursor(self) -> dict[str, Any]:
         """Where the learner stood."""
-        found: dict[str, int] = json.loads((self.folder / _CURSOR).read_text())
+        found: dict[str, Any] = json.loads((self.folder / _CURSOR).read_text())
         return found
 
     def tensors(self) -> dict[str, Tensor]:
         """The optimiser's tensors by name."""
         from safetensors.torch import load_file
 
-        return load_file(self.folder / _TENSORS)
+        return load_file(self.folder / self.TENSORS)
 
 
 def stored_summary(folder: Path, provenance: Provenance, force: bool) -> dict[str, Any] | None:
@@ -144,37 +150,22 @@ class RunFolder:
                 for rollout in rollouts:
                     part.write(rollout)
 
-    def write_checkpoint(
-        self,
-        model: PreTrainedModel | PeftModel,
-        tokenizer: PreTrainedTokenizerBase,
-        tensors: dict[str, Tensor],
-        cursor: dict[str, int],
-        state: dict[str, Tensor] | None = None,
-    ) -> None:
-        """Save the state after the last step that was written; older ones beyond `keep` go."""
-        place = self.partial / "checkpoints" / f"{self.metrics[-1].step:06d}"
-        making = place.with_suffix(".making")
-        shutil.rmtree(making, ignore_errors=True)
-        save(model, tokenizer, making, state)
-        save_tensors(tensors, making / _TENSORS)
-        with writing(making):
+    def write_checkpoint(self, write: Callable[[Path], None], cursor: dict[str, Any]) -> None:
+        """Have the state after the last step that was written saved into a folder; older ones beyond `keep` go."""
+        place = self._place()
+        with _made_whole(place) as making:
+            write(making)
             _write(making / _CURSOR, cursor)
-            for file in making.iterdir():
-                _to_disk(file)
-            making.rename(place)
-            _to_disk(place.parent)
         for old in self._checkpoints()[: -self.keep]:
             shutil.rmtree(old.folder)
 
-    def write_model(
-        self, model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, state: dict[str, Tensor] | None
-    ) -> None:
-        """Save what was trained; `state` as for `save`."""
-        save(model, tokenizer, self.partial, state)
+    def write_copy(self, write: Callable[[Path], None]) -> None:
+        """Have the model after the last step that was written saved to stay."""
+        with _made_whole(self.partial / "steps" / f"{self.metrics[-1].step:06d}") as making:
+            write(making)
 
-    def finish(self, summary: dict[str, Any]) -> None:
-        """Join the rollouts, note the provenance, and give the folder its name."""
+    def finish(self, summary: dict[str, Any], card: str) -> None:
+        """Join the rollouts, note the provenance, add the model card, and give the folder its name."""
         provenance = self.provenance.for_table(TrainRollout)
         with TableWriter(self.partial / "rollouts.parquet", TrainRollout, provenance) as out:
             for path in filter(Path.exists, (self._part(m.step) for m in self.metrics)):
@@ -182,10 +173,15 @@ class RunFolder:
                     for table in part.tables():
                         out.write_table(table)
         with writing(self.final):
+            (self.partial / "README.md").write_text(card)
             for file in filter(Path.is_file, self.partial.iterdir()):
                 _to_disk(file)
             _write(self.partial / _NOTE, {"provenance": self.provenance.to_dict(), "summary": summary})
             _publish(self.final)
+
+    def _place(self) -> Path:
+        """Folder of the checkpoint after the last step."""
+        return self.partial / "checkpoints" / f"{self.metrics[-1].step:06d}"
 
     def _part(self, step: int) -> Path:
         return self.partial / "rollouts" / f"{step:06d}.parquet"
@@ -201,14 +197,31 @@ class Onlooker(RunFolder):
         """Know of the step."""
         self.metrics.append(metrics)
 
-    def write_checkpoint(self, *_what: Any) -> None:
+    def write_checkpoint(self, write: Callable[[Path], None], cursor: dict[str, Any]) -> None:
+        """Add what this process has to the folder that the first one makes."""
+        write(self._place().with_suffix(".making"))
+
+    def write_copy(self, write: Callable[[Path], None]) -> None:
+        """Take part in what the first process writes."""
+        write(self.partial)
+
+    def finish(self, summary: dict[str, Any], card: str) -> None:
         """Leave it to the first process."""
 
-    def write_model(self, *_what: Any) -> None:
-        """Leave it to the first process."""
 
-    def finish(self, summary: dict[str, Any]) -> None:
-        """Leave it to the first process."""
+@contextmanager
+def _made_whole(place: Path) -> Iterator[Path]:
+    """An empty folder that gets its name once all in it is on the disk."""
+    making = place.with_suffix(".making")
+    with writing(place):
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(parents=True)
+        yield making
+        for file in making.iterdir():
+            _to_disk(file)
+        shutil.rmtree(place, ignore_errors=True)
+        making.rename(place)
+        _to_disk(place.parent)
 
 
 def _publish(final: Path) -> None:

@@ -6,11 +6,16 @@ from typing import Any
 
 from pivotrl_cli.environments.desk.episode import DeskEpisode
 from pivotrl_cli.environments.desk.expert import Expert, demonstrate, start
-from pivotrl_cli.environments.desk.tasks import FAMILIES, DeskTask, tasks
+from pivotrl_cli.environments.desk.tasks import FAMILIES, DeskTask, find, tasks
 from pivotrl_cli.environments.desk.world import SCHEMAS
-from pivotrl_cli.rows import Message
+from pivotrl_cli.rows import Candidate, Message
 
-__all__ = ["FAMILIES", "DeskEpisode", "DeskTask", "Expert", "demonstrate", "start", "tasks", "to_record"]
+__all__ = ["FAMILIES", "DeskEpisode", "DeskTask", "Expert", "again", "demonstrate", "start", "tasks", "to_record"]
+
+
+def again(candidate: Candidate) -> DeskEpisode:
+    """A new episode of the task that a row's trajectory was recorded at."""
+    return start(find(candidate.task_id))
 
 
 def to_record(task: DeskTask, messages: list[Message]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pivotrl_cli.environments.desk import phrases
 from pivotrl_cli.environments.desk.world import CREDIT, Order, Outcome, User, Verb, World, allowed, must_ask
+from pivotrl_cli.errors import InputError
 
 Split = Literal["train", "val", "test", "base"]
 """`base` is what the shipped policy was pretrained on; the other three never meet it."""
@@ -79,6 +80,15 @@ FAMILIES: dict[str, Family] = {
 def tasks(split: Split, n: int, seed: int) -> list[DeskTask]:
     """Draw `n` tasks; the same arguments give the same tasks, and another `n` gives a prefix or a continuation."""
     return [make_task(split, f"{split}-{seed}-{index}") for index in range(n)]
+
+
+def find(task_id: str) -> DeskTask:
+    """The task of this id."""
+    world, _, name = task_id.partition("-")
+    split = next((split for split in USER_DIGITS if name.startswith(f"{split}-")), None)
+    if world != "desk" or split is None:
+        raise InputError(f"the desk has no task {task_id!r}", "its tasks are those that `pivotrl desk` writes")
+    return make_task(split, name)
 
 
 def make_task(split: Split, name: str) -> DeskTask:

@@ -1,0 +1,142 @@
+"""A vLLM server as the sampler in training: on other GPUs of this machine, or on another one.
+
+    VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --worker-extension-cls pivotrl_cli.engines.vllm.Reloading \\
+        --logprobs-mode processed_logprobs
+
+Token ids go out and token ids come back, with the log-probabilities that they were drawn with. New weights go through a
+folder that trainer and server both see; then the prefix cache is emptied and the weights get a version of their own,
+which must still be the server's when a batch has been sampled. Every call has a time limit. Left out: weights from GPU
+to GPU by vLLM's NCCL transfer.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Container, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pivotrl_cli.chat import ChatFormat
+from pivotrl_cli.checkpoint import load_generation_config, load_tokenizer, resolve
+from pivotrl_cli.endpoint import Endpoint, EndpointSettings, Reply
+from pivotrl_cli.engines import Group, Request, Sampling
+from pivotrl_cli.engines.canary import served
+from pivotrl_cli.engines.endpoint import EndpointEngine
+from pivotrl_cli.engines.openai import CompletionsApi, Question
+from pivotrl_cli.engines.prompts import stop_ids
+from pivotrl_cli.errors import ConfigError, OutputError, RunError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+START = (
+    "start it as VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --worker-extension-cls pivotrl_cli.engines.vllm.Reloading "
+    "--logprobs-mode processed_logprobs, where pivotrl is installed too"
+)
+MODE = "processed_logprobs"
+
+
+def open_server(settings: EndpointSettings, model: str, folder: Path) -> VLLMServer:
+    """Connect to a server that has the model of this name or folder; `folder` is for weights on their way to it."""
+    server = Endpoint(settings)
+    models, reply = served(server)
+    if not models:
+        raise RunError(f"no vLLM answers at {server.address}: {reply.error or 'it serves no model'}", START)
+    begin = resolve(model)
+    chat = ChatFormat(load_tokenizer(begin))
+    api = CompletionsApi(chat, int(models[0].get("max_model_len") or 0))
+    stop = stop_ids(load_generation_config(begin), chat)
+    return VLLMServer(server, api, str(models[0]["id"]), stop, folder)
+
+
+class VLLMServer(EndpointEngine):
+    """Samples from a server that takes new weights."""
+
+    def __init__(self, server: Endpoint, api: CompletionsApi, model: str, stop: frozenset[int], folder: Path) -> None:
+        super().__init__(server, api, model)
+        self.weight_version: int | None = None
+        """Number of the weights that it samples from; None before the first push."""
+        self._label = ""
+        self._stop_ids, self._folder = sorted(stop), folder.absolute()
+        settings = server.settings
+        root = settings.base_url.rstrip("/").removesuffix("/v1")
+        self._control = Endpoint(
+            EndpointSettings(base_url=root, key_variable=settings.key_variable, timeout=settings.timeout, max_retries=1)
+        )
+        self._check_start()
+
+    def push(self, weights: dict[str, Tensor], version: int) -> str:
+        """Have the server sample from these weights, whose names are those of the model folder; returns their label.
+
+        Where several processes train, one pushes, and the others learn of it by `pushed`.
+        """
+        from safetensors.torch import save_file
+
+        self.weight_version = None
+        label = f"pivotrl {secrets.token_hex(4)} {version}"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            making = self._folder / "model.making"
+            save_file({name: weight.contiguous() for name, weight in weights.items()}, making)
+            making.replace(self._folder / "model.safetensors")
+        except OSError as error:
+            raise OutputError(f"{self._folder}: {error.strerror or error}", "make room for the weights") from error
+        self._rpc("pivotrl_reload", str(self._folder))
+        if not self._answer("POST", "reset_prefix_cache").get("success"):
+            raise RunError(f"{self._control.address} kept the prefix cache of the old weights", "see the server's log")
+        self._answer("POST", "update_weight_version", {"new_version": label})
+        self.pushed(label, version)
+        return label
+
+    def pushed(self, label: str, version: int) -> None:
+        """Know what the server samples from now."""
+        self._label, self.weight_version = label, version
+
+    def sample(
+        self, requests: Sequence[Request], sampling: Sampling, done: Container[str] = ()
+    ) -> Iterator[list[Group]]:
+        """Each group by itself, as it completes; raises where other weights came in between."""
+        for groups in super().sample(requests, sampling, done):
+            for completion in (c for group in groups for c in group.completions if c.error is None):
+                if not len(completion.token_ids) == len(completion.logprobs) > 0:
+                    raise RunError(f"{self._server.address} gives no log-probabilities of the tokens", START)
+            yield groups
+        found = self._answer("GET", "weight_info").get("weight_version")
+        if found != self._label:
+            raise RunError(
+                f"{self._control.address} has the weights {found!r} and not {self._label!r}",
+                "a server is for one run: nothing else may give it weights",
+            )
+
+    def close(self) -> None:
+        """Close the connections, and remove the weights that were on their way."""
+        super().close()
+        self._control.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _body(self, question: Question, sampling: Sampling, n: int, seed: int) -> dict[str, Any]:
+        own = {"stop_token_ids": self._stop_ids, "ignore_eos": True} | self._api.logprobs()
+        return super()._body(question, sampling, n, seed) | own
+
+    def _leave_out(self, names: Iterable[str], why: str) -> None:
+        raise RunError(f"{self._server.address} does not take {', '.join(names)}: {why}", START)
+
+    def _check_start(self) -> None:
+        """Whether the server was started for this."""
+        for worker in self._rpc("pivotrl_facts"):
+            if worker.get("logprobs_mode") != MODE:
+                raise ConfigError(f"{self._control.address} was started without --logprobs-mode {MODE}", START)
+
+    def _rpc(self, method: str, *arguments: str) -> list[dict[str, Any]]:
+        """What each worker of the server answers."""
+        timeout = self._control.settings.timeout
+        body = {"method": method, "args": list(arguments), "timeout": timeout}
+        results: list[dict[str, Any]] = self._answer("POST", "collective_rpc", body).get("results", [])
+        return results
+
+    def _answer(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        reply: Reply = self._control.get(path) if method == "GET" else self._control.post(path, body or {})
+        if reply.error is not None or reply.body is None:
+            raise RunError(f"{self._control.address}/{path}: {reply.error}", START)
+        return reply.body

@@ -1,0 +1,106 @@
+"""The paper's claims on the embedded world: python -m recipes.reproduce [--seeds N] [--jobs 2] [-o results]
+
+Tunes every arm on the validation split, trains all arms on all bases and data seeds, scores them on the test split, and
+writes tables and figures. What is there already is not made again, so an ended run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from recipes.reproduce import figures, tables
+from recipes.reproduce.run import Failed, run_all
+from recipes.reproduce.study import Job, Jobs, Setting, Study
+
+CURVES = ("sft", "pivotrl", "random", "e2e")
+"""Arms whose success is measured on the way too, on the first base."""
+
+
+def tuning(jobs: Jobs) -> dict[tuple[str, Setting], Job]:
+    """Validation scores of each arm at each rate, halfway and at the end."""
+    study, base = jobs.study, next(iter(jobs.study.bases))
+    found = {}
+    for name, arm in study.arms.items():
+        for rate in arm.grid:
+            assert arm.steps is not None
+            run = f"tune-{name}-{rate:g}"
+            model = jobs.model(name, base, study.tuning_seed, Setting(rate, arm.steps), run)
+            for steps in (arm.steps // 2, arm.steps):
+                output = jobs.place(base, study.tuning_seed) / f"eval-{run}-{steps}.parquet"
+                at = None if steps == arm.steps else steps
+                found[name, Setting(rate, steps)] = jobs.evaluation(model, output, "val", at)
+    return found
+
+
+def choose(study: Study, tuned: dict[tuple[str, Setting], Job]) -> dict[str, Setting]:
+    """The setting of each arm with the highest validation success; among equals the gentlest."""
+    chosen = {}
+    for name, arm in study.arms.items():
+        if arm.like is None:
+            scores = {setting: tables.success(job.output) for (of, setting), job in tuned.items() if of == name}
+            chosen[name] = min(scores, key=lambda s: (-scores[s], s.learning_rate, s.steps))
+    return {name: chosen[arm.like or name] for name, arm in study.arms.items()}
+
+
+def main_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple[str, int, str], Job]:
+    """Test scores of every base, data seed and arm, and of the base itself."""
+    found = {}
+    for base, folder in jobs.study.bases.items():
+        for seed in range(seeds):
+            place = jobs.place(base, seed)
+            found[base, seed, "base"] = jobs.evaluation(folder, jobs.folder / base / "eval.parquet", "test")
+            for name, setting in chosen.items():
+                model = jobs.model(name, base, seed, setting)
+                found[base, seed, name] = jobs.evaluation(model, place / f"eval-{name}.parquet", "test")
+    return found
+
+
+def curve_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple[int, str, int], Job]:
+    """Validation scores on the way."""
+    base, every = next(iter(jobs.study.bases)), int(jobs.study.common["save_every"])
+    found = {}
+    for seed in range(seeds):
+        for name in CURVES:
+            setting = chosen[name]
+            model = jobs.model(name, base, seed, setting)
+            for step in range(every, setting.steps + 1, every):
+                output = jobs.place(base, seed) / f"val-{name}-{step}.parquet"
+                at = None if step == setting.steps else step
+                found[seed, name, step] = jobs.evaluation(model, output, "val", at)
+    return found
+
+
+def main() -> None:
+    """Run what is missing and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, help="data seeds; those of the study by default")
+    parser.add_argument("--jobs", type=int, default=2, help="commands at a time, each on one thread")
+    parser.add_argument("--study", type=Path, default=Path(__file__).with_name("study.toml"))
+    parser.add_argument("--folder", type=Path, default=Path("runs/reproduce"), help="models and tables of all runs")
+    parser.add_argument("-o", "--output", type=Path, default=Path("results"))
+    options = parser.parse_args()
+    study = Study.read(options.study)
+    jobs, seeds = Jobs(study, options.folder), options.seeds or study.seeds
+    try:
+        tuned = tuning(jobs)
+        run_all(tuned.values(), options.jobs)
+        chosen = choose(study, tuned)
+        scored = main_jobs(jobs, chosen, seeds)
+        run_all(scored.values(), options.jobs)
+        curves = curve_jobs(jobs, chosen, seeds)
+        run_all(curves.values(), options.jobs)
+    except Failed as error:
+        sys.exit(str(error))
+    options.output.mkdir(parents=True, exist_ok=True)
+    settings = {name: asdict(setting) for name, setting in chosen.items()}
+    (options.output / "chosen.json").write_text(json.dumps(settings, indent=1) + "\n")
+    tables.write(jobs, tuned, scored, curves, options.output)
+    figures.draw(jobs, scored, options.output)
+
+
+if __name__ == "__main__":
+    main()

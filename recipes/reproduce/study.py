@@ -1,0 +1,135 @@
+"""The study as data: bases, arms and settings, and the commands that each result needs.
+
+    base, data seed ──> candidates ──> profiles ──> pivots of each kind ──> one model per arm ──> its evaluation
+
+A job is one `pivotrl` command with one output. Its inputs are the outputs of other jobs, so what a result needs is
+found by going back from it; what is there already, the command itself sees by its provenance.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+HERE = Path(__file__).parent
+
+
+class Arm(BaseModel):
+    """One way to train."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    table: Literal["candidates", "pivots", "random", "strict", "posterior", "adaptive"]
+    """What it trains on."""
+    method: Literal["grpo", "sft", "e2e"]
+    steps: int | None = None
+    """Most optimiser steps; tuning may choose half."""
+    grid: tuple[float, ...] = ()
+    """Learning rates to choose from."""
+    like: str | None = None
+    """Arm whose learning rate and steps it takes."""
+    flags: dict[str, str | int | float] = {}
+    """Further options of `pivotrl train`."""
+
+
+class Study(BaseModel):
+    """All of it; the file is `study.toml`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seeds: int
+    tuning_seed: int
+    trajectories: int
+    tasks: int
+    val_tasks: int
+    k: int
+    max_mean: float
+    bases: dict[str, str]
+    """Name -> model folder, or `desk`."""
+    common: dict[str, str | int | float]
+    arms: dict[str, Arm]
+
+    @classmethod
+    def read(cls, path: Path = HERE / "study.toml") -> Study:
+        """From its file."""
+        return cls.model_validate(tomllib.loads(path.read_text()))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What tuning chooses for an arm."""
+
+    learning_rate: float
+    steps: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """One command and the file or folder that it makes."""
+
+    output: Path
+    command: tuple[str, ...]
+    needs: tuple[Job, ...] = ()
+
+
+class Jobs:
+    """The jobs of a study, in a folder."""
+
+    def __init__(self, study: Study, folder: Path) -> None:
+        self.study, self.folder = study, folder
+
+    def place(self, base: str, seed: int) -> Path:
+        """Folder of one base and one data seed."""
+        return self.folder / base / str(seed)
+
+    def table(self, name: str, base: str, seed: int) -> Job:
+        """A table that an arm trains on."""
+        place, k = self.place(base, seed), str(self.study.k)
+        if name == "trajectories":
+            size = ("-n", str(self.study.trajectories), "--seed", str(seed))
+            return _job("desk", (), place / "trajectories.jsonl", size)
+        if name == "candidates":
+            return _job("extract", [self.table("trajectories", base, seed)], place / f"{name}.parquet", ())
+        if name.startswith("profile"):
+            how = {"profile-strict": ("--verifier", "exact"), "profile-adaptive": self._adaptive()}.get(name, ())
+            options = ("--model", self.study.bases[base], "-n", k, "--max-new-tokens", self._longest(), *how)
+            source = self.table("candidates", base, seed)
+            return _job("profile", [source], place / f"{name}.parquet", (*options, "--seed", str(seed)))
+        profile = f"profile-{name}" if name in ("strict", "adaptive") else "profile"
+        how = {"random": ("--control", "random-tools"), "posterior": ("--rule", "posterior")}.get(name, ())
+        options = ("--max-mean", str(self.study.max_mean), "--seed", str(seed), *how)
+        return _job("filter", [self.table(profile, base, seed)], place / f"{name}.parquet", options)
+
+    def _adaptive(self) -> tuple[str, ...]:
+        return ("--adaptive", "--adaptive-max-mean", str(self.study.max_mean))
+
+    def _longest(self) -> str:
+        return str(self.study.common["max_new_tokens"])
+
+    def model(self, arm: str, base: str, seed: int, setting: Setting, name: str | None = None) -> Job:
+        """A trained model."""
+        chosen = self.study.arms[arm]
+        options: dict[str, Any] = {**self.study.common, **chosen.flags}
+        options |= {"learning_rate": setting.learning_rate, "steps": setting.steps, "seed": seed}
+        flags = [text for key, value in options.items() for text in (f"--{key.replace('_', '-')}", str(value))]
+        source = self.table(chosen.table, base, seed)
+        known = ("--model", self.study.bases[base], "--method", chosen.method)
+        return _job("train", [source], self.place(base, seed) / (name or arm), (*known, *flags))
+
+    def evaluation(self, model: Job | str, output: Path, split: Literal["test", "val"], step: int | None = None) -> Job:
+        """Desk and skills of a base, of a trained model, or of the copy that it kept after a step."""
+        needs = () if isinstance(model, str) else (model,)
+        folder = Path(model) if isinstance(model, str) else model.output
+        folder = folder / "steps" / f"{step:06d}" if step else folder
+        n_tasks = self.study.tasks if split == "test" else self.study.val_tasks
+        command = ("eval", "desk", "skills", "--model", str(folder), "--split", split, "--limit", str(n_tasks))
+        return Job(output, (*command, "--max-new-tokens", self._longest(), "-o", str(output)), needs)
+
+
+def _job(command: str, needs: list[Job] | tuple[()], output: Path, options: tuple[str, ...]) -> Job:
+    return Job(output, (command, *(str(job.output) for job in needs), *options, "-o", str(output)), tuple(needs))

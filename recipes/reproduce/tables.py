@@ -1,0 +1,204 @@
+"""What the runs say: one row per run, paired differences between arms with their intervals, and Markdown of both.
+
+The unit is a run: one base and one data seed. Arms are compared within it, so what the base and the demonstrations have
+in common falls out, and intervals are Student's over the differences of the runs. They speak for further data seeds of
+these bases; what further bases would do is seen, as far as it can be, in the rows per base.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy.stats import t as student
+
+from pivotrl_cli.stats import sign_flip_p
+from recipes.reproduce.study import Job, Jobs, Setting
+
+CLAIMS = [
+    ("1", "in-domain success: PivotRL above SFT", "pivotrl", "sft", "desk"),
+    ("1", "in-domain success: SFT above the base", "sft", "base", "desk"),
+    ("1", "in-domain success: PivotRL above the base", "pivotrl", "base", "desk"),
+    ("2", "out of domain: SFT against the base", "sft", "base", "skills"),
+    ("2", "out of domain: PivotRL against the base", "pivotrl", "base", "skills"),
+    ("2", "out of domain: PivotRL above SFT", "pivotrl", "sft", "skills"),
+    ("3", "pivots above random turns", "pivotrl", "random", "desk"),
+    ("3", "functional reward above strict match", "pivotrl", "strict", "desk"),
+    ("4", "PivotRL against end-to-end RL", "pivotrl", "e2e", "desk"),
+    ("more", "KL 0 against KL .2, in domain", "no_kl", "pivotrl", "desk"),
+    ("more", "KL 0 against KL .2, out of domain", "no_kl", "pivotrl", "skills"),
+    ("more", "posterior rule against the paper's", "posterior", "pivotrl", "desk"),
+    ("more", "adaptive against fixed profiling", "adaptive", "pivotrl", "desk"),
+]
+"""Part, what is asked, an arm and the one that is subtracted from it, benchmark."""
+
+
+def scores(path: Path) -> pl.DataFrame:
+    """Mean score, and the number of rows without one, of each benchmark and kind of task."""
+    rows = pl.read_parquet(path, columns=["benchmark", "category", "score"])
+    return rows.group_by("benchmark", "category", maintain_order=True).agg(
+        pl.col("score").mean(), pl.len().alias("n"), pl.col("score").null_count().alias("n_error")
+    )
+
+
+def mean_score(path: Path, benchmark: str) -> float:
+    """Mean score of a benchmark; a row that was not measured is an error of the study and stops it."""
+    rows = pl.read_parquet(path, columns=["benchmark", "score"]).filter(pl.col("benchmark") == benchmark)
+    assert len(rows), f"{path} has no {benchmark}"
+    assert not rows["score"].null_count(), f"{path} has rows of {benchmark} that were not measured"
+    return float(rows["score"].to_numpy().mean())
+
+
+def success(path: Path) -> float:
+    """In-domain success."""
+    return mean_score(path, "desk")
+
+
+def runs(jobs: Jobs, scored: dict[tuple[str, int, str], Job]) -> pl.DataFrame:
+    """One row per base, data seed and arm."""
+    found = []
+    for (base, seed, arm), job in scored.items():
+        row: dict[str, Any] = {"base": base, "seed": seed, "arm": arm}
+        row |= {name: mean_score(job.output, name) for name in ("desk", "skills")}
+        found.append(row | _turns(jobs, base, seed, arm, job))
+    return pl.DataFrame(found)
+
+
+def _turns(jobs: Jobs, base: str, seed: int, arm: str, job: Job) -> dict[str, int]:
+    """Rollout turns of training and of the profile that came before it."""
+    if arm == "base":
+        return {"train_turns": 0, "profile_turns": 0}
+    (model,) = job.needs
+    metrics = pl.read_parquet(model.output / "metrics.parquet", columns=["rollout_turns"])
+    return {
+        "train_turns": int(metrics["rollout_turns"][-1]),
+        "profile_turns": profile_turns(jobs, base, seed, jobs.study.arms[arm].table),
+    }
+
+
+def profile_turns(jobs: Jobs, base: str, seed: int, table: str) -> int:
+    """Rollouts that were sampled to choose a table; random turns need none."""
+    if table in ("candidates", "random"):
+        return 0
+    (profile,) = jobs.table(table, base, seed).needs
+    return int(pl.read_parquet(profile.output, columns=["rollouts"])["rollouts"].list.len().sum())
+
+
+def differences(runs: pl.DataFrame) -> pl.DataFrame:
+    """Each claim over all runs, and over those of each base."""
+    found = []
+    there = set(runs["arm"])
+    for part, question, arm, other, benchmark in CLAIMS:
+        if not {arm, other} <= there:
+            continue
+        of = {name: runs.filter(pl.col("arm") == name).select("base", "seed", benchmark) for name in (arm, other)}
+        delta = of[arm].join(of[other], on=["base", "seed"], suffix="_other", maintain_order="left")
+        delta = delta.select("base", delta=pl.col(benchmark) - pl.col(f"{benchmark}_other"))
+        each = [(str(key[0]), rows) for key, rows in delta.group_by("base", maintain_order=True)]
+        for name, rows in [("all", delta), *each]:
+            row = {"part": part, "question": question, "benchmark": benchmark, "bases": name}
+            found.append(row | difference(rows["delta"].to_numpy()))
+    return pl.DataFrame(found)
+
+
+def difference(delta: np.ndarray) -> dict[str, Any]:
+    """Mean of paired differences, its 95 % Student interval (nulls below two runs) and the sign-flip test's p."""
+    n, mean = len(delta), float(delta.mean())
+    if n < 2:
+        return {"n": n, "mean": mean, "low": None, "high": None, "p": None}
+    half = float(student.ppf(0.975, n - 1)) * float(delta.std(ddof=1)) / math.sqrt(n)
+    return {"n": n, "mean": mean, "low": mean - half, "high": mean + half, "p": sign_flip_p(delta, 10_000, 0)}
+
+
+def frontier(tuned: dict[tuple[str, Setting], Job]) -> pl.DataFrame:
+    """Validation scores of every setting that was tried in tuning."""
+    return pl.DataFrame(
+        {
+            "arm": arm,
+            "learning_rate": setting.learning_rate,
+            "steps": setting.steps,
+            **{name: mean_score(job.output, name) for name in ("desk", "skills")},
+        }
+        for (arm, setting), job in tuned.items()
+    )
+
+
+def curves(jobs: Jobs, on_the_way: dict[tuple[int, str, int], Job]) -> pl.DataFrame:
+    """Validation success against rollout turns, profiling counted."""
+    base, found = next(iter(jobs.study.bases)), []
+    for (seed, arm, step), job in on_the_way.items():
+        (model,) = job.needs
+        metrics = pl.read_parquet(model.output / "metrics.parquet", columns=["step", "rollout_turns"])
+        turns = int(metrics.filter(pl.col("step") == step)["rollout_turns"][0])
+        row = {"seed": seed, "arm": arm, "step": step, "train_turns": turns}
+        row["profile_turns"] = profile_turns(jobs, base, seed, jobs.study.arms[arm].table)
+        found.append(row | {name: mean_score(job.output, name) for name in ("desk", "skills")})
+    return pl.DataFrame(found)
+
+
+def retention(scored: dict[tuple[str, int, str], Job]) -> pl.DataFrame:
+    """Score of each skill."""
+    found = []
+    for (base, seed, arm), job in scored.items():
+        rows = scores(job.output).filter(pl.col("benchmark") == "skills")
+        found.append(
+            rows.select(
+                pl.lit(base).alias("base"), pl.lit(seed).alias("seed"), pl.lit(arm).alias("arm"), "category", "score"
+            )
+        )
+    return pl.concat(found)
+
+
+def write(
+    jobs: Jobs,
+    tuned: dict[tuple[str, Setting], Job],
+    scored: dict[tuple[str, int, str], Job],
+    on_the_way: dict[tuple[int, str, int], Job],
+    folder: Path,
+) -> None:
+    """All tables as Parquet, and `tables.md`."""
+    all_runs = runs(jobs, scored)
+    made = {
+        "runs": all_runs,
+        "differences": differences(all_runs),
+        "tuning": frontier(tuned),
+        "curves": curves(jobs, on_the_way),
+        "skills": retention(scored),
+    }
+    for name, frame in made.items():
+        frame.write_parquet(folder / f"{name}.parquet")
+    titles = {"base": "base"} | {name: arm.title for name, arm in jobs.study.arms.items()}
+    text = "\n\n".join([markdown_arms(all_runs, titles), markdown_differences(made["differences"])])
+    (folder / "tables.md").write_text(text + "\n")
+
+
+def markdown_arms(runs: pl.DataFrame, titles: dict[str, str]) -> str:
+    """Means over runs, per arm."""
+    numbers = ("desk", "skills", "train_turns", "profile_turns")
+    rows = runs.group_by("arm", maintain_order=True).agg(
+        pl.len().alias("n"), *(pl.col(name).mean() for name in numbers)
+    )
+    lines = [
+        "| arm | runs | desk | skills | training turns | profiling turns |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows.iter_rows(named=True):
+        turns = f"{row['train_turns']:,.0f} | {row['profile_turns']:,.0f}"
+        lines.append(f"| {titles[row['arm']]} | {row['n']} | {row['desk']:.3f} | {row['skills']:.3f} | {turns} |")
+    return "\n".join(lines)
+
+
+def markdown_differences(found: pl.DataFrame) -> str:
+    """Every claim with its interval."""
+    lines = [
+        "| part | question | bases | runs | difference | 95 % | p |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in found.iter_rows(named=True):
+        interval = "" if row["low"] is None else f"[{row['low']:+.3f}, {row['high']:+.3f}] | {row['p']:.3f}"
+        known = f"| {row['part']} | {row['question']} | {row['bases']} | {row['n']} | {row['mean']:+.3f} "
+        lines.append(f"{known}| {interval or '|'} |")
+    return "\n".join(lines)
