@@ -12,7 +12,12 @@ from chain import COMMANDS, contents, linked, mounted, output_of, run
 from pivotrl_cli.journal import journal_path
 
 PAGE = 4096
-LEFT = {"profile": {"out.parquet.journal"}, "train": {"out.partial"}, "extract": {"out.rejects.parquet"}}
+LEFT = {
+    "extract": {"out.rejects.parquet"},
+    "profile": {"out.parquet.journal"},
+    "train": {"out.partial"},
+    "eval": {"out.parquet.journal"},
+}
 """What a failed run keeps to go on from; of two tables the smaller may be done."""
 
 

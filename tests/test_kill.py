@@ -65,9 +65,9 @@ TRAIN = (
     " --max-new-tokens 8 --learning-rate 1e-3 --kl-coef 0.1 --checkpoint-every 1 --device cpu -o out"
 )
 COMMANDS = {
-    "train": (8, TRAIN),
-    "eval": (11, f"eval pivots:q.parquet --model tiny --trials 3 {ON_CPU} --max-error-rate 1 -o out"),
-    "merge": (11, "merge m0.parquet m1.parquet m2.parquet -o out"),
+    "train": (6, TRAIN),
+    "eval": (12, f"eval pivots:q.parquet --model tiny --trials 3 {ON_CPU} --max-error-rate 1 -o out"),
+    "merge": (12, "merge m0.parquet m1.parquet m2.parquet -o out"),
 }
 """How many kills, of what."""
 

@@ -21,6 +21,7 @@ PACKAGE = Path(pivotrl_cli.__file__).parent
 OWN_PICKLES = {
     "stages/ray_executor.py": "rows of ours on their way to workers of the same run and back",
     "environments/tau.py": "copies of a world's database that this process made",
+    "environments/tau_world.py": "the same",
 }
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 RUNS_CODE = {"eval", "exec", "compile", "__import__"}
