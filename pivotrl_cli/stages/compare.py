@@ -40,7 +40,7 @@ _ITEM = ["benchmark", "task_id", "trial"]
 
 def run(config: CompareConfig) -> None:
     """Print the comparison on standard output; a regression beyond the limit then fails the run."""
-    comparison = compare(_frames(config), config)
+    comparison = compare(frames(config), config)
     match config.format:
         case "json":
             print(json.dumps(comparison))
@@ -52,7 +52,8 @@ def run(config: CompareConfig) -> None:
         _gate(comparison, config.max_regression)
 
 
-def _frames(config: CompareConfig) -> dict[str, pl.DataFrame]:
+def frames(config: CompareConfig) -> dict[str, pl.DataFrame]:
+    """The items and scores of each table, by the name it is compared under."""
     names = config.names.split(",") if config.names else [Path(path).stem for path in config.results]
     if len(names) != len(config.results) or len(set(names)) != len(names):
         raise ConfigError(
