@@ -124,9 +124,16 @@ class ChatFormat:
         return ids
 
     def _generation_prompt_opens_reasoning(self) -> bool:
+        from jinja2.exceptions import TemplateSyntaxError
+
         try:
             prompt = self.prompt_text([Message(role="user", content="?")], "[]")
-        except UnrenderableError:
+        except UnrenderableError as error:
+            if isinstance(error.__cause__, TemplateSyntaxError):  # no state at all can be rendered
+                raise InputError(
+                    f"{self.tokenizer.name_or_path}: the chat template is broken: {error.__cause__.message}",
+                    "mend it in the model folder",
+                ) from error
             return False
         return prompt.rstrip().endswith("<think>")
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pivotrl_cli.errors import ConfigError, InputError, OutputError
+from pivotrl_cli.errors import ConfigError, InputError
+from pivotrl_cli.streams import writing
 
 if TYPE_CHECKING:  # torch and transformers cost seconds
     import torch
@@ -112,12 +115,16 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> PreTra
     return model
 
 
+_FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
+"""What transformers raises on files that it does not expect."""
+
+
 def _loaded(folder: Path, what: str, load: Callable[[], Any]) -> Any:
     from safetensors import SafetensorError
 
     try:
         return load()
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except (*_FAULTS, SafetensorError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{folder}: transformers cannot load the {what}: {first_line}", "check the folder") from error
 
@@ -149,12 +156,31 @@ def save(
     """
     _quiet()
     adapters: Any = {"save_embedding_layers": False} if hasattr(model, "get_base_model") else {}  # peft asks the hub
-    try:
+    with _saving(folder):
         model.save_pretrained(str(folder), state_dict=state, safe_serialization=True, **adapters)
         (folder / "README.md").unlink(missing_ok=True)  # peft's card, all blanks
         tokenizer.save_pretrained(folder)
-    except OSError as error:
-        raise OutputError(f"{folder}: {error.strerror or error}", "choose a folder that can be written") from error
+
+
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write tensors by name."""
+    from safetensors.torch import save_file
+
+    with _saving(path):
+        save_file(tensors, path)
+
+
+@contextmanager
+def _saving(place: Path) -> Iterator[None]:
+    """The library of safetensors has errors of its own for a full disk."""
+    from safetensors import SafetensorError
+
+    with writing(place):
+        try:
+            yield
+        except SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]) if number else None, str(error)) from error
 
 
 def _quiet() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -30,7 +31,7 @@ from pivotrl_cli.configs import (
     StageConfig,
     TrainConfig,
 )
-from pivotrl_cli.errors import ConfigError, PivotRLError
+from pivotrl_cli.errors import ConfigError, OutputError, PivotRLError
 from pivotrl_cli.manual import command_class
 from pivotrl_cli.options import with_options
 
@@ -248,6 +249,11 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nobody is there to tell
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        _complain(f"{error.filename or 'temporary files'}: {error.strerror}", "make room there, or set TMPDIR")
+        sys.exit(OutputError.exit_code)
     except KeyboardInterrupt:
         code = _INTERRUPTED
     if code == _INTERRUPTED:

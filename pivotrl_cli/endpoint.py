@@ -197,7 +197,9 @@ def _backoff(attempt: int) -> float:
 
 
 def _asked_wait(response: httpx2.Response) -> float | None:
+    """Seconds; a date is not followed, because the two clocks need not agree."""
     try:
-        return min(float(response.headers["retry-after"]), _LONGEST_WAIT)
+        seconds = float(response.headers["retry-after"])
     except (KeyError, ValueError):
         return None
+    return min(seconds, _LONGEST_WAIT) if seconds >= 0.0 else None  # neither below 0 nor NaN can be slept

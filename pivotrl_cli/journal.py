@@ -5,25 +5,26 @@ The first frame is the header, with the run's provenance; each other one is a fi
 not at all. What a kill or a power cut left of a last frame is cut off on opening. A later value of a key replaces the
 earlier one. In memory is only where each key's batch lies.
 
-The file is locked while a run has it open, so that two runs never write one output. Every batch goes to the kernel as
-it is added, and to the disk every `SYNC_SECONDS`: a killed process loses nothing, a machine without power that much.
+A lock (`locks.py`) is held while a run has it open, so that two runs never write one output. Every batch goes to the
+kernel as it is added, and to the disk every `SYNC_SECONDS`: a killed process loses nothing, a machine without power
+that much.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import struct
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from pivotrl_cli.errors import InputError, OutputError
+from pivotrl_cli.locks import Lock
 from pivotrl_cli.provenance import Provenance, differences
 from pivotrl_cli.streams import sync_folder
 
@@ -95,9 +96,10 @@ class Journal(JournalReader):
     Example: `with Journal.beside("profile.parquet", provenance) as journal: journal.add({"a-003": {...}})`
     """
 
-    def __init__(self, path: Path, file: BinaryIO, header: dict[str, Any]) -> None:
-        """Of a locked file; one that holds nothing gets the header."""
+    def __init__(self, path: Path, file: BinaryIO, lock: Lock, header: dict[str, Any]) -> None:
+        """Of a file whose lock is held; one that holds nothing gets the header."""
         super().__init__(path, file)
+        self._lock = lock
         self._synced = time.monotonic()
         if self._n_frames <= 1:
             self._end = 0
@@ -112,15 +114,15 @@ class Journal(JournalReader):
         Raises `OutputError` where another run has it open, or where it holds the work of a run made differently.
         """
         path = journal_path(output)
-        file = _locked(path, output)
-        try:
+        with ExitStack() as failed:
+            lock = failed.enter_context(Lock(path, output))
+            file = failed.enter_context(_opened(path))
             if force:
                 file.truncate(0)
             _refuse_another(path, file, provenance)
-            return cls(path, file, {"provenance": provenance.to_dict(), "forced": force})
-        except BaseException:
-            file.close()
-            raise
+            journal = cls(path, file, lock, {"provenance": provenance.to_dict(), "forced": force})
+            failed.pop_all()
+        return journal
 
     def __enter__(self) -> Self:
         return self
@@ -131,8 +133,11 @@ class Journal(JournalReader):
         if self._file.closed:
             return
         if self._places:
-            os.fsync(self._file.fileno())
-            self._file.close()
+            with suppress(OSError):  # on a full disk another error is on its way, and every frame has its checksum
+                os.fsync(self._file.fileno())
+            with suppress(OSError):
+                self._file.close()
+            self._lock.release()
         else:
             self.remove()
 
@@ -145,19 +150,21 @@ class Journal(JournalReader):
     def remove(self) -> None:
         """Forget all of it; the output is complete. The lock is given up after the name."""
         self.path.unlink(missing_ok=True)
-        self._file.close()
+        with suppress(OSError):
+            self._file.close()
+        self._lock.release()
 
     def _append(self, data: bytes) -> None:
-        self._file.seek(self._end)
         try:
+            self._file.seek(self._end)
             self._file.write(data)
             self._file.flush()
+            self._end += len(data)
+            if time.monotonic() - self._synced >= SYNC_SECONDS:
+                os.fsync(self._file.fileno())
+                self._synced = time.monotonic()
         except OSError as error:
             raise OutputError(f"{self.path}: {error.strerror}", "make room; what is done is kept") from error
-        self._end += len(data)
-        if time.monotonic() - self._synced >= SYNC_SECONDS:
-            os.fsync(self._file.fileno())
-            self._synced = time.monotonic()
 
 
 class Notes(dict[str, Any]):
@@ -181,27 +188,12 @@ def unfinished(output: str | Path) -> dict[str, Any] | None:
         return None
 
 
-def _locked(path: Path, output: str | Path) -> BinaryIO:
-    """Open for reading and writing, alone."""
-    while True:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-        except OSError as error:
-            raise OutputError(f"{path}: {error.strerror}", "choose a folder that can be written") from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.close()
-            raise OutputError(f"another run is writing {output}", "wait for it, or choose another -o") from error
-        except OSError as error:
-            file.close()
-            raise OutputError(
-                f"{path}: cannot be locked: {error.strerror}", "choose a folder on another disk"
-            ) from error
-        if os.fstat(file.fileno()).st_nlink:
-            return file
-        file.close()  # the run that had it finished and removed it between the two calls
+def _opened(path: Path) -> BinaryIO:
+    """Open for reading and writing, where it was or new."""
+    try:
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}", "choose a folder that can be written") from error
 
 
 def _refuse_another(path: Path, file: BinaryIO, provenance: Provenance) -> None:

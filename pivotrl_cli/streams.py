@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from pivotrl_cli.errors import InputError, OutputError
+from pivotrl_cli.locks import Lock
 
 _spooled: BinaryIO | None = None
+_unfinished: dict[Path, tuple[BinaryIO, Lock]] = {}
+"""Outputs of this process that have no name yet."""
 
 
 def open_input(path: str) -> BinaryIO:
@@ -46,43 +52,70 @@ def partial_path(output: str | Path) -> Path:
 
 
 def open_partial(output: str, *, binary: bool = True) -> BinaryIO:
-    """Open what will become `output`; `-` is spooled until it is complete, and must not be a terminal if binary."""
+    """Open what will become `output`, alone; `-` is spooled until it is complete, and no terminal if binary.
+
+    `publish` or `remove_partial` ends it. Raises `OutputError` where another run writes it, or nothing can be written.
+    """
     if output == "-":
         if binary and sys.stdout.isatty():
             raise OutputError("standard output is a terminal", "pipe it on, or name a file with -o")
         return cast(BinaryIO, tempfile.TemporaryFile())
     if Path(output).is_dir():
         raise OutputError(f"{output}: is a folder", "name a file in it")
+    lock = Lock(output)
     try:
-        Path(output).parent.mkdir(parents=True, exist_ok=True)
-        return partial_path(output).open("w+b")
+        file = partial_path(output).open("w+b")
     except OSError as error:
+        lock.release()
         raise OutputError(f"{output}: {error.strerror}", "choose a folder that can be written") from error
+    _unfinished[Path(output)] = file, lock
+    return file
 
 
 def remove_partial(output: str) -> None:
-    """Forget an unfinished output."""
-    if output != "-":
+    """Forget an unfinished output of this process; where there is none, another run may have one, and keeps it."""
+    file, lock = _unfinished.pop(Path(output), (None, None))
+    if file is not None and lock is not None:
+        with suppress(OSError):  # on a full disk closing fails once more
+            file.close()
         partial_path(output).unlink(missing_ok=True)
+        lock.release()
+
+
+@contextmanager
+def writing(output: str | Path) -> Iterator[None]:
+    """Writing this output here: where that fails, such as on a full disk, it is said in one line."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        hint = "make room, then run the same command again" if full else "choose a folder that can be written"
+        raise OutputError(f"{output}: {reason}", hint) from error
 
 
 def publish(file: BinaryIO, output: str) -> None:
     """Give a finished file its name: flushed to disk, then renamed in place."""
-    file.flush()
     if output == "-":
+        file.flush()
         file.seek(0)
         shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         file.close()
         return
-    os.fsync(file.fileno())
-    file.close()
     try:
-        partial_path(output).replace(output)
-    except OSError as error:
+        with writing(output):
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+            partial_path(output).replace(output)
+            sync_folder(Path(output).parent)
+    except OutputError:
         remove_partial(output)
-        raise OutputError(f"{output}: {error.strerror}", "choose another name") from error
-    sync_folder(Path(output).parent)
+        raise
+    _unfinished.pop(Path(output))[1].release()
 
 
 def sync_folder(folder: Path) -> None:

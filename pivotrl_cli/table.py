@@ -7,11 +7,10 @@ input or output; both are spooled through a temporary file, because Parquet is r
 
 from __future__ import annotations
 
-import ctypes
 import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache, cached_property
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Generic, Self, TypeVar, cast
@@ -22,15 +21,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from pivotrl_cli.arrow import arrow_schema, compact, conform, dictionary_leaves, histories, readable_as, rows_to_table
+from pivotrl_cli.arrow import (
+    compact,
+    conform,
+    dictionary_leaves,
+    histories,
+    return_freed_memory,
+    rows_to_table,
+)
 from pivotrl_cli.errors import InputError
-from pivotrl_cli.provenance import SCHEMA_VERSION, TABLES, Input, Provenance, hash_stream, refuse_another, table_name
+from pivotrl_cli.parquet import PROVENANCE, SUMMARY, check_columns, sound, stored_json
+from pivotrl_cli.provenance import TABLES, Input, Provenance, hash_stream, refuse_another, table_name
 from pivotrl_cli.rows import Message, Row
-from pivotrl_cli.streams import open_input, open_partial, partial_path, publish, remove_partial
+from pivotrl_cli.streams import open_input, open_partial, partial_path, publish, remove_partial, writing
 
 R = TypeVar("R", bound=Row)
 
-_PROVENANCE, _SUMMARY = b"pivotrl", b"pivotrl_summary"
 _FLUSH_BYTES = 8 << 20
 _FLUSH_ROWS = 8192
 _FLUSH_REFERENCES = 100_000
@@ -97,23 +103,35 @@ class TableWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            if self._writer is not None:
-                self._writer.close()
-            self._sink.close()
-            self._file.close()
-            remove_partial(self._output)
+            self._abandon()
             return
+        try:
+            self._finish()
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _finish(self) -> None:
         self._flush_rows()
         self._flush_tables()
         if self._writer is None:
             self._write_group(rows_to_table(self.row, []))
         assert self._writer is not None
-        stored = {_PROVENANCE: self._provenance.to_dict(), _SUMMARY: self._summary}
+        stored = {PROVENANCE: self._provenance.to_dict(), SUMMARY: self._summary}
         self._writer.add_key_value_metadata({key: json.dumps(value) for key, value in stored.items()})
-        self._writer.close()
-        if self._sink is not self._file:
-            self._sink.close()
+        with writing(self._output):
+            self._writer.close()
+            if self._sink is not self._file:
+                self._sink.close()
         publish(self._file, self._output)
+
+    def _abandon(self) -> None:
+        """Leave nothing behind."""
+        for one in (self._writer, self._sink, self._file):
+            with suppress(OSError):  # on a full disk closing fails once more
+                if one is not None:
+                    one.close()
+        remove_partial(self._output)
 
     def _is_full(self) -> bool:
         return (
@@ -165,8 +183,10 @@ class TableWriter:
                 compression="zstd",
                 dictionary_pagesize_limit=1 << 30,  # above it, pyarrow writes every repetition in full
                 store_schema=False,
+                write_page_checksum=True,
             )
-        self._writer.write_table(table.cast(self._writer.schema), row_group_size=max(1, table.num_rows))
+        with writing(self._output):
+            self._writer.write_table(table.cast(self._writer.schema), row_group_size=max(1, table.num_rows))
         self.n_rows += table.num_rows
 
 
@@ -183,10 +203,16 @@ class Table(Generic[R]):
         self._kept_groups: dict[int, pa.Table] = {}
         try:
             self._file = pq.ParquetFile(file, pre_buffer=_THREADS)
-            self._check_columns()
+            check_columns(self._file, row, name)
             leaves = {self._file.schema.column(i).path for i in range(len(self._file.schema))}
             shared = [path for path in dictionary_leaves(row) if path in leaves]
-            self._file = pq.ParquetFile(file, metadata=self._file.metadata, read_dictionary=shared, pre_buffer=_THREADS)
+            self._file = pq.ParquetFile(
+                file,
+                metadata=self._file.metadata,
+                read_dictionary=shared,
+                pre_buffer=_THREADS,
+                page_checksum_verification=True,
+            )
         except (pa.ArrowInvalid, OSError) as error:
             file.close()
             raise InputError(f"{name}: not a Parquet file, or cut short", "write it again with pivotrl") from error
@@ -213,12 +239,12 @@ class Table(Generic[R]):
     @cached_property
     def provenance(self) -> dict[str, Any] | None:
         """The stored provenance, or None where the file is not ours."""
-        return _stored(self._file, _PROVENANCE)
+        return stored_json(self._file, PROVENANCE)
 
     @cached_property
     def summary(self) -> dict[str, Any]:
         """The stored summary of the stage that wrote it."""
-        return _stored(self._file, _SUMMARY) or {}
+        return stored_json(self._file, SUMMARY) or {}
 
     def as_input(self) -> Input:
         """This table as an input of another run."""
@@ -274,7 +300,8 @@ class Table(Generic[R]):
 
     def _read_group(self, i: int) -> pa.Table:
         columns = list(self.row.model_fields)
-        return conform(self._file.read_row_group(i, columns=columns, use_threads=_THREADS), self.row)
+        with sound(self.name):
+            return conform(self._file.read_row_group(i, columns=columns, use_threads=_THREADS), self.row)
 
     def take(self, rows: np.ndarray) -> pa.Table:
         """The rows of these numbers, which ascend; only row groups that hold one of them are read."""
@@ -287,46 +314,15 @@ class Table(Generic[R]):
 
     def frame(self, columns: Sequence[str]) -> pl.DataFrame:
         """Some columns of all rows, nested ones by their Parquet path; leave the histories out of it."""
-        return cast(pl.DataFrame, pl.from_arrow(self._file.read(columns=list(columns), use_threads=_THREADS)))
+        with sound(self.name):
+            return cast(pl.DataFrame, pl.from_arrow(self._file.read(columns=list(columns), use_threads=_THREADS)))
 
     def frames(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """The same by row group, for what is not to be in memory at once."""
         for i in range(self._file.num_row_groups):
-            part = self._file.read_row_group(i, columns=list(columns), use_threads=_THREADS)
+            with sound(self.name):
+                part = self._file.read_row_group(i, columns=list(columns), use_threads=_THREADS)
             yield cast(pl.DataFrame, pl.from_arrow(part))
-
-    def _check_columns(self) -> None:
-        have = {field.name: field.type for field in self._file.schema_arrow}
-        missing = [name for name in self.row.model_fields if name not in have]
-        if missing:
-            expected = f"expected table: {table_name(self.row)}{self._found()}"
-            raise InputError(
-                f"{self.name}: column '{missing[0]}' is missing ({expected})",
-                _HINTS.get(table_name(self.row), "give the file that the previous stage wrote"),
-            )
-        stored = (self.provenance or {}).get("schema_version", SCHEMA_VERSION)
-        if stored != SCHEMA_VERSION:
-            raise InputError(
-                f"{self.name}: schema version {stored}, this program reads {SCHEMA_VERSION}",
-                "write it again with this version of pivotrl",
-            )
-        for field in arrow_schema(self.row):
-            if not readable_as(have[field.name], field.type):
-                raise InputError(
-                    f"{self.name}: column '{field.name}' is {_brief(have[field.name])}, expected {_brief(field.type)}",
-                    "write it with pivotrl, or cast it to the type in schemas/",
-                )
-
-    def _found(self) -> str:
-        return f", this one: {self.provenance['table']}" if self.provenance else ""
-
-
-_HINTS = {
-    "candidates": "make one with: pivotrl extract TRAJECTORIES -o candidates.parquet",
-    "profile": "make one with: pivotrl profile candidates.parquet -o profile.parquet",
-    "pivots": "make one with: pivotrl filter profile.parquet -o pivots.parquet",
-    "eval": "make one with: pivotrl eval BENCHMARK --model MODEL -o eval.parquet",
-}
 
 
 def rows_of(table: pa.Table, row: type[R], name: str = "table", first: int = 0) -> Iterator[R]:
@@ -348,7 +344,7 @@ def table_kind(path: str) -> type[Row]:
     """Row model of a table that we wrote, from its own provenance."""
     with open_input(path) as file:
         try:
-            stored = _stored(pq.ParquetFile(file), _PROVENANCE)
+            stored = stored_json(pq.ParquetFile(file), PROVENANCE)
         except (pa.ArrowInvalid, OSError) as error:
             raise InputError(f"{path}: not a Parquet file, or cut short", "write it again with pivotrl") from error
     if stored is None or stored.get("table") not in TABLES:
@@ -367,34 +363,8 @@ def current_summary(output: str | Path, provenance: Provenance, force: bool) -> 
     try:
         with Path(output).open("rb") as file:
             parquet = pq.ParquetFile(file)
-            stored, summary = _stored(parquet, _PROVENANCE), _stored(parquet, _SUMMARY)
+            stored, summary = stored_json(parquet, PROVENANCE), stored_json(parquet, SUMMARY)
     except (pa.ArrowInvalid, OSError):
         stored, summary = None, None
     refuse_another(output, stored, provenance)
     return summary or {}
-
-
-@cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-
-
-def return_freed_memory() -> None:
-    """Have the C library give back what was freed between two allocations that are still there, where it can."""
-    trim = _malloc_trim()
-    if trim is not None:
-        trim(0)
-
-
-def _stored(file: pq.ParquetFile, key: bytes) -> dict[str, Any] | None:
-    text = (file.metadata.metadata or {}).get(key)
-    try:
-        parsed = json.loads(text) if text is not None else None
-    except ValueError:
-        return None
-    return parsed if isinstance(parsed, dict) else None
-
-
-def _brief(kind: pa.DataType) -> str:
-    text = str(kind)
-    return text if len(text) <= 40 else text[:36] + "..."

@@ -119,6 +119,14 @@ def talker(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "talker"
 
 
+@pytest.fixture(scope="session")
+def chain_inputs(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the inputs of every command; link it, never write in it."""
+    from chain import inputs
+
+    return inputs(tmp_path_factory.mktemp("inputs"), tiny_model)
+
+
 @pytest.fixture
 def candidates_file(tmp_path: Path) -> Path:
     """Six candidates of three trajectories; the fourth demonstrates a message, the last is held out."""

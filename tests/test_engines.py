@@ -213,7 +213,7 @@ def test_devices_that_are_not_there_are_config_errors(tiny_model):
 def test_replay_returns_its_script_and_errors_beyond_it(tmp_path):
     path = script(tmp_path / "s.jsonl", {"a": [RIGHT, TALK, "<tool_call>", CUT, FAILED]})
     requests = [request("a", "?"), request("b", "?")]
-    (first,), (second,) = replay.ReplayEngine(replay.read_script(path)).sample(requests, Sampling(n=6))
+    (first,), (second,) = replay.ReplayEngine(replay.Script(path)).sample(requests, Sampling(n=6))
     seeds = [sample_seed(0, "a", i) for i in range(6)]
     missing = "the script has no such completion"
     assert first.completions == [
@@ -234,13 +234,13 @@ def test_a_bad_line_of_a_script_is_named(tmp_path, line):
     path = tmp_path / "s.jsonl"
     path.write_bytes(b'{"candidate_id": "a", "completions": ["\xe2\x80\xa8"]}\n\n' + line + b"\n")
     with pytest.raises(InputError) as error:
-        replay.read_script(path)
+        replay.Script(path)
     assert error.value.message == f"{path} line 3: not a scripted candidate"
 
 
 def test_a_missing_script_is_named(tmp_path):
     with pytest.raises(InputError, match="No such file"):
-        replay.read_script(tmp_path / "none.jsonl")
+        replay.Script(tmp_path / "none.jsonl")
 
 
 def test_what_is_done_is_left_out_and_the_rest_is_the_same(tiny_model):

@@ -85,7 +85,7 @@ class Breaks(replay.ReplayEngine):
     """Replay that raises or fails after so many groups, and counts what it was asked and whether it was closed."""
 
     def __init__(self, path: Path, after: int, fault: BaseException | None = None) -> None:
-        super().__init__(replay.read_script(path))
+        super().__init__(replay.Script(path))
         self.left, self.fault = after, fault
         self.asked: list[str] = []
         self.closed = False

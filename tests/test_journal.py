@@ -61,6 +61,7 @@ def test_work_of_a_run_made_differently_is_refused_and_forced(tmp_path):
 def test_a_killed_run_that_finished_nothing_is_in_nobodys_way(tmp_path):
     other = opened(tmp_path, seed=1)
     other._file.close()
+    other._lock.release()
     with opened(tmp_path) as journal:
         journal.add({"a": 1})
     with opened(tmp_path) as journal:
@@ -69,7 +70,7 @@ def test_a_killed_run_that_finished_nothing_is_in_nobodys_way(tmp_path):
 
 def test_two_runs_never_write_one_output(tmp_path):
     with opened(tmp_path) as journal:
-        with pytest.raises(OutputError, match=r"^another run is writing .*p\.parquet$"):
+        with pytest.raises(OutputError, match=rf"^another run is writing .*p\.parquet: process {os.getpid()} on "):
             opened(tmp_path)
         with pytest.raises(OutputError, match="another run"):
             opened(tmp_path, force=True)

@@ -8,9 +8,9 @@ have, or a sample beyond its list, is an error value, as it would be with an eng
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pivotrl_cli.chat import UnparsableError, parse_hermes, valid_text
 from pivotrl_cli.configs import EngineConfig
@@ -21,7 +21,7 @@ from pivotrl_cli.provenance import file_input
 
 def open_engine(config: EngineConfig) -> ReplayEngine:
     """Read the config's script."""
-    return ReplayEngine(read_script(_script(config)))
+    return ReplayEngine(Script(_script(config)))
 
 
 def fingerprints(config: EngineConfig) -> dict[str, str]:
@@ -35,31 +35,57 @@ def _script(config: EngineConfig) -> Path:
     return config.replay
 
 
-def read_script(path: Path) -> dict[str, list[Any]]:
-    """Completions by candidate id."""
-    script: dict[str, list[Any]] = {}
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}", "check the path") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+class Script(Mapping[str, list[Any]]):
+    """Completions by candidate id, read from the file when they are asked for: a script may be larger than memory.
+
+    Every line is checked once, on opening. Of a candidate that stands there twice the last line counts.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._places: dict[str, int] = {}
+        place = 0
+        with self._opened() as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    self._places[self._parsed(line, number)[0]] = place
+                place += len(line)
+
+    def __getitem__(self, key: str) -> list[Any]:
+        place = self._places[key]
+        with self._opened() as file:
+            file.seek(place)
+            return self._parsed(file.readline(), 0)[1]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def _opened(self) -> BinaryIO:
+        try:
+            return self._path.open("rb")
+        except OSError as error:
+            raise InputError(f"{self._path}: {error.strerror}", "check the path") from error
+
+    def _parsed(self, line: bytes, number: int) -> tuple[str, list[Any]]:
         try:
             record = json.loads(line)
-            script[record["candidate_id"]] = list(record["completions"])
-        except (ValueError, KeyError, TypeError) as error:
+            key, completions = record["candidate_id"], list(record["completions"])
+            hash(key)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
-                f"{path} line {number}: not a scripted candidate",
+                f"{self._path} line {number}: not a scripted candidate",
                 'each line is {"candidate_id": "...", "completions": ["text", ...]}',
             ) from error
-    return script
+        return key, completions
 
 
 class ReplayEngine:
     """Returns what it was given."""
 
-    def __init__(self, script: dict[str, list[Any]]) -> None:
+    def __init__(self, script: Mapping[str, list[Any]]) -> None:
         self.script = script
 
     def sample(

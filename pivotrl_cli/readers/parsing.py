@@ -16,7 +16,7 @@ from pivotrl_cli.readers.split import EACH, Splitter, closed
 HEAD_BYTES = 1 << 20
 """What detection sees of a file."""
 
-_SURROGATE = re.compile(r"\\u[dD][89abAB]")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,8 @@ def conversations(lines: list[Line]) -> Iterator[Conversation]:
         return
     replies = {message.tool_call_id: line for line in lines for message in line.messages if message.role == "tool"}
     parents, seen = {line.parent for line in lines}, set[int]()
+    silent = lines
+    """What is read where no leaf has a turn, so that it is refused for that; all lines where there is no leaf."""
     for leaf in reversed(lines):
         if leaf.uuid in parents or by_uuid[leaf.uuid] is not leaf:
             continue
@@ -95,6 +97,10 @@ def conversations(lines: list[Line]) -> Iterator[Conversation]:
         if own or (not seen and leaf.messages):
             yield _conversation(path, seen, replies)
             seen |= {line.number for line in path}
+        elif any(line.messages for line in path):
+            silent = path
+    if not seen and any(line.messages for line in silent):
+        yield _conversation(silent, seen, replies, linked=False)
 
 
 def _path(leaf: Line, by_uuid: dict[str, Line]) -> list[Line]:

@@ -6,17 +6,17 @@ import json
 
 from pivotrl_cli.configs import DeskConfig
 from pivotrl_cli.environments import desk
-from pivotrl_cli.errors import OutputError
-from pivotrl_cli.streams import open_partial, publish
+from pivotrl_cli.streams import open_partial, publish, remove_partial, writing
 
 
 def run(config: DeskConfig) -> None:
     """Demonstrate `n` training tasks."""
     file = open_partial(config.output, binary=False)
     try:
-        for task in desk.tasks("train", config.n, config.seed):
-            record = desk.to_record(task, desk.demonstrate(task, config.seed))
-            file.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
+        with writing(config.output):
+            for task in desk.tasks("train", config.n, config.seed):
+                record = desk.to_record(task, desk.demonstrate(task, config.seed))
+                file.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
         publish(file, config.output)
-    except OSError as error:
-        raise OutputError(f"{config.output}: {error.strerror}", "choose a file that can be written") from error
+    finally:
+        remove_partial(config.output)

@@ -12,16 +12,18 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pivotrl_cli.configs import ExportConfig
-from pivotrl_cli.errors import ConfigError, OutputError, RunError
+from pivotrl_cli.errors import ConfigError, RunError
 from pivotrl_cli.exporters import Destination, Exporter, load_exporter
+from pivotrl_cli.locks import Lock
 from pivotrl_cli.provenance import Provenance, source_fingerprint
 from pivotrl_cli.rows import Candidate, Pivot, Profile
 from pivotrl_cli.stages.run_folder import stored_summary
-from pivotrl_cli.streams import partial_path, sync_folder
+from pivotrl_cli.streams import partial_path, sync_folder, writing
 from pivotrl_cli.table import Table
 from pivotrl_cli.verifiers import asks_judge, load_verifier
 
@@ -84,8 +86,7 @@ def _write(exporter: Exporter, table: Table[Candidate], config: ExportConfig, pr
     final, stored = Path(config.output), provenance.to_dict()
     making = partial_path(final)
     to = Destination(making, _chat(config), stored)
-    try:
-        shutil.rmtree(making, ignore_errors=True)
+    with Lock(final), writing(final), _removed(making):
         making.mkdir(parents=True)
         exporter.write(_rows(table, config.verifier), to)
         summary = {"to": config.to, "n_given": table.n_rows, **to.tally.summary()}
@@ -93,11 +94,17 @@ def _write(exporter: Exporter, table: Table[Candidate], config: ExportConfig, pr
             raise RunError(_nothing(table, summary), "inspect the table, or choose another target")
         (making / _NOTE).write_text(json.dumps({"provenance": stored, "summary": summary}, indent=1) + "\n")
         _publish(making, final)
-    except OSError as error:
-        raise OutputError(f"{final}: {error.strerror or error}", "choose a folder that can be written") from error
+    return summary
+
+
+@contextmanager
+def _removed(making: Path) -> Iterator[None]:
+    """Without what a killed run left there before, and without what this one leaves there after."""
+    shutil.rmtree(making, ignore_errors=True)
+    try:
+        yield
     finally:
         shutil.rmtree(making, ignore_errors=True)
-    return summary
 
 
 def _rows(table: Table[Candidate], verifier: str | None) -> Iterator[Candidate]:

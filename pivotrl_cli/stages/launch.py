@@ -12,15 +12,16 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pivotrl_cli.checkpoint import load_model, place, resolve
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.errors import ConfigError, Interrupted, RunError
+from pivotrl_cli.locks import Lock
 from pivotrl_cli.provenance import Provenance
-from pivotrl_cli.stages.run_folder import Onlooker, RunFolder, stored_summary
+from pivotrl_cli.stages.run_folder import Onlooker, RunFolder, published, stored_summary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -116,13 +117,19 @@ def _as_told(error: BaseException) -> BaseException:
     return error
 
 
-def open_run(folder: Path, provenance: Provenance, config: TrainConfig) -> RunFolder | dict[str, Any]:
-    """The folder of a run, opened by the first process for all; or its summary, where it is complete."""
+def open_run(folder: Path, provenance: Provenance, config: TrainConfig, stack: ExitStack) -> RunFolder | dict[str, Any]:
+    """The folder of a run, opened by the first process for all; or its summary, where it is complete.
+
+    The first process holds its lock until the stack is left.
+    """
     from pivotrl_cli.learn.distributed import of_first, rank
 
     def opened() -> RunFolder | dict[str, Any]:
         stored = stored_summary(folder, provenance, config.force)
         if stored is not None:
+            return stored
+        stack.enter_context(Lock(folder))
+        if not config.force and (stored := published(folder, provenance)):
             return stored
         return RunFolder(folder, provenance, force=config.force, keep=config.keep)
 

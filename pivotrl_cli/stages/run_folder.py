@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pivotrl_cli.errors import OutputError
-from pivotrl_cli.provenance import Provenance, refuse_another
+from pivotrl_cli.provenance import Provenance, differences, refuse_another
 from pivotrl_cli.rows import StepMetrics, TrainRollout
+from pivotrl_cli.streams import writing
 from pivotrl_cli.table import Table, TableWriter
 
 if TYPE_CHECKING:
@@ -77,6 +78,22 @@ def stored_summary(folder: Path, provenance: Provenance, force: bool) -> dict[st
     return summary
 
 
+def published(final: Path, provenance: Provenance) -> dict[str, Any] | None:
+    """The summary of a run that was complete but for its name when it was killed; it has it now."""
+    partial = partial_folder(final)
+    stored = _note(partial)
+    if "summary" not in stored or differences(stored["provenance"], provenance.to_dict()):
+        return None
+    _publish(final)
+    summary: dict[str, Any] = stored["summary"]
+    return summary
+
+
+def partial_folder(final: Path) -> Path:
+    """Where a run lives until it is complete."""
+    return final.with_name(f"{final.name}.partial")
+
+
 def _note(folder: Path) -> dict[str, Any]:
     note = folder / _NOTE
     try:
@@ -91,20 +108,18 @@ class RunFolder:
 
     def __init__(self, final: Path, provenance: Provenance, *, force: bool, keep: int) -> None:
         self.final, self.provenance, self.keep = final, provenance, keep
-        self.partial = final.with_name(f"{final.name}.partial")
+        self.partial = partial_folder(final)
         self.metrics: list[StepMetrics] = []
         self.resumed = self._resume(force)
         if self.resumed is None:
             self._start()
 
     def _start(self) -> None:
-        try:
+        with writing(self.final):
             shutil.rmtree(self.partial, ignore_errors=True)
             (self.partial / "rollouts").mkdir(parents=True)
             (self.partial / "checkpoints").mkdir()
             _write(self.partial / _NOTE, {"provenance": self.provenance.to_dict()})
-        except OSError as error:
-            raise OutputError(f"{self.final}: {error.strerror}", "choose a folder that can be written") from error
 
     def _resume(self, force: bool) -> Checkpoint | None:
         """The last checkpoint of an ended run; what came after it is forgotten. Refuses to lose another run's."""
@@ -157,15 +172,12 @@ class RunFolder:
                 with Table.open(path, TrainRollout) as part:
                     for table in part.tables():
                         out.write_table(table)
-        _write(self.partial / _NOTE, {"provenance": self.provenance.to_dict(), "summary": summary})
-        (self.partial / "README.md").write_text(card)
-        for file in filter(Path.is_file, self.partial.iterdir()):
-            _to_disk(file)
-        shutil.rmtree(self.partial / "rollouts")
-        shutil.rmtree(self.partial / "checkpoints")
-        if self.final.is_dir():
-            shutil.rmtree(self.final)
-        self.partial.rename(self.final)
+        with writing(self.final):
+            (self.partial / "README.md").write_text(card)
+            for file in filter(Path.is_file, self.partial.iterdir()):
+                _to_disk(file)
+            _write(self.partial / _NOTE, {"provenance": self.provenance.to_dict(), "summary": summary})
+            _publish(self.final)
 
     def _place(self) -> Path:
         """Folder of the checkpoint after the last step."""
@@ -201,18 +213,35 @@ class Onlooker(RunFolder):
 def _made_whole(place: Path) -> Iterator[Path]:
     """An empty folder that gets its name once all in it is on the disk."""
     making = place.with_suffix(".making")
-    shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(parents=True)
-    yield making
-    for file in making.iterdir():
-        _to_disk(file)
-    shutil.rmtree(place, ignore_errors=True)
-    making.rename(place)
-    _to_disk(place.parent)
+    with writing(place):
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(parents=True)
+        yield making
+        for file in making.iterdir():
+            _to_disk(file)
+        shutil.rmtree(place, ignore_errors=True)
+        making.rename(place)
+        _to_disk(place.parent)
+
+
+def _publish(final: Path) -> None:
+    """Give a complete folder its name."""
+    partial = partial_folder(final)
+    for name in ("rollouts", "checkpoints"):
+        shutil.rmtree(partial / name, ignore_errors=True)
+    if final.is_dir():
+        shutil.rmtree(final)
+    partial.rename(final)
+    _to_disk(final.parent)
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    """Whole or not at all: a note that was cut by a kill would be nobody's."""
+    making = path.with_suffix(".making")
+    making.write_text(json.dumps(content, indent=1) + "\n")
+    _to_disk(making)
+    making.replace(path)
+    _to_disk(path.parent)
 
 
 def _to_disk(path: Path) -> None:

@@ -84,7 +84,7 @@ def _run(config: TrainConfig) -> dict[str, Any]:
         if config.method == "grpo" and not config.allow_foreign_profile:
             check_profile(table, config.model, fingerprints["model"], "add --allow-foreign-profile")
         provenance = Provenance.of("train", StepMetrics, config, [table.as_input()], fingerprints)
-        output = open_run(folder, provenance, config)
+        output = open_run(folder, provenance, config, stack)
         if isinstance(output, dict):
             return output | {"cached": True}
         source = _source(config, verifiers, environments)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pivotrl_cli.checkpoint import local_folder, resolve, save
+from pivotrl_cli.checkpoint import local_folder, resolve, save, save_tensors
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.learn.distributed import gathered, meet, rank, sharded
 from pivotrl_cli.learn.lora import adapt, merged_weights
@@ -48,10 +48,8 @@ class Trained:
             meet()  # the first process makes the folder
             write_shards(self._weights() | {_OPTIMISER + name: tensors[name] for name in tensors}, folder)
             return
-        from safetensors.torch import save_file
-
         save(self.lora or self.model, tokenizer, folder)
-        save_file(self.optimiser.state(), folder / Checkpoint.TENSORS)
+        save_tensors(self.optimiser.state(), folder / Checkpoint.TENSORS)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint; the weights of one that is not sharded are those that the model was opened with."""
