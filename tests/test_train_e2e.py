@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from tables import candidate, read, says, user, write
 
-from pivotrl_cli.configs import DeskConfig, ExtractConfig, TrainConfig
+from pivotrl_cli.configs import DeskConfig, ExtractConfig, ScoreConfig, TrainConfig
 from pivotrl_cli.environments import desk
 from pivotrl_cli.errors import ConfigError, InputError
 from pivotrl_cli.learn.step import GrpoBatch, GrpoOptions
 from pivotrl_cli.rows import Candidate, StepMetrics, TrainRollout
 from pivotrl_cli.stages import desk as desk_stage
-from pivotrl_cli.stages import extract, train
+from pivotrl_cli.stages import extract, score, train
 
 WORLD = '''
 import os
@@ -130,6 +130,13 @@ def test_every_turn_is_counted_and_has_the_advantage_of_its_episode(config):
             assert advantages == (pytest.approx(expected) if values.std() else expected)
     assert summary["rollout_turns"] == turns
     assert (summary["rows"], summary["holdout_rows_left_out"]) == (5, 2)
+
+
+def test_its_rollouts_are_not_scored_by_verifiers(config):
+    train.run(config.model_copy(update={"steps": 1}))
+    rollouts = f"{config.output}/rollouts.parquet"
+    with pytest.raises(InputError, match="turns of whole episodes, which their environment scored"):
+        score.run(ScoreConfig(rollouts=rollouts, candidates=Path(config.pivots)))
 
 
 def test_it_learns_what_only_the_outcome_tells(config):
