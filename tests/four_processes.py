@@ -1,4 +1,4 @@
-"""What each of four processes does for `test_distributed`: two sharded copies, and a checkpoint that all write into."""
+"""What each of four processes does for `test_distributed`: two sharded copies, shared rows, a checkpoint of all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from learn_models import KINDS, tiny
 from transformers import PreTrainedModel
 from two_processes import BATCH, CPU, alone, gaps, together
 
-from pivotrl_cli.learn.distributed import close_group, meet, open_group, rank, shard, whole
+from pivotrl_cli.learn.distributed import close_group, meet, open_group, rank, shard, share_rows, whole
 from pivotrl_cli.learn.lora import adapt
 from pivotrl_cli.learn.optimiser import Optimiser
 from pivotrl_cli.learn.step import GrpoOptions, grpo_update
@@ -77,9 +77,14 @@ def brought_back(name: str, folder: Path) -> str:
 
 def main(folder: Path) -> None:
     """One line per case, from the first process."""
-    expected = alone(KINDS["qwen3"])
+    shared = {"qwen3": 4, "gemma3": 2}
+    expected = {kind: alone(KINDS[kind]) for kind in shared}
     open_group(CPU)
-    lines = [f"replicated: {gaps(expected, together(KINDS['qwen3'], 2))}"]
+    lines = [f"replicated: {gaps(expected['qwen3'], together(KINDS['qwen3'], 2))}"]
+    for kind, n_sharing in shared.items():
+        share_rows(n_sharing)
+        lines.append(f"{kind}: {gaps(expected[kind], together(KINDS[kind]))}")
+    share_rows(1)
     lines += [brought_back(name, folder / name) for name in MODELS]
     if rank() == 0:
         print("\n".join(lines))

@@ -13,7 +13,7 @@ import four_processes
 import pytest
 import torch
 from learn_models import KINDS
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tables import candidate, read, says, user, write
 from test_train import MACHINE
 
@@ -84,7 +84,7 @@ def in_two(
     command = [*TORCHRUN, "2", *command] if outside else [sys.executable, *command, "--nproc", "2"]
     environment = {"OMP_NUM_THREADS": "1"} | environment
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=120, env=os.environ | environment
+        command, capture_output=True, text=True, check=False, timeout=300, env=os.environ | environment
     )
 
 
@@ -112,14 +112,15 @@ def assert_same(one: str | Path, other: str | Path) -> None:
     [
         {"kl_coef": 0.1, "updates_per_batch": 2},
         {"method": "sft", "token_budget": 40},
-        {"kl_coef": 0.1, "lora_rank": 4},
+        {"kl_coef": 0.1, "loss": "gspo", "lora_rank": 4},
     ],
-    ids=["grpo", "sft", "lora"],
+    ids=["grpo", "sft", "adapters, shared rows"],
 )
 def test_two_processes_train_what_one_does(config, tmp_path, changes):
     one = config.model_copy(update=changes)
     train.run(one)
-    two = one.model_copy(update={"output": str(tmp_path / "two")})
+    n_sharing = 2 if one.loss == "gspo" else 1
+    two = one.model_copy(update={"output": str(tmp_path / "two"), "sequence_parallel": n_sharing})
     done = in_two(two, "--json", outside=one.method == "sft")
     assert (done.returncode, done.stderr) == (0, "")
     summary = json.loads(done.stdout)
@@ -181,9 +182,10 @@ def assert_small(name: str, gaps: str) -> None:
 
 
 @pytest.mark.slow
-def test_four_processes_hold_two_copies_and_any_number_reads_their_checkpoint(tmp_path):
+def test_four_processes_hold_two_copies_or_share_rows_and_any_number_reads_their_checkpoint(tmp_path):
     found = measured_by("four_processes.py", "4", str(tmp_path))
-    assert_small("replicated", found.pop("replicated"))
+    for name in ("replicated", "qwen3", "gemma3"):
+        assert_small(name, found.pop(name))
     assert found == dict.fromkeys(four_processes.MODELS, "[True, True, True]")
     for name in four_processes.MODELS:
         alone = four_processes.opened(name)
@@ -194,6 +196,7 @@ def test_four_processes_hold_two_copies_and_any_number_reads_their_checkpoint(tm
 def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path):
     alone = four_processes.opened("half")
     (tmp_path / "000002").mkdir()
+    save_file({"another": torch.zeros(1)}, tmp_path / "000002" / "shard-00001-model-00001-of-00001.safetensors")
     with pytest.raises(InputError, match=r"000002: the checkpoint lacks lm_head\.weight"):
         alone.restore(Checkpoint(tmp_path / "000002"))
 
@@ -203,6 +206,7 @@ def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path):
     [
         ({"pivots": "-"}, "several processes cannot all read standard input"),
         ({"replicas": 2, "nproc": 3}, "--replicas 2 does not divide 3 processes"),
+        ({"sequence_parallel": 2, "nproc": 3}, "--sequence-parallel 2 does not divide 3 processes"),
     ],
 )
 def test_what_several_processes_cannot_do_is_refused_before_they_start(config, changes, message):

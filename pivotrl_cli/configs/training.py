@@ -131,3 +131,5 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Processes on this machine that train together, one per GPU; under torchrun, which starts them, leave it."""
     replicas: int = option(1, identity=False, ge=1)
     """Copies of the weights, each sharded over its part of the processes; 1 shards them over all."""
+    sequence_parallel: int = option(1, identity=False, ge=1)
+    """Neighbouring processes that share each row, for states too long for one GPU; must divide the attention heads."""

@@ -42,6 +42,7 @@ OURS = {
     "tensor_parallel_size": "use --tensor-parallel",
     "data_parallel_size": "vLLM's offline engine is one copy of the model: run one pivotrl for each",
     "hf_token": "set HF_TOKEN: what is given here is recorded in the output",
+    "enable_sleep_mode": "train sets it where it can",
     "trust_remote_code": "code from a model folder is never run",
     **dict.fromkeys(
         ("disable_log_stats", "enable_prefix_caching", "logprobs_mode", "skip_tokenizer_init", "tokenizer"),
@@ -53,7 +54,16 @@ OURS = {
 
 def open_engine(config: EngineConfig) -> VLLMEngine:
     """Load a model folder, hub name or shipped policy."""
-    llm = start(arguments(config))
+    return _opened(config, arguments(config))
+
+
+def open_sampler(config: EngineConfig) -> VLLMEngine:
+    """The same on a GPU that something else wants now and then; the CPU build cannot sleep."""
+    return _opened(config, arguments(config) | ({"enable_sleep_mode": True} if _platform() == "cuda" else {}))
+
+
+def _opened(config: EngineConfig, arguments: dict[str, Any]) -> VLLMEngine:
+    llm = start(arguments)
     folder = resolve(config.model)
     chat = ChatFormat(load_tokenizer(folder))
     return VLLMEngine(llm, chat, stop_ids(load_generation_config(folder), chat))
@@ -93,6 +103,7 @@ class VLLMEngine:
         self.context_length = llm.model_config.max_model_len
         self.weight_version: int | None = 0
         """Number of the weights that it samples from, 0 for those of the folder; None after a push that failed."""
+        self._asleep = False
         self._vocabulary = llm.model_config.get_vocab_size()
         self._stop_ids = sorted(stop)
         self._cache_counts = _count_cache_hits(llm)
@@ -134,12 +145,24 @@ class VLLMEngine:
         Everything in the prefix cache is of the old weights, so it goes.
         """
         self.weight_version = None
+        if self._asleep:
+            self.llm.wake_up(tags=["weights"])
         self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights)})
+        if self._asleep:
+            self.llm.wake_up(tags=["kv_cache"])
+            self._asleep = False
         if _platform() == "cpu":
             self.llm.apply_model(_repack_tied_head)
         if not self.llm.reset_prefix_cache():
             raise RunError("vllm kept the prefix cache of the old weights", "train with --sampler hf")
         self.weight_version = version
+
+    def sleep(self) -> None:
+        """Free the GPU's memory until the next push, where the engine was opened to sleep: weights and cache go."""
+        if self.llm.model_config.enable_sleep_mode:
+            self.weight_version = None
+            self.llm.sleep(level=2)
+            self._asleep = True
 
     def notes(self) -> dict[str, float]:
         """Share of the prompt tokens so far that the prefix cache had, each sample's prompt counted."""

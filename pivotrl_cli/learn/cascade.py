@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +29,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from pivotrl_cli.learn.tree import Row, families
+from pivotrl_cli.learn.ulysses import cut, over_heads, stretch
 
 NAME = "pivotrl_prefix_tree"
 """Name of the attention among those of transformers."""
@@ -337,9 +339,10 @@ def _attention(
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     if kwargs.get("dropout"):
         raise ValueError("attention with dropout has no prefix tree")
-    attend = expand if prefix_tree.kernel == "expand" else cascade
+    chosen = expand if prefix_tree.kernel == "expand" else cascade
     scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
-    return attend(query, key, value, prefix_tree, kwargs.get("sliding_window"), scale).transpose(1, 2), None
+    attend = partial(chosen, plan=prefix_tree, window=kwargs.get("sliding_window"), scale=scale)
+    return over_heads(attend, query, key, value, len(prefix_tree.row.tokens)).transpose(1, 2), None
 
 
 AttentionInterface.register(NAME, _attention)
@@ -347,7 +350,7 @@ AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
 def hidden_states(model: PreTrainedModel, plan: TreePlan) -> Tensor:
-    """Final hidden states [L, hidden] of a row.
+    """Final hidden states [L, hidden] of a row, or of the stretch of it that this process holds.
 
     The attention stays set, since gradient checkpointing calls it again in the backward pass; without a row it is
     transformers' own. A mask of four dimensions is passed through untouched, so none of the row's size is built.
@@ -355,9 +358,10 @@ def hidden_states(model: PreTrainedModel, plan: TreePlan) -> Tensor:
     if model.config.get_text_config(decoder=True)._attn_implementation != NAME:
         model.set_attn_implementation(NAME)
     decoder = model.get_decoder()  # type: ignore[no-untyped-call]
+    held = stretch(len(plan.row.tokens))
     states = decoder(
-        input_ids=torch.tensor([plan.row.tokens], device=model.device),
-        position_ids=plan.depths[None],
+        input_ids=torch.tensor([cut(plan.row.tokens, held)], device=model.device),
+        position_ids=torch.tensor([cut(plan.row.depths, held)], device=model.device),
         attention_mask=torch.zeros(1, 1, 1, 1, device=model.device),
         use_cache=False,
         prefix_tree=plan,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pivotrl_cli.learn.distributed import whole
+from pivotrl_cli.learn.distributed import n_sharing, whole
 from pivotrl_cli.learn.policy import completion_logprobs
 
 TOLERANCES = {torch.float64: (1e-4, 1e-3), torch.float32: (1e-4, 1e-3), torch.bfloat16: (0.03, 0.1)}
@@ -62,7 +62,9 @@ def _measured(
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities, and the norm of every weight's gradient of a loss that weighs each differently."""
     logprobs = completion_logprobs(model, prompts, completions, tree=tree).logprobs
-    torch.autograd.backward((logprobs * torch.linspace(-1, 1, len(logprobs), device=logprobs.device)).sum())
+    n_alike = 1 if tree else n_sharing()  # only a tree is shared: of a plain batch each has the whole gradient
+    weights = torch.linspace(-1, 1, len(logprobs), device=logprobs.device) / n_alike
+    torch.autograd.backward((logprobs * weights).sum())
     norms = [whole(weight.grad.float().norm()) for weight in model.parameters() if weight.grad is not None]
     model.zero_grad(set_to_none=True)
     return logprobs.detach(), torch.stack(norms)

@@ -49,6 +49,25 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+_row_group: dist.ProcessGroup | None = None
+
+
+def row_group() -> dist.ProcessGroup | None:
+    """The processes that share each row with this one; None where it has its rows to itself."""
+    return _row_group
+
+
+def n_sharing() -> int:
+    """How many processes share a row."""
+    return _row_group.size() if _row_group is not None else 1
+
+
+def share_rows(n_processes: int) -> None:
+    """Have so many neighbouring processes share each row, see `ulysses`; a matter of all."""
+    global _row_group
+    _row_group = dist.new_subgroups(n_processes)[0] if n_processes > 1 else None  # type: ignore[no-untyped-call]
+
+
 def open_group(device: torch.device) -> Store:
     """Meet the others, at the address that the environment names; objects travel by gloo, tensors of a GPU by NCCL.
 
@@ -66,6 +85,7 @@ def open_group(device: torch.device) -> Store:
 
 def close_group() -> None:
     """Leave together. Sharded models go first, or their threads can abort the process at its end."""
+    share_rows(1)
     gc.collect()
     dist.barrier()
     dist.destroy_process_group()
@@ -172,6 +192,11 @@ def meet() -> None:
         dist.barrier()
 
 
+def each_rows(item: T) -> list[T]:
+    """The same, once for those that share their rows."""
+    return everyones(item)[:: n_sharing()]
+
+
 def of_first(make: Callable[[], T]) -> T:
     """What the first process makes, on all."""
     if world() == 1:
@@ -186,12 +211,13 @@ def own_groups(prompts: Sequence[Tokens], lengths: Sequence[Sequence[int]]) -> l
 
     Prompts that begin alike stay together: in sorted order they are cut where the positions of full sequences balance.
     """
-    if world() == 1:
+    n_shares, share = world() // n_sharing(), rank() // n_sharing()
+    if n_shares == 1:
         return list(lengths)
     costs = [len(prompt) + sum(group) for prompt, group in zip(prompts, lengths, strict=True)]
     mine, before = set(), 0
     for p in sorted(range(len(prompts)), key=lambda p: prompts[p]):
-        if world() * (2 * before + costs[p]) // (2 * sum(costs)) == rank():
+        if n_shares * (2 * before + costs[p]) // (2 * sum(costs)) == share:
             mine.add(p)
         before += costs[p]
     return [group if p in mine else [] for p, group in enumerate(lengths)]

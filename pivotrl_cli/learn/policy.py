@@ -23,6 +23,7 @@ from pivotrl_cli.learn.cascade import TreePlan, hidden_states
 from pivotrl_cli.learn.distributed import inside
 from pivotrl_cli.learn.hybrid import wrap
 from pivotrl_cli.learn.tree import Row, Tokens, plant
+from pivotrl_cli.learn.ulysses import from_all, stretch
 
 HEAD_ELEMENTS = 2**27
 """Most logits held at once; beyond, they are recomputed in the backward pass, chunk by chunk."""
@@ -110,9 +111,13 @@ def _plain_logits(model: PreTrainedModel, prompts_P: Sequence[Tokens], rows_N: l
 
 
 def _score_row(model: PreTrainedModel, row: Row, targets_T: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Log-probabilities and entropies through decoder and head, each by itself."""
-    hidden_L = hidden_states(model, TreePlan(row, model.device))
-    return _score_hidden(model, hidden_L[_tensor(row.predictors, model)], targets_T, temperature)
+    """Log-probabilities and entropies through decoder and head, each by itself; from all that share the row."""
+    hidden_L, held = hidden_states(model, TreePlan(row, model.device)), stretch(len(row.tokens))
+    own = [t for t, place in enumerate(row.predictors) if place in held]
+    places_T = _tensor([row.predictors[t] - held.start for t in own], model)
+    scores = _score_hidden(model, hidden_L[places_T], targets_T[_tensor(own, model)], temperature)
+    logprobs_T, entropies_T = (from_all(x, row.predictors, len(row.tokens)) for x in scores)
+    return logprobs_T, entropies_T
 
 
 def _score_hidden(

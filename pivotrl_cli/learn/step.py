@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pivotrl_cli.learn.distributed import everyones, own_groups
+from pivotrl_cli.learn.distributed import each_rows, everyones, own_groups
 from pivotrl_cli.learn.lora import adapters_off
 from pivotrl_cli.learn.loss import LOSSES, importance_weights, k3, kl_loss, sft_loss, token_weights
 from pivotrl_cli.learn.optimiser import Optimiser
@@ -205,7 +205,7 @@ def grpo_update(
         stats = _grpo_backward(model, reference if options.kl_coef > 0 else None, part, options, n_tokens)
         totals = _added(totals, stats) if row.counts else totals
         optimiser.collect()
-    totals = _with_reuse(reduce(_added, everyones(totals)), batch.prompts, batch.completions)
+    totals = _with_reuse(reduce(_added, each_rows(totals)), batch.prompts, batch.completions)
     return UpdateStats(grad_norm=optimiser.step(learning_rate), n_completion_tokens=n_tokens, **totals)
 
 
@@ -231,7 +231,7 @@ def sft_update(
         optimiser.collect()
         shares = {"loss": loss.item(), "entropy": scores.entropies.sum().item() / n_tokens}
         totals = _added(totals, shares | {"n_positions": scores.n_positions}) if row.counts else totals
-    totals = reduce(_added, everyones(totals))
+    totals = reduce(_added, each_rows(totals))
     totals = _with_reuse(totals, batch.prompts, [[completion] for completion in batch.completions])
     return UpdateStats(grad_norm=optimiser.step(learning_rate), n_completion_tokens=n_tokens, **totals)
 

@@ -11,6 +11,7 @@ import numpy as np
 from pivotrl_cli.checkpoint import resolve
 from pivotrl_cli.configs import EngineConfig, TrainConfig
 from pivotrl_cli.endpoint import EndpointSettings
+from pivotrl_cli.engines import vllm
 from pivotrl_cli.engines.hf import HFEngine
 from pivotrl_cli.engines.vllm_server import VLLMServer, open_server
 from pivotrl_cli.learn.distributed import gathered, of_first, refresh, whole
@@ -27,9 +28,7 @@ from pivotrl_cli.stages.stopwatch import Stopwatch
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from pivotrl_cli.engines.vllm import VLLMEngine
-
-    PolicyEngine = HFEngine | VLLMEngine | VLLMServer
+    PolicyEngine = HFEngine | vllm.VLLMEngine | VLLMServer
 
 
 class Grpo(Learner):
@@ -58,6 +57,8 @@ class Grpo(Learner):
             fresh, changes = self._reprofile(step)
         n_active = self.roster.n_active
         sampled = self.sampler.step(step, self.roster.retired, watch)
+        if isinstance(self.engine, vllm.VLLMEngine):
+            self.engine.sleep()
         self._note(sampled)
         self.roster.note_share(len(sampled.trained), len(sampled.groups))
         turns = fresh.turns + sampled.turns
@@ -103,9 +104,7 @@ class Grpo(Learner):
             return HFEngine(self.sampled, self.chat, config.sample_token_budget)
         if config.sampler == "vllm-server":
             return self._server()
-        from pivotrl_cli.engines import vllm
-
-        return vllm.open_engine(
+        return vllm.open_sampler(
             EngineConfig.model_validate(
                 config.model_dump(include={"model", "device", "dtype", "engine_args"}) | {"engine": "vllm"}
             )
@@ -115,6 +114,7 @@ class Grpo(Learner):
         config, output = self.config, Path(self.config.output)
         settings = EndpointSettings(
             base_url=config.endpoint or "",
+            key_variable="VLLM_API_KEY",
             timeout=config.endpoint_timeout,
             concurrency=config.endpoint_concurrency,
         )

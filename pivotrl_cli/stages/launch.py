@@ -70,13 +70,15 @@ def crew(config: TrainConfig) -> Iterator[None]:
     The last is settled by the store that torchrun keeps: whoever fails first says so, the others leave without a word.
     """
     if not launched():
+        _check(config, 1)
         yield
         return
-    from pivotrl_cli.learn.distributed import close_group, open_group, own_device, world
+    from pivotrl_cli.learn.distributed import close_group, open_group, own_device, share_rows, world
 
     store = open_group(own_device(place(config.device, config.dtype)[0]))
     try:
         _check(config, world())
+        share_rows(config.sequence_parallel)
         if int(os.environ["RANK"]) == 0:
             yield
         else:
@@ -93,10 +95,12 @@ def crew(config: TrainConfig) -> Iterator[None]:
 
 
 def _check(config: TrainConfig, n_processes: int) -> None:
-    if config.pivots == "-":
+    if n_processes > 1 and config.pivots == "-":
         raise ConfigError("several processes cannot all read standard input", "write the pivots to a file")
-    if n_processes % config.replicas:
-        raise ConfigError(f"--replicas {config.replicas} does not divide {n_processes} processes", "choose a divisor")
+    for name, n in {"--replicas": config.replicas, "--sequence-parallel": config.sequence_parallel}.items():
+        if n_processes % n:
+            processes = "one process" if n_processes == 1 else f"{n_processes} processes"
+            raise ConfigError(f"{name} {n} does not divide {processes}", "choose --nproc and a divisor of it")
 
 
 def _as_told(error: BaseException) -> BaseException:

@@ -38,7 +38,7 @@ class Checkpoint:
     @property
     def sharded(self) -> bool:
         """Whether it is the parts that several processes had."""
-        return not (self.folder / self.TENSORS).is_file()
+        return any(self.folder.glob("shard-*.safetensors"))
 
     @property
     def step(self) -> int:

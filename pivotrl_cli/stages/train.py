@@ -188,6 +188,7 @@ def _plain_reason(config: TrainConfig, model: PreTrainedModel) -> str | None:
     from pivotrl_cli.learn.policy import plain_reason
 
     reason = "--layout plain" if config.layout == "plain" else plain_reason(model)
+    _check_sharing(config, model, reason)
     if reason is not None:
         if config.layout == "tree":
             print(f"train: plain layout, several times slower: {reason}", file=sys.stderr, flush=True)
@@ -197,6 +198,16 @@ def _plain_reason(config: TrainConfig, model: PreTrainedModel) -> str | None:
     except TreeMismatch as error:
         raise RunError(f"{config.model}: {error}", "train with --layout plain, and report the model") from error
     return None
+
+
+def _check_sharing(config: TrainConfig, model: PreTrainedModel, plain_reason: str | None) -> None:
+    """Raise where the processes cannot share this model's rows."""
+    from pivotrl_cli.learn.ulysses import why_not
+
+    n = config.sequence_parallel
+    reason = f"plain layout, {plain_reason}" if plain_reason else why_not(model, n)
+    if n > 1 and reason:
+        raise ConfigError(f"--sequence-parallel {n}: {config.model} cannot share its rows: {reason}", "leave it out")
 
 
 def _nothing_to_learn_from(config: TrainConfig, last: StepMetrics, output: RunFolder) -> RunError:
