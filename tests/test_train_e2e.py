@@ -193,6 +193,8 @@ def test_rows_of_an_unknown_domain_need_an_environment(config):
     with pytest.raises(ConfigError, match="no environment is known for ''") as error:
         train.run(config.model_copy(update={"environment": None}))
     assert "path/to/file.py:function" in error.value.hint
+    with pytest.raises(ConfigError, match="--environment is for whole episodes"):
+        train.run(config.model_copy(update={"method": "grpo"}))
     with pytest.raises(InputError, match="the desk has no task 't"):
         train.run(config.model_copy(update={"environment": "desk"}))
 
