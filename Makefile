@@ -43,7 +43,8 @@ check: $(DEV) ## Format, lint, types, import floors, schemas, docs, tests: what 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python recipes/schemas.py --check
-	$(BIN)/cog --check -r README.md
+	$(BIN)/python recipes/stubs.py --check
+	$(BIN)/cog --check -r README.md docs/commands/*.md docs/numbers.md
 	$(BIN)/python -m pytest -n auto
 	@$(MAKE) --no-print-directory test-vllm
 
@@ -74,7 +75,8 @@ fix: $(DEV) ## Format, sort imports, regenerate schemas and docs
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 	$(BIN)/python recipes/schemas.py
-	$(BIN)/cog -r README.md
+	$(BIN)/python recipes/stubs.py
+	$(BIN)/cog -r README.md docs/commands/*.md docs/numbers.md
 
 # ---- the shipped policy -------------------------------------------------------------------------------------------
 

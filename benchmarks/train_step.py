@@ -1,7 +1,7 @@
 """The training step: log-probabilities, loss and gradient of rollouts that share their prompts, ours against others.
 
-    python benchmarks/train_step.py [--cases short long pivots] [--only plain]
-    python benchmarks/train_step.py --model 1.7b --device cuda --cases 8k 32k --save h200
+    python -P benchmarks/train_step.py [--cases short long pivots] [--only plain]
+    python -P benchmarks/train_step.py --model 1.7b --device cuda --cases 8k 32k --save h200
 
 Every line is measured in a process of its own, on the same random model and tokens: `tree` is what `pivotrl train`
 does; `plain` pads the sequences of a prompt into one batch; `single` takes one sequence at a time; `trl` is
@@ -38,6 +38,7 @@ from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from pivotrl_cli.checkpoint import load_tokenizer, resolve
 from pivotrl_cli.learn.loss import clipped
+from pivotrl_cli.learn.pack import Slice
 from pivotrl_cli.learn.policy import completion_logprobs
 from pivotrl_cli.learn.step import GrpoBatch
 from pivotrl_cli.learn.tree import plant
@@ -115,6 +116,7 @@ def batch_of(case: Case) -> GrpoBatch:
         completions=[[tokens(c) for _ in range(g)] for _ in range(n)],
         sampler_logprobs=[[[-8.3] * c for _ in range(g)] for _ in range(n)],
         advantages=[[1.0 if i % 2 else -1.0 for i in range(g)] for _ in range(n)],
+        weights=[[1.0] * g for _ in range(n)],
     )
 
 
@@ -122,14 +124,10 @@ def parts_of(batch: GrpoBatch, mode: str) -> list[GrpoBatch]:
     """The micro-batches of a mode: everything, one prompt, or one sequence at a time."""
     if mode == "tree":
         return [batch]
-    groups = zip(batch.prompts, batch.completions, batch.sampler_logprobs, batch.advantages, strict=True)
+    groups = [range(len(group)) for group in batch.completions]
     if mode != "single":
-        return [GrpoBatch(prompts=[p], completions=[c], sampler_logprobs=[s], advantages=[a]) for p, c, s, a in groups]
-    return [
-        GrpoBatch(prompts=[p], completions=[[c]], sampler_logprobs=[[s]], advantages=[[a]])
-        for p, completions, logprobs, advantages in groups
-        for c, s, a in zip(completions, logprobs, advantages, strict=True)
-    ]
+        return [batch.part([Slice(p, 0, len(group))]) for p, group in enumerate(groups)]
+    return [batch.part([Slice(p, g, g + 1)]) for p, group in enumerate(groups) for g in group]
 
 
 def positions(batch: GrpoBatch, mode: str) -> int:
@@ -290,7 +288,7 @@ def _peak(device: torch.device) -> int:
 def in_a_process(arguments: argparse.Namespace, name: str, mode: str) -> dict[str, Any]:
     """`measure`, where no earlier line has touched the peak; what fails says why."""
     options = ["--model", arguments.model, "--device", arguments.device, "--dtype", arguments.dtype]
-    command = [sys.executable, __file__, *options, "--threads", str(arguments.threads), "--measure", name, mode]
+    command = [sys.executable, "-P", __file__, *options, "--threads", str(arguments.threads), "--measure", name, mode]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         return {"error": (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]}

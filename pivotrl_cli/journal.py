@@ -18,11 +18,12 @@ import struct
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from pivotrl_cli.errors import OutputError
+from pivotrl_cli.errors import InputError, OutputError
 from pivotrl_cli.provenance import Provenance, differences
 from pivotrl_cli.streams import sync_folder
 
@@ -37,7 +38,58 @@ def journal_path(output: str | Path) -> Path:
     return Path(f"{output}.journal")
 
 
-class Journal:
+class JournalReader:
+    """What is finished in a journal, as another process may look at it while its run goes on; no lock is taken."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path = path
+        self._file = file
+        self._places: dict[str, int] = {}
+        """Key to the offset of its last batch."""
+        frames = list(_keys_and_places(file))
+        self._end = frames[-1][2] if frames else 0
+        self._n_frames = len(frames)
+        for keys, place, _ in frames[1:]:
+            self._places.update(dict.fromkeys(keys, place))
+
+    @classmethod
+    @contextmanager
+    def beside_output(cls, output: str | Path) -> Iterator[JournalReader]:
+        """The journal of an output, to be read alone."""
+        with journal_path(output).open("rb") as file:
+            yield cls(journal_path(output), file)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def read(self, keys: Iterable[str]) -> dict[str, Any]:
+        """The values of those keys that are there; each batch is read once."""
+        wanted: dict[int, list[str]] = {}
+        for key in keys:
+            if key in self._places:
+                wanted.setdefault(self._places[key], []).append(key)
+        found: dict[str, Any] = {}
+        for place, names in wanted.items():
+            batch = self._batch(place)
+            found |= {name: batch[name] for name in names}
+        return found
+
+    def _batch(self, place: int) -> dict[str, Any]:
+        self._file.seek(place)
+        frame = _read_frame(self._file)
+        if frame is None:
+            raise InputError(f"{self.path}: changed while it was read", "another run began it anew; look again")
+        keys, body = frame
+        return dict(zip(keys, json.loads(zlib.decompress(body)), strict=True))
+
+
+class Journal(JournalReader):
     """An append-only record of finished work; a context manager that closes it, and removes it if it holds nothing.
 
     Example: `with Journal.beside("profile.parquet", provenance) as journal: journal.add({"a-003": {...}})`
@@ -45,16 +97,9 @@ class Journal:
 
     def __init__(self, path: Path, file: BinaryIO, header: dict[str, Any]) -> None:
         """Of a locked file; one that holds nothing gets the header."""
-        self.path = path
-        self._file = file
-        self._places: dict[str, int] = {}
-        """Key to the offset of its last batch."""
+        super().__init__(path, file)
         self._synced = time.monotonic()
-        frames = list(_keys_and_places(file))
-        self._end = frames[-1][2] if frames else 0
-        for keys, place, _ in frames[1:]:
-            self._places.update(dict.fromkeys(keys, place))
-        if len(frames) <= 1:
+        if self._n_frames <= 1:
             self._end = 0
             self._append(_MAGIC + _frame([], header))
             sync_folder(path.parent)
@@ -91,32 +136,11 @@ class Journal:
         else:
             self.remove()
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._places
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)
-
     def add(self, batch: Mapping[str, Any]) -> None:
         """Record a finished batch: its values, which must be JSON, by their keys."""
         place = self._end
         self._append(_frame(list(batch), list(batch.values())))
         self._places.update(dict.fromkeys(batch, place))
-
-    def read(self, keys: Iterable[str]) -> dict[str, Any]:
-        """The values of those keys that are there; each batch is read once."""
-        wanted: dict[int, list[str]] = {}
-        for key in keys:
-            if key in self._places:
-                wanted.setdefault(self._places[key], []).append(key)
-        found: dict[str, Any] = {}
-        for place, names in wanted.items():
-            batch = self._batch(place)
-            found |= {name: batch[name] for name in names}
-        return found
 
     def remove(self) -> None:
         """Forget all of it; the output is complete. The lock is given up after the name."""
@@ -134,13 +158,6 @@ class Journal:
         if time.monotonic() - self._synced >= SYNC_SECONDS:
             os.fsync(self._file.fileno())
             self._synced = time.monotonic()
-
-    def _batch(self, place: int) -> dict[str, Any]:
-        self._file.seek(place)
-        frame = _read_frame(self._file)
-        assert frame is not None, f"{self.path} changed under its lock"
-        keys, body = frame
-        return dict(zip(keys, json.loads(zlib.decompress(body)), strict=True))
 
 
 class Notes(dict[str, Any]):

@@ -16,8 +16,9 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from pivotrl_cli.configs import Config, EngineConfig, JudgeConfig, StageConfig
+from pivotrl_cli.configs import Config, EngineConfig, JudgeConfig, StageConfig, UserConfig
 from pivotrl_cli.errors import ConfigError
+from pivotrl_cli.manual import value_word
 
 C = TypeVar("C", bound=Config)
 
@@ -39,7 +40,7 @@ def with_options(config_type: type[C]) -> Callable[[Callable[[C], None]], Callab
 
 def _parameters(config_type: type[Config]) -> list[inspect.Parameter]:
     context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-    shared = (StageConfig, JudgeConfig, EngineConfig)
+    shared = (StageConfig, JudgeConfig, UserConfig, EngineConfig)
     own_first = sorted(config_type.model_fields, key=lambda name: [name in base.model_fields for base in shared])
     fields = [_parameter(name, config_type.model_fields[name]) for name in own_first]
     toml = typer.Option("--config", help="TOML file that sets the same keys; flags win.", metavar="FILE")
@@ -53,18 +54,22 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     default = None if field.is_required() else field.default
     help_text = (field.description or "").replace("\n", " ")
+    word = value_word(name, field)
     if extra.get("cli") == "argument":
-        info: Any = typer.Argument(help=help_text, show_default=False)
+        info: Any = typer.Argument(help=help_text, show_default=False, metavar=word)
         default = inspect.Parameter.empty if field.is_required() else default
     else:
-        info = typer.Option(*_flags(name, field, extra), help=help_text, show_default=default is not None)
+        help_text += "  [required]" if field.is_required() else ""
+        info = typer.Option(*flags_of(name, field), help=help_text, show_default=default is not None, metavar=word)
     annotation = field.annotation if not field.is_required() or extra.get("cli") else field.annotation | None  # type: ignore[operator]
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, info]
     )
 
 
-def _flags(name: str, field: FieldInfo, extra: Any) -> list[str]:
+def flags_of(name: str, field: FieldInfo) -> list[str]:
+    """The flags of a field's option, the long one first."""
+    extra: Any = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     flags = [str(flag) for flag in extra.get("flags", [])]
     long = "--" + name.replace("_", "-")
     if name == "n" or any(flag.startswith("--") for flag in flags):
@@ -81,7 +86,7 @@ def _config(ctx: typer.Context, config_type: type[C], values: dict[str, Any]) ->
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else ""
-        flag = _flags(name, config_type.model_fields[name], _extra(config_type, name))[0] if name else "options"
+        flag = flags_of(name, config_type.model_fields[name])[0] if name else "options"
         message = "is missing" if first["type"] == "missing" else first["msg"]
         raise ConfigError(f"{flag}: {message}", f"see pivotrl {ctx.info_name} --help") from error
 
@@ -89,10 +94,6 @@ def _config(ctx: typer.Context, config_type: type[C], values: dict[str, Any]) ->
 def _is_given(ctx: typer.Context, name: str) -> bool:
     source = ctx.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
-
-
-def _extra(config_type: type[Config], name: str) -> Any:
-    return config_type.model_fields[name].json_schema_extra or {}
 
 
 def _from_toml(path: Path, command: str, config_type: type[Config]) -> dict[str, Any]:

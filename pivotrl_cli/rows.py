@@ -440,9 +440,10 @@ class EvalResult(Row):
     """Seed of this trial; null where another harness did not record it."""
     score: float | None
     """Score in [0, 1]; null where not measured."""
-    status: Literal["ok", "truncated", "unparsable", "too_long", "max_turns", "empty", "model_error", "error"]
+    status: Literal["ok", "truncated", "unparsable", "too_long", "max_turns", "empty", "model_error", "infra_error"]
     """How the run ended. What is the policy's doing has a score, most often 0: cut by the token limit, no valid action,
-    a full context, too many turns, an empty patch, another failure. `error` is not its doing, and has no score."""
+    a full context, too many turns, an empty answer or patch, another failure. `infra_error` is not its doing, and has
+    no score."""
     error: str | None
     """What failed, where something did."""
     n_turns: int | None
@@ -452,6 +453,8 @@ class EvalResult(Row):
     n_tokens: int | None
     """Tokens sampled."""
     seconds: float | None
-    """Time that the run took; null in our own, whose episodes share their batches."""
+    """Time that the run took, the waits for what shares its batches included; in our own only with `--timings`."""
+    metrics: str = "{}"
+    """What else the benchmark measures on this run, a JSON object of numbers: `{"tool_name": 1.0}`."""
     transcript: list[Message]
     """The conversation after the initial state."""

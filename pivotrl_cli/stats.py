@@ -100,6 +100,26 @@ def sums_by_cluster(values: Floats, clusters: Sequence[str]) -> Floats:
     return np.bincount(index, weights=values).astype(np.float64)
 
 
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Probability that some of k trials of a task succeed, estimated from n >= k trials of which c did: unbiased.
+
+    1 - C(n - c, k) / C(n, k) (Chen et al. 2021): the share of all choices of k trials that hold a success.
+
+    Example: `pass_at_k(4, 1, 2)` is 1/2.
+    """
+    return 1.0 - math.comb(n - c, k) / math.comb(n, k)
+
+
+def pass_hat_k(n: int, c: int, k: int) -> float:
+    """Probability that all of k trials of a task succeed (pass^k), estimated from n >= k trials: unbiased.
+
+    C(c, k) / C(n, k) (Yao et al. 2024, tau-bench): the share of all choices of k trials that hold successes alone.
+
+    Example: `pass_hat_k(4, 3, 2)` is 1/2.
+    """
+    return math.comb(c, k) / math.comb(n, k)
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """A paired difference with its 95 % interval and the p-value of its test."""

@@ -289,6 +289,12 @@ class Table(Generic[R]):
         """Some columns of all rows, nested ones by their Parquet path; leave the histories out of it."""
         return cast(pl.DataFrame, pl.from_arrow(self._file.read(columns=list(columns), use_threads=_THREADS)))
 
+    def frames(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """The same by row group, for what is not to be in memory at once."""
+        for i in range(self._file.num_row_groups):
+            part = self._file.read_row_group(i, columns=list(columns), use_threads=_THREADS)
+            yield cast(pl.DataFrame, pl.from_arrow(part))
+
     def _check_columns(self) -> None:
         have = {field.name: field.type for field in self._file.schema_arrow}
         missing = [name for name in self.row.model_fields if name not in have]

@@ -46,6 +46,7 @@ def faulty_server(answer: Answer, faults: Callable[[int], str | None]) -> Iterat
             if fault == "garbage":
                 status, content = 200, b"<html>"
             self.send_response(int(fault) if fault and fault.isdigit() else status)
+            self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(content)))
             if fault == "429":
                 self.send_header("retry-after", "0.01")

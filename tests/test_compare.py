@@ -5,7 +5,7 @@ import json
 import pytest
 from tables import candidate, write
 
-from pivotrl_cli.benchmarks import DO_NOTHING, open_benchmark
+from pivotrl_cli.benchmarks import DO_NOTHING, Setting, open_benchmark
 from pivotrl_cli.configs import CompareConfig
 from pivotrl_cli.errors import ConfigError, InputError, RunError
 from pivotrl_cli.rows import EvalResult, Message
@@ -23,7 +23,7 @@ def result(benchmark: str, task: str, score: float | None, trial: int = 0, **cha
         "trial": trial,
         "seed": 0,
         "score": score,
-        "status": "error" if score is None else "ok",
+        "status": "infra_error" if score is None else "ok",
         "error": "down" if score is None else None,
         "n_turns": 1,
         "n_tool_calls": 0,
@@ -270,8 +270,7 @@ def test_the_gate_says_what_fell(tmp_path, capsys):
 
 def test_doing_nothing_scores_what_is_said():
     for name in ("desk", "skills"):
-        _, make = open_benchmark(name)
-        episodes = make("val", 20)
+        episodes = open_benchmark(name).make(Setting(split="val", limit=20))
         for episode in episodes:
             while not episode.done:
                 episode.step(Message(role="assistant", content="I cannot help with that."))

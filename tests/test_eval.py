@@ -1,18 +1,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import replace
 
 import pytest
-from tables import RIGHT, TOOLS, WRONG, calls, candidate, read, says, user, write
+from tables import RIGHT, TOOLS, calls, candidate, read, says, user, write
 
-from pivotrl_cli.benchmarks import open_benchmark
+from pivotrl_cli.benchmarks import Setting, open_benchmark
+from pivotrl_cli.benchmarks.next_action import by_trajectory
+from pivotrl_cli.benchmarks.turns import is_valid
 from pivotrl_cli.chat import UnparsableError, parse_hermes
 from pivotrl_cli.configs import EvalConfig
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
 from pivotrl_cli.errors import ConfigError, InputError, OutputError, RunError
-from pivotrl_cli.rows import EvalResult, Message
+from pivotrl_cli.importers.results import result
+from pivotrl_cli.journal import Notes
+from pivotrl_cli.rows import EvalResult, Message, ToolCall
 from pivotrl_cli.stages import eval as stage
-from pivotrl_cli.stages.eval import Run, play, summarise
+from pivotrl_cli.stages.playing import Run, play
+from pivotrl_cli.stages.scores import summarise
 from pivotrl_cli.stats import rate_interval
 
 CONFIG = EvalConfig(benchmarks=["door"], max_turns=3)
@@ -68,7 +74,7 @@ class Scripted:
 def played(answer, *episodes: Door, trials: int = 1) -> tuple[list[EvalResult], Scripted]:
     engine = Scripted(answer)
     runs = [Run("door", trial, Door(e.task_id, e.fails)) for trial in range(trials) for e in episodes]
-    return play(runs, engine, CONFIG), engine
+    return play(runs, lambda: engine, CONFIG, Notes()), engine
 
 
 def test_an_episode_becomes_a_row_with_its_transcript():
@@ -110,10 +116,11 @@ def test_all_episodes_advance_together_and_keep_their_order():
 
 ENDINGS = [
     ("shut", 0.0, "ok", None, 1),
-    ("", 0.0, "unparsable", "empty: ", 1),
+    ("", 0.0, "empty", "empty: ", 1),
+    ("<tool_call>", 0.0, "unparsable", "a <tool_call> tag without its partner: <tool_call>", 1),
     (RIGHT, 0.0, "max_turns", None, 3),
     (Completion(text="...and", action=None, finish_reason="length"), 0.0, "truncated", "...and", 1),
-    (Completion(text="", action=None, finish_reason="error", error="down"), None, "error", "down", 1),
+    (Completion(text="", action=None, finish_reason="error", error="down"), None, "infra_error", "down", 1),
     (
         Group(request=Request(key="", state=[], tools="[]"), completions=[], status="too_long", detail="9 of 8"),
         None,
@@ -124,7 +131,7 @@ ENDINGS = [
     (
         Group(request=Request(key="", state=[], tools="[]"), completions=[], status="unrenderable", detail="no"),
         None,
-        "error",
+        "infra_error",
         "unrenderable: no",
         0,
     ),
@@ -138,14 +145,14 @@ def test_every_ending_has_its_status(answer, score, status, error, n_turns):
 
 
 def test_a_context_that_the_policy_filled_itself_scores_zero():
-    full = ENDINGS[5][0]
+    full = ENDINGS[6][0]
     (row,), _ = played(lambda task, turn: RIGHT if turn == 0 else full, Door("a"))
     assert (row.score, row.status, row.error) == (0.0, "too_long", "too_long: 9 of 8")
 
 
 def test_a_scorer_that_fails_has_measured_nothing():
     (row,), _ = played(lambda task, turn: "open", Door("a", fails=True))
-    assert (row.score, row.status, row.error) == (None, "error", "KeyError: 'hinge'")
+    assert (row.score, row.status, row.error) == (None, "infra_error", "KeyError: 'hinge'")
 
 
 def test_the_summary_counts_what_was_not_measured_beside_the_mean():
@@ -160,9 +167,12 @@ def test_the_summary_counts_what_was_not_measured_beside_the_mean():
             "low": pytest.approx(rate_interval(0.5, 2)[0]),  # two tasks, whose trials agree
             "high": pytest.approx(rate_interval(0.5, 2)[1]),
             "mean_errors_as_zero": 2 / 6,
-            "status": {"error": 2, "ok": 4},
+            "do_nothing": None,
+            "status": {"infra_error": 2, "ok": 4},
             "turns_per_episode": 1.0,
             "by_category": {"door": {"n": 4, "mean": 0.5}},
+            "pass_at_k": {"1": {"n": 2, "mean": 0.5}, "2": {"n": 2, "mean": 0.5}},
+            "pass_hat_k": {"1": {"n": 2, "mean": 0.5}, "2": {"n": 2, "mean": 0.5}},
         }
     }
 
@@ -173,15 +183,38 @@ def test_held_out_candidates_are_one_turn_episodes(tmp_path):
         candidate("a-1", split="holdout"),
         candidate("b-0", split="holdout", expected_action=says("Hi.")),
     ]
-    name, make = open_benchmark(f"pivots:{write(tmp_path / 'c.parquet', rows)}")
-    call, talk = make("test", None)
-    assert (name, call.task_id, call.cluster, call.category) == ("pivots", "a-1", "a", "look")
+    opened = open_benchmark(f"pivots:{write(tmp_path / 'c.parquet', rows)}")
+    setting = Setting(argument=opened.argument)
+    call, talk = opened.make(setting)
+    assert (opened.name, call.task_id, call.cluster, call.category) == ("pivots", "a-1", "a", "look")
     assert (talk.category, talk.state) == ("(message)", rows[2].state)
-    assert call.score() == 0.0
+    assert (call.score(), call.metrics(), talk.metrics()) == (0.0, {"tool_name": 0.0, "valid_calls": 0.0}, {})
     call.step(parse_hermes(RIGHT))
-    talk.step(parse_hermes(WRONG))
+    talk.step(calls("look", '{"order": "x"}'))
     assert (call.score(), talk.score(), call.done) == (1.0, 0.0, True)
-    assert [episode.task_id for episode in make("test", 1)] == ["a-1"]
+    assert (call.metrics(), talk.metrics()) == ({"tool_name": 1.0, "valid_calls": 1.0}, {"valid_calls": 0.0})
+    assert [episode.task_id for episode in opened.make(replace(setting, limit=1))] == ["a-1"]
+    assert [episode.task_id for episode in opened.make(replace(setting, split="all"))] == ["a-0", "a-1", "b-0"]
+
+
+VALID = [
+    ("look", '{"order": 7}', True),
+    ("look", '{"order": "7"}', False),
+    ("look", "{}", False),
+    ("look", "[7]", False),
+    ("look", "{", False),
+    ("glance", '{"order": 7}', False),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "valid"), VALID)
+def test_a_valid_call_is_declared_and_fits_its_schema(name, arguments, valid):
+    assert is_valid(ToolCall(name=name, arguments=arguments), TOOLS) is valid
+
+
+def test_a_schema_that_is_none_refuses_nothing():
+    broken = '[{"type": "function", "function": {"name": "look", "parameters": {"type": "thing"}}}]'
+    assert is_valid(ToolCall(name="look", arguments='{"x": 1}'), broken)
 
 
 def test_benchmarks_that_cannot_be_opened_say_so(tmp_path):
@@ -189,12 +222,48 @@ def test_benchmarks_that_cannot_be_opened_say_so(tmp_path):
         open_benchmark("desks")
     with pytest.raises(ConfigError, match="benchmark pivots needs a table"):
         open_benchmark("pivots")
-    _, make = open_benchmark(f"pivots:{write(tmp_path / 'c.parquet', [candidate('a-0')])}")
+    with pytest.raises(ConfigError, match="benchmark desk has the splits test and val"):
+        open_benchmark("desk").make(Setting(split="all"))
+    opened = open_benchmark(f"pivots:{write(tmp_path / 'c.parquet', [candidate('a-0')])}")
     with pytest.raises(InputError, match="no rows in the holdout split"):
-        make("test", None)
-    _, make = open_benchmark(f"pivots:{tmp_path / 'none.parquet'}")
+        opened.make(Setting(argument=opened.argument))
+    opened = open_benchmark(f"pivots:{tmp_path / 'none.parquet'}")
     with pytest.raises(InputError, match="no such file"):
-        make("test", None)
+        opened.make(Setting(argument=opened.argument))
+
+
+def turn(key: str, score: float | None, trial: int = 0) -> EvalResult:
+    return result("next-action", "m", key, score, cluster=key.partition("-")[0], trial=trial)
+
+
+def test_turns_say_what_they_do_of_whole_trajectories():
+    rows = [
+        *(turn(f"a-{i}", 1.0) for i in range(3)),
+        *(turn(f"b-{i}", score) for i, score in enumerate([1.0, 0.5, 1.0, 1.0])),
+        *(turn(f"c-{i}", score) for i, score in enumerate([0.0, None])),
+        *(turn(f"d-{i}", score) for i, score in enumerate([1.0, None, 0.0])),
+        turn("a-10", 0.0, trial=1),
+        turn("a-9", 1.0, trial=1),
+    ]
+    assert by_trajectory(rows) == {
+        "n": 4,
+        "n_unknown": 1,
+        "success": 1 / 4,
+        "prefix": (3 + 1 + 0 + 1) / 4,
+        "prefix_share": pytest.approx((1 + 1 / 4 + 0 + 1 / 2) / 4),
+    }
+    assert by_trajectory([turn("d-0", None)]) == {
+        "n": 0, "n_unknown": 1, "success": None, "prefix": None, "prefix_share": None,
+    }  # fmt: skip
+
+
+def test_next_action_takes_whole_trajectories_in_the_order_of_their_turns(tmp_path, capsys):
+    order = [("b", 1), ("a", 0), ("b", 0), ("c", 1)]
+    rows = [candidate(f"{t}-{i}", turn=i, n_turns=2, split="holdout") for t, i in order]
+    opened = open_benchmark(f"next-action:{write(tmp_path / 'c.parquet', rows)}")
+    episodes = opened.make(Setting(argument=opened.argument, limit=2))
+    assert [(e.task_id, e.cluster) for e in episodes] == [("b-0", "b"), ("b-1", "b"), ("a-0", "a")]
+    assert "1 of 2 trajectories lack turns" in capsys.readouterr().err
 
 
 @pytest.fixture

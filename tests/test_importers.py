@@ -82,7 +82,7 @@ def test_inspects_means_are_reproduced(tmp_path):
             continue
         summary, rows = imported(tmp_path, log)
         if log.name in UNSTATED:
-            assert {row.status for row in rows} == {"error"}
+            assert {row.status for row in rows} == {"infra_error"}
             assert UNSTATED[log.name] in {row.error for row in rows}
             continue
         (stated,) = summary["reported"]
@@ -95,7 +95,7 @@ def test_tau2s_infrastructure_errors_are_not_measured(tmp_path):
     retail = summary["benchmarks"]["tau2_retail"]
     assert (retail["n"], retail["n_unscored"], retail["mean"], retail["mean_errors_as_zero"]) == (16, 6, 0.8, 0.5)
     assert summary["reported"] == []
-    failed = next(row for row in rows if row.status == "error")
+    failed = next(row for row in rows if row.status == "infra_error")
     assert (failed.task_id, failed.trial, failed.score, failed.n_turns) == ("2", 0, None, 0)
     assert failed.error.startswith("infrastructure_error: the JSON object must be str")
     with pytest.raises(RunError) as error:
@@ -142,14 +142,14 @@ def test_bfcls_accuracy_is_reproduced_and_failed_requests_are_not_answers(tmp_pa
     assert stated["agrees"] == "errors left out"
     by_task = {row.task_id: (row.score, row.status, row.error, row.n_turns) for row in rows}
     assert by_task == {
-        "multi_turn_base_0": (None, "error", "there is no score file: run bfcl evaluate", 21),
+        "multi_turn_base_0": (None, "infra_error", "there is no score file: run bfcl evaluate", 21),
         "simple_python_0": (1.0, "ok", None, 1),
         "simple_python_1": (0.0, "ok", "simple_function_checker:wrong_func_name", 1),
         "simple_python_2": (0.0, "ok", "simple_function_checker:wrong_func_name", 1),
     }
     # every request of this model failed, and BFCL states 100 % for irrelevance: not reproduced, on purpose
     summary, rows = imported(tmp_path, folder, model="gpt-4o-mini-2024-07-18-FC")
-    assert {(row.score, row.status) for row in rows} == {(None, "error")}
+    assert {(row.score, row.status) for row in rows} == {(None, "infra_error")}
     stated = {one["benchmark"]: (one["mean"], one["n"], one["agrees"]) for one in summary["reported"]}
     assert stated == {"bfcl_irrelevance": (1.0, 240, None), "bfcl_simple_python": (0.0, 400, "errors as 0")}
     with pytest.raises(ConfigError, match="results of several models"):
@@ -181,8 +181,8 @@ def test_a_report_of_swe_bench(tmp_path):
     assert [(row.task_id, row.score, row.status, row.error) for row in rows] == [
         ("a", 1.0, "ok", None),
         ("b", 1.0, "ok", None),
-        ("e", None, "error", "its evaluation failed"),
-        ("f", None, "error", "nothing was submitted"),
+        ("e", None, "infra_error", "its evaluation failed"),
+        ("f", None, "infra_error", "nothing was submitted"),
         ("d", 0.0, "empty", None),
         ("c", 0.0, "ok", None),
     ]
@@ -219,7 +219,7 @@ def test_a_job_of_harbor(tmp_path):
         ("fix", 0, 0.0, "ok", None),
         ("fix", 1, 1.0, "ok", None),
     ]
-    assert (rows[3].score, rows[3].status, rows[3].error) == (None, "error", "EnvironmentStartTimeoutError")
+    assert (rows[3].score, rows[3].status, rows[3].error) == (None, "infra_error", "EnvironmentStartTimeoutError")
     assert {(row.benchmark, row.model, row.n_tokens, row.seconds) for row in rows} == {("terminal-bench", "m", 20, 90)}
     (stated,) = summary["reported"]
     assert (stated["mean"], stated["n"], stated["agrees"]) == (0.5, None, "errors as 0")
@@ -240,7 +240,7 @@ def test_a_run_of_terminal_bench(tmp_path):
         ("t0", 0, 1.0, "ok"),
         ("t1", 0, 0.0, "model_error"),
         ("t2", 0, 0.0, "too_long"),
-        ("t0", 1, None, "error"),
+        ("t0", 1, None, "infra_error"),
     ]
     assert (summary["model"], summary["reported"][0]["agrees"]) == ("m", "errors as 0")
     assert summary["skipped"] == ["run_metadata.json"]
@@ -348,8 +348,8 @@ def test_inspects_failed_limited_and_missing_samples(tmp_path):
     assert [(row.task_id, row.score, row.status, row.error) for row in rows] == [
         ("a", 1.0, "ok", None),
         ("b", 0.5, "truncated", "token limit"),
-        ("c", None, "error", "no disk"),
-        ("d", None, "error", "the log has no such sample (its status is error)"),
+        ("c", None, "infra_error", "no disk"),
+        ("d", None, "infra_error", "the log has no such sample (its status is error)"),
     ]
     assert (rows[0].benchmark, rows[0].n_turns, rows[0].n_tool_calls) == ("browse_comp", 2, 1)
     assert [message.role for message in rows[0].transcript] == ["assistant", "tool", "assistant"]

@@ -256,8 +256,8 @@ def test_eval_asks_the_judge_about_held_out_candidates(tmp_path):
     assert "judge calls" in printed.get()
     assert [(row.score, row.status) for row in read(tmp_path / "spent.parquet", EvalResult)] == [
         (1.0, "ok"),
-        (None, "error"),
-        (None, "error"),
+        (None, "infra_error"),
+        (None, "infra_error"),
     ]
     with pytest.raises(ConfigError, match="needs a judge"):
         evaluate.run(base.model_copy(update={"judge_url": None, "force": True}))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -22,6 +23,8 @@ from pivotrl_cli.stats import (
     mean_and_std,
     mean_of_means,
     paired_difference,
+    pass_at_k,
+    pass_hat_k,
     rate_interval,
     sign_flip_p,
 )
@@ -305,3 +308,18 @@ def test_the_fitted_prior_where_the_data_say_nothing_or_one_thing():
     assert zero.mean < 1e-5
     half = fit_beta(np.array([0.5]), np.array([8.0]), one)
     assert (half.a, half.b) == pytest.approx((1000.0, 1000.0), rel=1e-3)
+
+
+def test_pass_at_k_and_pass_hat_k_count_the_choices_of_k_trials():
+    for n, c, k in itertools.product(range(1, 6), range(6), range(1, 6)):
+        if c <= n and k <= n:
+            choices = list(itertools.combinations([True] * c + [False] * (n - c), k))
+            assert pass_at_k(n, c, k) == pytest.approx(sum(map(any, choices)) / len(choices))
+            assert pass_hat_k(n, c, k) == pytest.approx(sum(map(all, choices)) / len(choices))
+
+
+def test_pass_at_k_and_pass_hat_k_are_unbiased():
+    p, n, k = 0.3, 6, 3
+    weights = [math.comb(n, c) * p**c * (1 - p) ** (n - c) for c in range(n + 1)]
+    assert sum(w * pass_at_k(n, c, k) for c, w in enumerate(weights)) == pytest.approx(1 - 0.7**3)
+    assert sum(w * pass_hat_k(n, c, k) for c, w in enumerate(weights)) == pytest.approx(0.3**3)

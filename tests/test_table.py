@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pivotrl_cli.configs import ExtractConfig, FilterConfig
 from pivotrl_cli.errors import InputError, OutputError
 from pivotrl_cli.provenance import Provenance
-from pivotrl_cli.rows import Candidate, Message, Reject, RejectReason, ToolCall
+from pivotrl_cli.rows import Candidate, Message, Profile, Reject, RejectReason, ToolCall
 from pivotrl_cli.streams import partial_path
 from pivotrl_cli.table import Table, TableWriter, current_summary, table_kind
 
@@ -124,6 +124,19 @@ def test_a_table_that_another_program_rewrote_is_read_all_the_same(tmp_path, wri
         for group in table.tables():
             out.write_table(group)
     with Table.open(tmp_path / "third.parquet", Candidate) as table:
+        assert list(table.rows()) == rows
+
+
+def test_a_profile_that_polars_rewrote_keeps_its_unparsable_rollouts(tmp_path, profile_file):
+    again = tmp_path / "again.parquet"
+    pl.read_parquet(profile_file).write_parquet(again)
+    with Table.open(profile_file, Profile) as table:
+        rows = list(table.rows())
+    assert [r.action for r in rows[2].rollouts if r.verdict == "unparsable"] == [None, None]
+    with Table.open(again, Profile) as table, TableWriter(tmp_path / "third.parquet", Profile, provenance()) as out:
+        for group in table.tables():
+            out.write_table(group)
+    with Table.open(tmp_path / "third.parquet", Profile) as table:
         assert list(table.rows()) == rows
 
 

@@ -1,33 +1,37 @@
 """Benchmarks: a name, a list of episodes, and whether they are in the domain that is trained on.
 
-A benchmark is a function `(argument, split, limit) -> episodes`; the argument is what stands after the colon in
-`pivots:holdout.parquet`. Episodes are made anew for every trial. A new benchmark is a new file here and a line in
-`BENCHMARKS`.
+A benchmark is a function `setting -> episodes`, called anew for every trial. `benchmark:argument` on the command line
+hands it an argument, as in `pivots:holdout.parquet`. A new benchmark is a new file here and a line in `BENCHMARKS`; a
+user's own is named as `module:function`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 
-from pivotrl_cli.environments import Episode
+from pivotrl_cli.environments import Episode, SimulatedUser
 from pivotrl_cli.errors import ConfigError
+from pivotrl_cli.provenance import source_fingerprint
 from pivotrl_cli.registry import load
 from pivotrl_cli.verifiers import Judge
 
-Benchmark = Callable[[str, str, int | None], Sequence[Episode]]
-MakeEpisodes = Callable[[str, int | None], Sequence[Episode]]
-"""A benchmark with its argument: split and limit to episodes."""
+TAU = ("tau2_airline", "tau2_retail", "tau2_telecom")
 
 BENCHMARKS = {
     "desk": "pivotrl_cli.benchmarks.desk:episodes",
     "skills": "pivotrl_cli.benchmarks.skills:episodes",
     "pivots": "pivotrl_cli.benchmarks.pivots:episodes",
-}
+    "next-action": "pivotrl_cli.benchmarks.next_action:episodes",
+    "reasoning-gym": "pivotrl_cli.benchmarks.reasoning_gym:episodes",
+} | {name: f"pivotrl_cli.benchmarks.tau2:{name.partition('_')[2]}" for name in TAU}
 
 OUT_OF_DOMAIN = frozenset(
-    ["skills", "ifbench", "aime25", "math-500", "livecodebench", "scicode", "mmlu-pro", "mmlu-prox", "wmt24pp"]
+    [
+        *("skills", "reasoning-gym"),
+        *("ifbench", "aime25", "math-500", "livecodebench", "scicode", "mmlu-pro", "mmlu-prox", "wmt24pp"),
+    ]
 )
 """Benchmarks that measure what training elsewhere has done to a policy: ours, and the paper's (Table 2) by the names
 that NeMo-Skills has for them."""
@@ -36,22 +40,75 @@ that NeMo-Skills has for them."""
 DO_NOTHING = {
     "desk": 0.0,
     "skills": 0.0,
-    "tau2_airline": 23 / 50,
-    "tau2_retail": 11 / 114,
-    "tau2_telecom": 20 / 114,
+    "tau2_airline": 19 / 50,
+    "tau2_retail": 7 / 114,
+    "tau2_telecom": 0.0,
 }
-"""Where known: the score, over all tasks, of an agent that refuses once and calls no tool. Of tau2's base split by its
-final database; a judge of what was said can only lower it."""
+"""Where known: the score, over all tasks, of an agent that refuses once and calls no tool. Of tau2's base split as
+inspect-evals 0.26 has it, without a judge of what was said, who can only lower it."""
+
+PACKAGES = {"reasoning-gym": "reasoning-gym"} | dict.fromkeys(TAU, "inspect-evals")
+"""Packages that tasks come from."""
+
+TABLES = frozenset(["pivots", "next-action"])
+"""Benchmarks whose argument is a candidates, profile or pivots table."""
 
 
-def open_benchmark(spec: str, judge: Judge | None = None) -> tuple[str, MakeEpisodes]:
-    """Name of the benchmark in `name` or `name:argument`, and how to make its episodes for a split and a limit.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What a benchmark is opened with."""
 
-    `judge` is for `pivots` alone, whose table names verifiers that may ask it.
-    """
+    argument: str = ""
+    """What stands after the colon."""
+    split: str = "test"
+    """`test`, `val` or `all`."""
+    limit: int | None = None
+    """Most tasks."""
+    trial: int = 0
+    """Repetition, from 0; the same tasks every time."""
+    seed: int = 0
+    """Of the run; for worlds that ask somebody."""
+    judge: Judge | None = None
+    """For verifiers that ask one."""
+    user: SimulatedUser | None = None
+    """For worlds with somebody to talk to."""
+
+
+Benchmark = Callable[[Setting], Sequence[Episode]]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A benchmark that was named on the command line."""
+
+    name: str
+    """In the table: `tau2_airline:test` is not `tau2_airline`, which is all of it."""
+    argument: str
+    make: Benchmark
+    package: str | None = None
+    """Package that its tasks come from."""
+
+    def version(self) -> str | None:
+        """Version of the tasks where another package or a user's module has them; ours are of this program's."""
+        if self.package is not None:
+            try:
+                return f"{self.package} {version(self.package)}"
+            except PackageNotFoundError:
+                return None  # opening it says which extra is missing
+        return None if self.name in BENCHMARKS else source_fingerprint(self.make)
+
+
+def open_benchmark(spec: str) -> Opened:
+    """The benchmark in `name` or `name:argument`."""
     name, _, argument = spec.partition(":") if spec.partition(":")[0] in BENCHMARKS else (spec, "", "")
-    opened: Any = load("benchmark", name, BENCHMARKS)
-    if name == "pivots" and not argument:
-        raise ConfigError("benchmark pivots needs a table", "write pivots:profile.parquet")
-    benchmark: Benchmark = partial(opened, judge=judge) if name == "pivots" else opened
-    return name, lambda split, limit: benchmark(argument, split, limit)
+    if name in TABLES and not argument:
+        raise ConfigError(f"benchmark {name} needs a table", f"write {name}:candidates.parquet")
+    shown = f"{name}:{argument}" if name in TAU and argument else name
+    return Opened(shown, argument, load("benchmark", name, BENCHMARKS), PACKAGES.get(name))
+
+
+def require_split(name: str, setting: Setting) -> str:
+    """The split of a benchmark that has `test` and `val` alone."""
+    if setting.split == "all":
+        raise ConfigError(f"benchmark {name} has the splits test and val", "leave out --split all")
+    return setting.split

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, cast
 
+from pivotrl_cli.benchmarks import Setting, require_split
 from pivotrl_cli.environments import Episode, desk
 
 N_TASKS = 200
 """Tasks by default."""
 
 
-def episodes(argument: str, split: str, limit: int | None) -> Sequence[Episode]:
+def episodes(setting: Setting) -> Sequence[Episode]:
     """The first tasks of the split; test, validation and training tasks never overlap."""
-    chosen = desk.tasks(cast("Literal['val', 'test']", split), limit or N_TASKS, seed=0)
-    return [desk.start(task) for task in chosen]
+    split = cast("Literal['val', 'test']", require_split("desk", setting))
+    return [desk.start(task) for task in desk.tasks(split, setting.limit or N_TASKS, seed=0)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pivotrl_cli.benchmarks import Setting, require_split
 from pivotrl_cli.environments import Episode, skills
 
 N_ITEMS = 200
@@ -12,6 +13,6 @@ N_ITEMS = 200
 _SEEDS = {"test": 0, "val": 1}
 
 
-def episodes(argument: str, split: str, limit: int | None) -> Sequence[Episode]:
+def episodes(setting: Setting) -> Sequence[Episode]:
     """One-turn questions, the skills in turn."""
-    return skills.items(limit or N_ITEMS, seed=_SEEDS[split])
+    return skills.items(setting.limit or N_ITEMS, seed=_SEEDS[require_split("skills", setting)])

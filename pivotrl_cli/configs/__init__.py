@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pivotrl_cli.configs.base import Config, StageConfig
 from pivotrl_cli.configs.data import DeskConfig, ExportConfig, ExtractConfig
-from pivotrl_cli.configs.evaluation import CompareConfig, EvalConfig, ImportConfig
+from pivotrl_cli.configs.evaluation import CompareConfig, EvalConfig, HarnessConfig, ImportConfig, UserConfig
 from pivotrl_cli.configs.filtering import FilterConfig
-from pivotrl_cli.configs.looking import DoctorConfig, InspectConfig
+from pivotrl_cli.configs.looking import DoctorConfig, InspectConfig, ReportConfig
 from pivotrl_cli.configs.profiling import MergeConfig, ProfileConfig, ScoreConfig
 from pivotrl_cli.configs.shared import EngineConfig, JudgeConfig
 from pivotrl_cli.configs.training import TrainConfig
@@ -26,14 +26,17 @@ __all__ = [
     "ExportConfig",
     "ExtractConfig",
     "FilterConfig",
+    "HarnessConfig",
     "ImportConfig",
     "InspectConfig",
     "JudgeConfig",
     "MergeConfig",
     "ProfileConfig",
+    "ReportConfig",
     "ScoreConfig",
     "StageConfig",
     "TrainConfig",
+    "UserConfig",
 ]
 
 COMMANDS: dict[str, type[Config]] = {
@@ -43,10 +46,12 @@ COMMANDS: dict[str, type[Config]] = {
     "filter": FilterConfig,
     "train": TrainConfig,
     "eval": EvalConfig,
+    "harness": HarnessConfig,
     "import-eval": ImportConfig,
     "compare": CompareConfig,
     "score": ScoreConfig,
     "inspect": InspectConfig,
+    "report": ReportConfig,
     "desk": DeskConfig,
     "export": ExportConfig,
     "doctor": DoctorConfig,

@@ -1,7 +1,8 @@
-"""Policies on benchmarks: eval, import-eval, compare."""
+"""Policies on benchmarks: eval, harness, import-eval, compare."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -10,27 +11,101 @@ from pivotrl_cli.configs.base import Config, StageConfig, argument, option
 from pivotrl_cli.configs.shared import EngineConfig, JudgeConfig
 
 
-class EvalConfig(EngineConfig, JudgeConfig, StageConfig):
+class UserConfig(Config):
+    """The language model that plays the user in benchmarks that need one."""
+
+    user_url: str | None = option(None, identity=False)
+    """Benchmarks tau2_*: OpenAI-compatible server of the simulated user, such as http://127.0.0.1:8000/v1."""
+    user_model: str | None = None
+    """Model that plays the user, by the server's name for it."""
+    user_temperature: float = Field(0.0, ge=0.0)
+    """Sampling temperature of the simulated user."""
+    user_max_new_tokens: int = Field(1024, ge=1)
+    """Longest message of the simulated user in tokens."""
+    user_key_variable: str = option("OPENAI_API_KEY", identity=False)
+    """Environment variable that holds the key of the user's server."""
+
+
+class EvalConfig(EngineConfig, JudgeConfig, UserConfig, StageConfig):
     """Score a policy on benchmarks: one row per task and trial."""
 
     benchmarks: list[str] = argument()
-    """Benchmarks: `desk`, `skills`, or `pivots:FILE` for held-out candidates."""
+    """Benchmarks: `desk`, `skills`, `reasoning-gym`, `tau2_airline`, `tau2_retail`, `tau2_telecom`, `pivots:FILE` for
+    held-out candidates, `next-action:FILE` for whole held-out trajectories, or `module:function`."""
     limit: int | None = Field(None, ge=1)
-    """Tasks per benchmark; all by default."""
+    """Tasks per benchmark (trajectories of `next-action`); all by default."""
     trials: int = Field(1, ge=1)
-    """Repetitions of each task, each with its own seed."""
-    split: Literal["test", "val"] = "test"
-    """Tasks to take, where a benchmark has several splits."""
+    """Repetitions of each task, each with its own seed; from 2 on, pass@k and pass^k are shown."""
+    split: Literal["test", "val", "all"] = "test"
+    """Tasks to take, where a benchmark has several splits. `all` also takes the rows of `pivots` and `next-action` that
+    are not held out."""
     temperature: float = Field(1.0, ge=0.0)
     """Sampling temperature; 0 is greedy."""
     max_new_tokens: int = Field(256, ge=1)
     """Longest completion in tokens."""
     max_turns: int = Field(40, ge=1)
     """Most assistant turns in one episode."""
+    concurrency: int = Field(512, ge=1)
+    """Episodes under way at once; requests to a server are limited by `--endpoint-concurrency`."""
+    timings: bool = False
+    """Fill the column `seconds`; the same run then gives other bytes each time."""
     max_error_rate: float = option(0.05, identity=False, ge=0.0, le=1.0)
     """Exit with 1 if more than this share of the rows could not be measured."""
     seed: int = Field(0, ge=0)
     """Seed of all samples."""
+
+
+class HarnessConfig(UserConfig, Config):
+    """Plan and run other evaluation harnesses, each in an environment of its own, and import their results."""
+
+    tasks: list[str] = argument([])
+    """What to run, as `HARNESS:TASK` by the harness's names: `lm-eval:gsm8k`, `inspect:tau2_airline`."""
+    suite: Literal["ood", "agentic"] | None = None
+    """Also run the paper's benchmarks: the eight out of domain, or the agentic ones."""
+    run: bool = option(False, identity=False)
+    """Run the plan and import the results; by default it is only printed, with what is missing."""
+    output: Path = option(Path("harness"), "-o", identity=False)
+    """Folder for the results: one folder and one eval table per harness."""
+    model: str = option("desk", identity="name")
+    """The server's name for the model; without a server its folder, hub name or `desk`, which is for lm-eval alone."""
+    endpoint: str | None = option(None, identity=False)
+    """OpenAI-compatible server of the model, such as http://127.0.0.1:8000/v1."""
+    endpoint_key_variable: str = option("OPENAI_API_KEY", identity=False)
+    """Environment variable that holds the server's key."""
+    serve: bool = option(False, identity=False)
+    """Start `vllm serve` with the model for the time of the run."""
+    serve_args: str = option("", identity=False)
+    """With `--serve`: further words for it, such as `--tool-call-parser hermes --enable-auto-tool-choice`."""
+    serve_port: int = option(8000, identity=False, ge=1, le=65535)
+    """With `--serve`: its port."""
+    judge_url: str | None = option(None, identity=False)
+    """Server of the judge, for tasks that a model grades."""
+    judge_model: str | None = None
+    """Model that judges, by the server's name for it."""
+    env: list[str] = option([], identity=False)
+    """`HARNESS=FOLDER`: the harness's virtual environment; by default its programs are found on PATH. Repeatable."""
+    args: list[str] = []
+    """`HARNESS=WORDS`: further words for its command line, `--args 'lm-eval=--include_path tasks'`. Repeatable."""
+    registry_model: str | None = None
+    """bfcl: the model's name in its registry."""
+    tokenizer: Path | None = option(None, identity=False)
+    """bfcl: folder of the model's tokenizer."""
+    limit: int | None = Field(None, ge=1)
+    """Tasks per benchmark; all by default."""
+    trials: int = Field(1, ge=1)
+    """Repetitions of each task, where the harness has them."""
+    seed: int = Field(0, ge=0)
+    """Seed of all samples, where the harness takes one."""
+    temperature: float = Field(0.0, ge=0.0)
+    """Sampling temperature; 0 is greedy."""
+    max_new_tokens: int | None = Field(None, ge=1)
+    """Longest completion in tokens; the harness's own by default."""
+    concurrency: int = option(8, identity=False, ge=1)
+    """Requests or episodes under way at once."""
+    max_error_rate: float = option(0.05, identity=False, ge=0.0, le=1.0)
+    """Exit with 1 if more than this share of the rows could not be measured."""
+    json_summary: bool = option(False, "--json", identity=False)
+    """Print the plan, or the means, as one JSON object on standard output."""
 
 
 class ImportConfig(StageConfig):

@@ -170,10 +170,7 @@ class VLLMEngine:
         return {"prefix cache hits": counts.hits / counts.queries} if counts is not None and counts.queries else {}
 
     def close(self) -> None:
-        """Give back the model and the cache; among several processes they go with the process.
-
-        There vLLM's own end would be that of the group by which the processes train.
-        """
+        """Give back model and cache; among several processes the process does, for vLLM would end their group."""
         if _one_of_several():
             return
         from vllm.distributed import cleanup_dist_env_and_memory

@@ -7,11 +7,15 @@ pivot, so one loop (`stages/eval.py`) drives them all, many at a time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.registry import load
 from pivotrl_cli.rows import Candidate, Message
+
+
+class WorldError(Exception):
+    """The world failed, not the policy: a simulated user that does not answer. The run is then not measured."""
 
 
 class Episode(Protocol):
@@ -31,7 +35,10 @@ class Episode(Protocol):
     """True once the episode takes no more actions."""
 
     def step(self, action: Message) -> None:
-        """Take the policy's action: append it and what it causes to `state`. Never raises on a bad action."""
+        """Take the policy's action: append it and what it causes to `state`. Never raises on a bad action.
+
+        Raises `WorldError` where what follows could not be found out.
+        """
         ...
 
     def score(self) -> float:
@@ -56,3 +63,31 @@ def load_environment(name: str) -> Environment:
         )
     environment: Environment = load("environment", name, ENVIRONMENTS)
     return environment
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """An episode with more to measure than its score."""
+
+    def metrics(self) -> dict[str, float]:
+        """Further measurements of the episode as it stands, by name; only those that apply to it."""
+        ...
+
+
+@runtime_checkable
+class Begins(Protocol):
+    """An episode that has to do something before the first action, such as asking somebody."""
+
+    def begin(self) -> None:
+        """Complete `state`; raises `WorldError` where that fails."""
+        ...
+
+
+class SimulatedUser(Protocol):
+    """Somebody who talks to the policy, and may have tools of their own."""
+
+    def __call__(self, key: str, state: list[Message], tools: str) -> Message:
+        """The user's next message, written as an assistant's; `key` names the question, and the same one is not asked
+        twice. Raises `WorldError` where there is none.
+        """
+        ...

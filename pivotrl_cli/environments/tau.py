@@ -7,30 +7,23 @@ nothing and are compared by their arguments.
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Sequence
-from functools import cache
-from importlib import import_module
-from inspect import isfunction
 from typing import Any
 
 from pivotrl_cli.actions import read_object_call
-from pivotrl_cli.errors import MissingExtra
+from pivotrl_cli.environments.tau_world import ELSEWHERE, as_text, first_database, new_kit, tools_of
 from pivotrl_cli.rows import Candidate, Message
-
-_CLASSES = {"airline": "AirlineAgentTools", "retail": "RetailAgentTools"}
-_NOT_TOOLS = {"initialize"}
 
 
 def airline(candidate: Candidate) -> TauWorld:
     """The airline's database before any turn."""
-    return TauWorld("airline", _first_database("airline"))
+    return TauWorld("airline", first_database("airline"))
 
 
 def retail(candidate: Candidate) -> TauWorld:
     """The shop's database before any turn."""
-    return TauWorld("retail", _first_database("retail"))
+    return TauWorld("retail", first_database("retail"))
 
 
 class TauWorld:
@@ -38,11 +31,9 @@ class TauWorld:
 
     def __init__(self, domain: str, database: bytes) -> None:
         self.domain = domain
-        self._kit = _new_kit(domain)
-        self._kit.initialized = True
-        self._kit.db = pickle.loads(database)  # written below by this process
+        self._kit = new_kit(domain, database)
         self._pickled: bytes | None = database
-        self.tools = tool_names(domain)
+        self.tools = tools_of(domain, "assistant").keys() - ELSEWHERE
 
     def step(self, action: Message) -> Sequence[tuple[str, bool]]:
         """Run the calls in order."""
@@ -62,34 +53,6 @@ class TauWorld:
         if name not in self.tools or not isinstance(arguments, dict):
             return f"Error: no tool {name!r} with such arguments", True
         try:
-            reply = getattr(self._kit, name)(**arguments)
+            return as_text(getattr(self._kit, name)(**arguments)), False
         except Exception as error:  # the tools raise whatever wrong arguments lead to; that is their reply
             return f"Error: {error}", True
-        return (reply if isinstance(reply, str) else json.dumps(reply)), False
-
-
-@cache
-def tool_names(domain: str) -> frozenset[str]:
-    """The public methods that the tool class itself defines."""
-    own = vars(_kit_class(domain)).items()
-    return frozenset(name for name, value in own if isfunction(value) and name[0] != "_" and name not in _NOT_TOOLS)
-
-
-@cache
-def _first_database(domain: str) -> bytes:
-    kit = _new_kit(domain)
-    kit.initialize()
-    return pickle.dumps(kit.db)
-
-
-def _new_kit(domain: str) -> Any:
-    kit = _kit_class(domain)
-    return kit(store=import_module("inspect_ai.util").Store(), instance="pivotrl")
-
-
-def _kit_class(domain: str) -> Any:
-    name = _CLASSES[domain]
-    try:
-        return getattr(import_module(f"inspect_evals.tau2.{domain}.{name}"), name)
-    except ModuleNotFoundError as error:
-        raise MissingExtra(f"executing in the tau world {domain!r}", "tau") from error

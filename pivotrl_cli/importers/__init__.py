@@ -1,8 +1,9 @@
 """Results of other harnesses: an importer recognises a file by content and turns its records into our eval rows.
 
 A new harness is a new file here and a line in `IMPORTERS`; a user's own is named as `module:Class`. No two importers
-recognise the same file. What was not measured (a failed request, a sample that never ran) is a row with status `error`
-and no score. Means that the harness wrote itself come along as `Reported`, for the stage to compare with ours.
+recognise the same file. What was not measured (a failed request, a sample that never ran) is a row with status
+`infra_error` and no score. Means that the harness wrote itself come along as `Reported`, for the stage to compare with
+ours.
 
 Shared by the importers: `results.py`. Documents, JSON with places and transcripts are the readers'.
 """

@@ -50,7 +50,7 @@ def result(benchmark: str, model: str, task_id: str, score: float | None, **know
 
 def failed(benchmark: str, model: str, task_id: str, error: str, **known: Any) -> EvalResult:
     """A row for what was not measured."""
-    return result(benchmark, model, task_id, None, **(known | {"status": "error", "error": error}))
+    return result(benchmark, model, task_id, None, **(known | {"status": "infra_error", "error": error}))
 
 
 def share(value: Json) -> float:

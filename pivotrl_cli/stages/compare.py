@@ -40,7 +40,7 @@ _ITEM = ["benchmark", "task_id", "trial"]
 
 def run(config: CompareConfig) -> None:
     """Print the comparison on standard output; a regression beyond the limit then fails the run."""
-    comparison = compare(_frames(config), config)
+    comparison = compare(frames(config), config)
     match config.format:
         case "json":
             print(json.dumps(comparison))
@@ -52,23 +52,25 @@ def run(config: CompareConfig) -> None:
         _gate(comparison, config.max_regression)
 
 
-def _frames(config: CompareConfig) -> dict[str, pl.DataFrame]:
+def frames(config: CompareConfig) -> dict[str, pl.DataFrame]:
+    """The items and scores of each table, by the name it is compared under."""
     names = config.names.split(",") if config.names else [Path(path).stem for path in config.results]
     if len(names) != len(config.results) or len(set(names)) != len(names):
         raise ConfigError(
             f"{len(config.results)} tables and the names {names}",
             "give one distinct name per table: --names base,pivotrl",
         )
-    return {name: _frame(path) for name, path in zip(names, config.results, strict=True)}
+    return {name: frame(path) for name, path in zip(names, config.results, strict=True)}
 
 
-def _frame(path: str) -> pl.DataFrame:
+def frame(path: str) -> pl.DataFrame:
+    """What a comparison needs of an eval table; raises `InputError` where an item occurs twice."""
     with Table.open(path, EvalResult) as table:
-        frame = table.frame([*_ITEM, "cluster", "score"])
-    twice = frame.filter(frame.select(_ITEM).is_duplicated())
+        found = table.frame([*_ITEM, "cluster", "score"])
+    twice = found.filter(found.select(_ITEM).is_duplicated())
     if len(twice):
         raise InputError(f"{path}: {_name(twice.row(0))} occurs twice", "evaluate each task and trial once")
-    return frame
+    return found
 
 
 def _name(item: tuple[Any, ...]) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.engines import Engine, Group, Request, Sampling, each_group
 from pivotrl_cli.environments import Environment
-from pivotrl_cli.stages.eval import Run
 from pivotrl_cli.stages.groups import Drawn, ScoredGroup, ScoredRollout, Source, Turn
+from pivotrl_cli.stages.playing import Reply, Run
 from pivotrl_cli.stages.stopwatch import Stopwatch
 
 
@@ -40,17 +40,20 @@ class _Rollout:
     def take(self, group: Group, max_turns: int) -> None:
         """Take the turn that was sampled."""
         self.turns += [Turn(group.prompt_ids, completion) for completion in group.completions]
-        self.run.take(group, max_turns)
+        self.run.take(Reply.of(group), max_turns)
 
     def scored(self, config: TrainConfig) -> ScoredRollout:
         """As it ended; an episode that was cut by the token limit has no reward, or 0 if the config says so."""
-        ended = self.run.row("", config.seed)
-        reward = None if ended.status == "truncated" and config.truncated == "exclude" else ended.score
-        return ScoredRollout(self.turns, reward, ended.status, ended.error if ended.score is None else None)
+        score, status, error = self.run.outcome()
+        reward = None if status == "truncated" and config.truncated == "exclude" else score
+        return ScoredRollout(self.turns, reward, status, error if score is None else None)
 
 
 def _play(rollouts: list[_Rollout], engine: Engine, config: TrainConfig, watch: Stopwatch) -> None:
     """Advance all episodes until each has ended; what earlier turns left in a prefix cache serves the next ones."""
+    with watch("score"):
+        for one in rollouts:
+            one.run.begin()
     first = True
     while active := {f"{one.run.key}/{one.run.n_turns}": one for one in rollouts if one.run.status is None}:
         requests = [Request(key=k, state=o.run.episode.state, tools=o.run.episode.tools) for k, o in active.items()]

@@ -25,7 +25,7 @@ from pivotrl_cli.readers.document import RowsDocument, bad_record
 from pivotrl_cli.readers.fields import RecordError
 from pivotrl_cli.readers.sources import Source, find
 from pivotrl_cli.rows import EvalResult, Reject
-from pivotrl_cli.stages.eval import summarise
+from pivotrl_cli.stages.scores import summarise
 from pivotrl_cli.table import TableWriter, current_summary
 
 if TYPE_CHECKING:

@@ -1,0 +1,269 @@
+"""Other harnesses: the commands, what they lack, and lm-eval and Inspect really run where they are installed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from faulty_server import faulty_server
+from tables import read
+
+from pivotrl_cli.cli import main
+from pivotrl_cli.configs import HarnessConfig
+from pivotrl_cli.errors import ConfigError, RunError
+from pivotrl_cli.harnesses import ALSO, HARNESSES, SUITES, load_harness
+from pivotrl_cli.importers import IMPORTERS
+from pivotrl_cli.rows import EvalResult
+from pivotrl_cli.stages import harness as stage
+
+URL = "http://127.0.0.1:8000/v1"
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch, tmp_path):
+    """No key and no data of another harness in the environment."""
+    for name in ("OPENAI_API_KEY", "TAU2_DATA_DIR", "NEMO_SKILLS_CONFIG", "SERPAPI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def plan(capsys, *tasks: str, **options) -> dict:
+    """The printed plan by harness."""
+    given = {"model": "m", "endpoint": URL, "output": "out", "json_summary": True} | options
+    stage.run(HarnessConfig(tasks=list(tasks), **given))
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_commands_are_exact(capsys, tmp_path):
+    found = plan(
+        capsys,
+        "lm-eval:gsm8k",
+        "lm-eval:ifeval",
+        "inspect:tau2_airline",
+        "harbor:terminal-bench@2.0",
+        limit=5,
+        trials=2,
+        seed=7,
+        concurrency=4,
+        args=["lm-eval=--include_path 'my tasks'"],
+        user_url="http://127.0.0.1:8001/v1",
+        user_model="u",
+    )
+    key = 'OPENAI_API_KEY="$OPENAI_API_KEY"'
+    assert {name: one["commands"] for name, one in found.items()} == {
+        "lm-eval": [
+            f"{key} lm_eval run --model local-chat-completions --model_args "
+            f"model=m,base_url={URL}/chat/completions,num_concurrent=4,seed=7 --tasks gsm8k,ifeval "
+            f"--apply_chat_template --log_samples --output_path {tmp_path}/out/lm-eval --seed 7 "
+            "--gen_kwargs temperature=0 --limit 5 --include_path 'my tasks'"
+        ],
+        "inspect": [
+            f'PIVOTRL_API_KEY="$OPENAI_API_KEY" PIVOTRL_BASE_URL={URL} USER_API_KEY="$OPENAI_API_KEY" '
+            "USER_BASE_URL=http://127.0.0.1:8001/v1 inspect eval inspect_evals/tau2_airline --model "
+            "openai-api/pivotrl/m --model-role user=openai-api/user/u --epochs 2 --limit 5 --seed 7 --temperature 0 "
+            "--max-connections 4 --no-fail-on-error --display plain "
+            f"--log-dir {tmp_path}/out/inspect --log-format json"
+        ],
+        "harbor": [
+            f"{key} harbor run -d terminal-bench@2.0 -a terminus-2 -m openai/m --ak api_base={URL} --ak temperature=0 "
+            f"-k 2 -n 4 -l 5 -o {tmp_path}/out/harbor"
+        ],
+    }
+
+
+def test_the_suites_are_the_papers(capsys):
+    ood = plan(capsys, suite="ood", trials=4)
+    assert ood.keys() == {"nemo-skills"}
+    assert (
+        "--benchmarks=ifbench:4,aime25:4,math-500:4,livecodebench:4,scicode:4,mmlu-pro:4,mmlu-prox:4,wmt24pp:4 "
+        in (ood["nemo-skills"]["commands"][1])
+    )
+    assert "aime25 is lm-eval:aime25, inspect:aime2025 too" in ood["nemo-skills"]["also"]
+    agentic = plan(capsys, suite="agentic", user_url="http://h/v1", user_model="u")
+    assert {name: one["tasks"] for name, one in agentic.items()} == {
+        "tau2-bench": ["airline", "retail", "telecom"],
+        "swe-bench": ["verified"],
+        "harbor": ["terminal-bench@2.0"],
+        "inspect": ["browse_comp"],
+    }
+
+
+def test_what_is_missing_is_named_with_the_way_out(capsys, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    found = plan(capsys, "tau2-bench:retail", "bfcl:simple_python", user_url="http://h/v1", user_model="u")
+    assert [(one["what"], one["there"]) for one in found["tau2-bench"]["needs"]] == [
+        ("program tau2", False),
+        ("variable TAU2_DATA_DIR (the folder data of its repository)", False),
+        ("a simulated user", True),
+        ("variable OPENAI_API_KEY (its judge, a hosted model)", False),
+    ]
+    assert found["bfcl"]["needs"][1] == {
+        "what": "the model's name in BFCL's registry",
+        "there": False,
+        "hint": "add --registry-model NAME",
+    }
+    with pytest.raises(ConfigError) as error:
+        stage.run(HarnessConfig(tasks=["bfcl:simple_python"], endpoint=URL, run=True))
+    assert (error.value.message, error.value.hint) == (
+        "bfcl lacks program bfcl",
+        "pip install bfcl-eval soundfile, in an environment of its own that --env bfcl=FOLDER names",
+    )
+
+
+def test_every_harness_has_an_importer_and_every_suite_a_harness():
+    assert {load_harness(name).importer for name in HARNESSES} <= IMPORTERS.keys()
+    named = [*(task for suite in SUITES.values() for task in suite), *ALSO, *(t for ts in ALSO.values() for t in ts)]
+    assert {task.partition(":")[0] for task in named} <= HARNESSES.keys()
+
+
+WRONG = [
+    ({"tasks": []}, "no task is named"),
+    ({"tasks": ["gsm8k"]}, "'gsm8k' is not HARNESS:TASK"),
+    ({"tasks": ["lm_eval:gsm8k"]}, "unknown harness 'lm_eval'"),
+    ({"tasks": ["lm-eval:gsm8k"], "env": ["lm_eval=x"]}, "--env 'lm_eval=x' is not HARNESS=FOLDER"),
+    ({"tasks": ["harbor:x"], "endpoint": None}, "harbor talks to a server alone"),
+    ({"tasks": ["tau2-bench:airline"]}, "tau2-bench needs somebody to talk to"),
+    ({"tasks": ["swe-bench:preds.jsonl"]}, "swe-bench:preds.jsonl is no subset and no file"),
+    ({"tasks": ["bfcl:simple_python"], "limit": 3}, "bfcl takes no --trials and no --limit"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG)
+def test_a_plan_that_cannot_be_made_says_so(options, message):
+    with pytest.raises(ConfigError) as error:
+        stage.run(HarnessConfig.model_validate({"endpoint": URL} | options))
+    assert error.value.message == message
+
+
+def test_the_key_stands_in_no_plan_and_reaches_the_process(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    environment = tmp_path / "env" / "bin"
+    environment.mkdir(parents=True)
+    program = environment / "harbor"
+    program.write_text('#!/bin/sh\necho "$OPENAI_API_KEY" > key\necho "no such data set" >&2\nexit 3\n')
+    program.chmod(0o755)
+    step = load_harness("harbor").steps(
+        stage._plan(HarnessConfig(tasks=["harbor:x"], endpoint=URL, env=["harbor=env"]), "harbor", ["x"]).job
+    )[0]
+    assert "sk-secret" not in str(step)
+    with pytest.raises(RunError) as error:
+        stage._do("harbor", step, tmp_path / "harbor.log")
+    assert (error.value.message, error.value.hint) == (
+        "harbor ended with 3: no such data set",
+        f"see {tmp_path}/harbor.log",
+    )
+    assert (tmp_path / "key").read_text() == "sk-secret\n"
+
+
+def test_a_server_without_the_model_stops_before_anything_runs(tmp_path):
+    environment = tmp_path / "env" / "bin"
+    environment.mkdir(parents=True)
+    (environment / "lm_eval").write_text("#!/bin/sh\ntouch ran\n")
+    (environment / "lm_eval").chmod(0o755)
+    with faulty_server(lambda path, body: {"data": [{"id": "other"}]}, lambda i: None) as (url, _):
+        config = HarnessConfig(tasks=["lm-eval:x"], model="m", endpoint=url, env=["lm-eval=env"], run=True)
+        with pytest.raises(ConfigError, match="has no model m"):
+            stage.run(config)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_plan_reads_well(capsys, monkeypatch):
+    words = ["harness", "lm-eval:gsm8k", "--model", "m", "--serve", "--serve-args", "--max-model-len 8192"]
+    monkeypatch.setattr(sys, "argv", ["pivotrl", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (0, None)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:4] == [
+        "# the model's server",
+        "vllm serve m --port 8000 --max-model-len 8192",
+        "",
+        "# lm-eval: gsm8k",
+    ]
+
+
+TASK = """\
+task: additions
+dataset_path: json
+dataset_kwargs:
+  data_files: {data}
+test_split: train
+output_type: generate_until
+doc_to_text: "{{{{question}}}}"
+doc_to_target: "{{{{answer}}}}"
+generation_kwargs:
+  max_gen_toks: 8
+  until: []
+metric_list:
+  - metric: exact_match
+    aggregation: mean
+    higher_is_better: true
+"""
+
+
+def additions(path: str, body: dict) -> dict:
+    """A server whose model adds, but for 4."""
+    if not body:
+        return {"data": [{"id": "m"}]}
+    first, second = body["messages"][-1]["content"].removeprefix("Add ").removesuffix(".").split(" and ")
+    answer = "?" if first == "4" else str(int(first) + int(second))
+    message = {"role": "assistant", "content": answer}
+    return {"model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+
+
+def write_task(folder: Path) -> None:
+    questions = [{"question": f"Add {i} and 2.", "answer": str(i + 2)} for i in range(6)]
+    (folder / "additions.jsonl").write_text("".join(json.dumps(q) + "\n" for q in questions))
+    (folder / "tasks").mkdir()
+    (folder / "tasks" / "additions.yaml").write_text(TASK.format(data=folder / "additions.jsonl"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("lm_eval") is None, reason="lm_eval is not on PATH")
+@pytest.mark.parametrize("where", ["server", "folder"])
+def test_lm_eval_is_run_and_its_results_imported(where, tmp_path, monkeypatch):
+    write_task(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    options = {"tasks": ["lm-eval:additions"], "args": ["lm-eval=--include_path tasks"], "run": True}
+    with faulty_server(additions, lambda i: None) as (url, _):
+        server = {"endpoint": url, "model": "m"} if where == "server" else {"model": "desk", "limit": 2}
+        stage.run(HarnessConfig.model_validate(options | server))
+    rows = read(tmp_path / "harness" / "lm-eval.parquet", EvalResult)
+    if where == "server":
+        assert [(row.task_id, row.score) for row in rows] == [(str(i), float(i != 4)) for i in range(6)]
+    else:
+        assert [(row.task_id, row.status) for row in rows] == [("0", "ok"), ("1", "ok")]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("inspect") is None, reason="inspect is not on PATH")
+def test_inspect_is_run_and_its_log_imported(tmp_path):
+    (tmp_path / "additions.py").write_text(
+        "from inspect_ai import Task, task\n"
+        "from inspect_ai.dataset import Sample\n"
+        "from inspect_ai.scorer import exact\n\n"
+        "@task\n"
+        "def additions():\n"
+        "    samples = [Sample(input=f'Add {i} and 2.', target=str(i + 2), id=str(i)) for i in range(6)]\n"
+        "    return Task(dataset=samples, scorer=exact())\n"
+    )
+    with faulty_server(with_tool, lambda i: None) as (url, _):
+        options = {"tasks": ["inspect:additions.py"], "model": "m", "endpoint": url, "run": True, "trials": 2}
+        stage.run(HarnessConfig.model_validate(options))
+    rows = read(tmp_path / "harness" / "inspect.parquet", EvalResult)
+    assert {(row.task_id, row.trial): row.score for row in rows} == {
+        (str(i), trial): float(i != 4) for i in range(6) for trial in (0, 1)
+    }
+
+
+def with_tool(path: str, body: dict) -> dict:
+    """The same model, which answers the canary by a call."""
+    if body.get("tools"):
+        call = {"id": "c", "type": "function", "function": {"name": "report_ready", "arguments": '{"ready": true}'}}
+        message = {"role": "assistant", "content": "", "tool_calls": [call]}
+        return {"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+    return additions(path, body)
