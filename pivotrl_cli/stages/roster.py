@@ -2,9 +2,9 @@
 
 A pivot is one for the policy that profiled it. As the policy learns, some pivots become easy for it and some hopeless;
 either way their groups have no variance (paper, Prop. 3.1) and cost rollouts for nothing. So from time to time all rows
-are judged by what their latest rollouts said since the last time: the training's own, and fresh ones at the rows that have
-waited longest for any, among them those that were retired before. Equal rewards retire a row, different ones bring it
-back. Without `--reprofile-every` and `--reprofile-below` nobody is ever retired.
+are judged by their latest rollouts since the last time: the training's own, and fresh ones at the rows that have waited
+longest for any, among them those that were retired before. Equal rewards retire a row, different ones bring it back.
+Without `--reprofile-every` and `--reprofile-below` nobody is ever retired.
 """
 
 from __future__ import annotations
