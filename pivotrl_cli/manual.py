@@ -85,6 +85,8 @@ VALUES = {
     "tokenizer": "FOLDER",
     "ray_address": "ADDRESS",
     "row": "ID",
+    "trajectory": "ID",
+    "baseline": "NAME",
     "log_to": "NAME",
     "to": "TARGET",
     "format": "NAME",
@@ -138,7 +140,10 @@ EXAMPLES: dict[str, list[str]] = {
     "inspect": [
         "pivotrl inspect profile.parquet",
         "pivotrl inspect profile.parquet --row CANDIDATE_ID",
+        "pivotrl inspect profile.parquet --trajectory TRAJECTORY_ID",
+        'pivotrl inspect p.parquet --where "reward_mean < 0.5" --sample 3',
     ],
+    "report": ["pivotrl report runs/demo -o report.html"],
     "desk": ["pivotrl desk -n 128 -o trajectories.jsonl"],
     "export": [
         "pivotrl export pivots.parquet --to trl -o for-trl",

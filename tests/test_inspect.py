@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 from tables import RIGHT, TALK, WRONG, calls, candidate, read, script, user, write
 
-from pivotrl_cli.configs import InspectConfig, ProfileConfig, TrainConfig
+from pivotrl_cli.configs import EvalConfig, InspectConfig, ProfileConfig, TrainConfig
 from pivotrl_cli.errors import ConfigError, InputError
 from pivotrl_cli.journal import Journal
 from pivotrl_cli.provenance import Input, Provenance
-from pivotrl_cli.rows import Profile, StepMetrics, TrainRollout
+from pivotrl_cli.rows import EvalResult, Profile, StepMetrics, TrainRollout
 from pivotrl_cli.stages import inspect, profile
 from pivotrl_cli.stages.run_folder import RunFolder
 from pivotrl_cli.stages.sampling import Sampled, journal_key
 from pivotrl_cli.streams import partial_path
-from pivotrl_cli.table import Table
+from pivotrl_cli.table import Table, TableWriter
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,6 +57,17 @@ def test_the_overview_of_a_profile_has_filters_funnel(look, profile_file):
     ]
     assert (found["rows"], found["matching"], found["table"]) == (6, 6, "profile")
     assert found["numbers"]["n_scored"] == {"null": 0, "min": 0, "median": 4.0, "mean": 3.1666666666666665, "max": 4}
+
+
+def test_an_overview_names_a_few_of_many_inputs(look, tmp_path):
+    made = Provenance.of(
+        "profile", Profile, ProfileConfig(candidates="c"), [Input(f"{i}.jsonl", "0") for i in range(9)]
+    )
+    with TableWriter(tmp_path / "p.parquet", Profile, made):
+        pass
+    lines = look(tmp_path / "p.parquet").splitlines()
+    assert [line for line in lines if line.startswith("  from ")][-1] == "  from 4.jsonl (sha256 0)"
+    assert "  and from 4 more (--json has them)" in lines
 
 
 def test_where_narrows_the_overview(look, profile_file):
@@ -192,6 +203,16 @@ def test_an_unfinished_profile_needs_its_candidates(look, profile_file):
     assert "1 of 6 candidates" in look(output, candidates=moved)
     with pytest.raises(InputError, match="is not the table that it is made from"):
         look(output, candidates=profile_file)
+
+
+def test_of_an_unfinished_evaluation_it_is_said_how_far_it_is(look, tmp_path):
+    made = Provenance.of("eval", EvalResult, EvalConfig(benchmarks=["desk"]), [])
+    with Journal.beside(tmp_path / "e.parquet", made) as journal:
+        with pytest.raises(InputError, match="still being written, nothing is finished yet"):
+            look(tmp_path / "e.parquet")
+        journal.add({f"desk/t{i}/0/{turn}": {} for i in range(3) for turn in range(2)} | {"user/desk/t0/0/1": {}})
+        with pytest.raises(InputError, match="still being written, 6 turns of 3 episodes so far"):
+            look(tmp_path / "e.parquet")
 
 
 def test_what_has_no_readable_part_yet_is_said(look, tmp_path):

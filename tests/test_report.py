@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from browser import CHROMIUM, Browser
-from tables import RIGHT, WRONG, calls, candidate, script, user, write
+from tables import RIGHT, WRONG, calls, candidate, read, script, user, write
 
 from pivotrl_cli import report
 from pivotrl_cli.configs import FilterConfig, ProfileConfig, ReportConfig, TrainConfig
@@ -21,7 +21,7 @@ from pivotrl_cli.provenance import Provenance
 from pivotrl_cli.report.collect import collect
 from pivotrl_cli.report.sections import sections, variances
 from pivotrl_cli.report.strips import _ranges
-from pivotrl_cli.rows import EvalResult, StepMetrics
+from pivotrl_cli.rows import EvalResult, Profile, StepMetrics
 from pivotrl_cli.stages import filter as filter_stage
 from pivotrl_cli.stages import profile
 from pivotrl_cli.stages.run_folder import RunFolder
@@ -40,7 +40,8 @@ def step(number: int) -> StepMetrics:
 
 def scored(benchmark: str, task: str, score: float | None) -> EvalResult:
     known = dict.fromkeys(EvalResult.model_fields)
-    texts = {"category": EVIL, "model": EVIL, "status": "ok" if score is not None else "error", "error": EVIL}
+    texts = {"category": EVIL, "model": EVIL, "error": EVIL, "metrics": "{}"}
+    texts["status"] = "ok" if score is not None else "infra_error"
     same = {"benchmark": benchmark, "task_id": task, "cluster": task, "trial": 0, "score": score, "transcript": []}
     return EvalResult.model_validate(known | texts | same)
 
@@ -183,6 +184,18 @@ def test_a_limit_on_trajectories_is_said(folder):
     found = sections(collect(folder), limited)
     assert (len(found["profiles"][0]["strip"]["rows"]), found["profiles"][0]["strip"]["n"]) == (1, 2)
     assert "1 of 2 trajectories, spread evenly" in report.render(found)
+
+
+def test_a_profile_without_rewards_or_rows_is_said(folder, tmp_path):
+    first = read(folder / "profile.parquet", Profile)[0]
+    unknown = {"reward_mean": None, "reward_std": None, "n_scored": 0, "rollouts": [], "status": "not_scored"}
+    for name, rows in (("nothing", []), ("unscored", [first.model_copy(update=unknown)])):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "profile.parquet", rows, Profile)
+        made = ReportConfig(folder=str(tmp_path / name), output=str(tmp_path / f"{name}.html"))
+        report.run(made)
+    assert "No candidate in it." in (tmp_path / "nothing.html").read_text()
+    assert "No reward is known of any candidate." in (tmp_path / "unscored.html").read_text()
 
 
 # ---- in a browser -----------------------------------------------------------------------------------------------

@@ -215,7 +215,7 @@ function* about(row, [number, , , tool], turn, messages) {
 }
 
 function rate(turn) {
-  if (turn.rate === null) return `${turn.status.replaceAll("_", " ")} ${turn.detail}`.trim();
+  if (turn.rate === null) return [turn.status.replaceAll("_", " "), turn.detail].filter(Boolean).join(": ");
   const ends = turn.low === null ? "" : ` [${turn.low.toFixed(2)}, ${turn.high.toFixed(2)}]`;
   const lost = [
     turn.errors ? `${turn.errors} failed` : "",
@@ -228,7 +228,7 @@ function* history(state) {
   const shown = 3, earlier = state.slice(0, -shown);
   if (earlier.length) {
     const more = make("details");
-    more.append(make("summary", "", `${earlier.length} earlier messages`));
+    more.append(make("summary", "", `${earlier.length} earlier message${earlier.length > 1 ? "s" : ""}`));
     more.addEventListener("toggle", () => more.append(...earlier.map(message)), { once: true });
     yield more;
   }

@@ -111,6 +111,7 @@ def _profile(found: Found, run: Run, config: ReportConfig) -> dict[str, Any]:
             "note": found.note,
             "pivots": None if pivots is None else pivots.name,
             "charts": [] if rows is None else list(_distributions(rows)),
+            "empty": rows is None,
             "breaks": [] if rows is None else [_break_down(rows, key) for key in ("tool", "domain")],
             "strip": {"rows": shown.rows, "packed": shown.packed, "n": shown.n_trajectories},
         }
@@ -160,6 +161,8 @@ def _judged(frame: pl.DataFrame, fates: dict[str, Fate]) -> pl.DataFrame:
 
 def _distributions(rows: pl.DataFrame) -> Iterator[dict[str, str]]:
     """Histograms of the pass rate and of the reward's variance, the kept ones apart where some were."""
+    if rows["reward_mean"].null_count() == len(rows):
+        return
     kept, rest = rows.filter(pl.col("kept")), rows.filter(~pl.col("kept"))
     for title, column, counts in (
         ("pass rate", "reward_mean", histogram),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _NO_SUMMARY = {"candidate_id", "trajectory_id", "provenance", "tools", "text", "transcript", "detail", "seed"}
 _BINS = 10
 _STEPS_SHOWN = 12
+_INPUTS_SHOWN = 5
 
 
 def overview(table: Table[Row], mask: pl.Series | None = None, where: str | None = None) -> dict[str, Any]:
@@ -153,8 +154,10 @@ def print_overview(found: dict[str, Any], console: Console) -> None:
 def _print_command(step: dict[str, Any], console: Console) -> None:
     console.print(f"\nmade by pivotrl {step['command']} {step['version']}")
     console.print("  " + ", ".join(f"{k}={_short(v)}" for k, v in step["config"].items() if v is not None))
-    for source in step["inputs"]:
+    for source in step["inputs"][:_INPUTS_SHOWN]:
         console.print(f"  from {source['name']} (sha256 {source['sha256'][:12]})")
+    if (more := len(step["inputs"]) - _INPUTS_SHOWN) > 0:
+        console.print(f"  and from {more:,} more (--json has them)")
     for name, digest in step["fingerprints"].items():
         console.print(f"  {name} {digest[:12]}")
 

@@ -66,7 +66,7 @@ def _resolve(path: str, candidates: Path | None, scratch: Path) -> tuple[str, st
             return _of_training(folder, place, scratch)
     if journal_path(path).is_file():
         try:
-            return _of_profile(path, candidates, scratch)
+            return _of_journal(path, candidates, scratch)
         except FileNotFoundError:  # the run has just ended
             return _resolve(path, candidates, scratch)
     if partial_path(path).is_file():
@@ -119,22 +119,32 @@ def _joined(parts: list[Path], output: Path) -> Path:
     return output
 
 
-# ---- profiling --------------------------------------------------------------------------------------------------
+# ---- what has a journal -----------------------------------------------------------------------------------------
 
 
-def _of_profile(path: str, candidates: Path | None, scratch: Path) -> tuple[str, str]:
-    """What is sampled so far, as the profile of those candidates."""
+def _of_journal(path: str, candidates: Path | None, scratch: Path) -> tuple[str, str]:
+    """What is sampled so far, as the profile of those candidates; of other tables only how far they are."""
     header = unfinished(path)
     stored = header["provenance"] if header else {}
     with JournalReader.beside_output(path) as journal:
         if stored.get("table") != "profile" or not journal:
-            so_far = f"{len(journal):,} entries in its journal" if journal else "nothing is finished yet"
-            raise InputError(f"{path}: still being written, {so_far}", "wait for the run, or run it again")
+            raise InputError(f"{path}: still being written, {_so_far(journal, stored)}", "wait for the run")
         names = _by_candidate(journal)
         source = _source(path, stored["inputs"][0], candidates, len(names))
         with Table.open(source, Candidate) as table:
             note = f"the run is unfinished: {len(names):,} of {table.n_rows:,} candidates so far"
             return str(_snapshot(table, journal, names, stored, scratch / "profile.parquet")), note
+
+
+def _so_far(journal: JournalReader, stored: dict[str, Any]) -> str:
+    """What is done where it makes no rows yet: an episode's score is known when the run puts its turns together."""
+    if not journal:
+        return "nothing is finished yet"
+    if stored.get("table") != "eval":
+        return f"{len(journal):,} entries in its journal"
+    turns = [name for name in journal if not name.startswith("user/")]
+    episodes = {name.rpartition("/")[0] for name in turns}
+    return f"{len(turns):,} turns of {len(episodes):,} episodes so far; scores are known at its end"
 
 
 def _by_candidate(journal: JournalReader) -> dict[str, list[str]]:
