@@ -36,7 +36,7 @@ def test_the_base_works_here_and_every_finding_has_its_line():
     assert starts == [
         *("pivotrl", "torch", "transformers", "datasets", "polars", "pyarrow", "pydantic", "typer"),
         *("device", "shipped policy", "engine hf", "engine vllm", "engine endpoint", "extra lora", "extra tau"),
-        *("disk", "judge's answers", "models of the hub"),
+        *("extra reasoning", "disk", "judge's answers", "models of the hub"),
     ]
 
 

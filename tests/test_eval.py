@@ -171,8 +171,8 @@ def test_the_summary_counts_what_was_not_measured_beside_the_mean():
             "status": {"infra_error": 2, "ok": 4},
             "turns_per_episode": 1.0,
             "by_category": {"door": {"n": 4, "mean": 0.5}},
-            "pass_at_k": {"1": {"n": 2, "mean": 0.5}, "2": {"n": 2, "mean": 0.5}},
-            "pass_hat_k": {"1": {"n": 2, "mean": 0.5}, "2": {"n": 2, "mean": 0.5}},
+            "pass_at_k": {"2": {"n": 2, "mean": 0.5}},
+            "pass_hat_k": {"2": {"n": 2, "mean": 0.5}},
         }
     }
 

@@ -13,7 +13,7 @@ from tables import read
 
 from pivotrl_cli.cli import main
 from pivotrl_cli.configs import HarnessConfig
-from pivotrl_cli.errors import ConfigError, RunError
+from pivotrl_cli.errors import ConfigError, OutputError, RunError
 from pivotrl_cli.harnesses import ALSO, HARNESSES, SUITES, load_harness
 from pivotrl_cli.importers import IMPORTERS
 from pivotrl_cli.rows import EvalResult
@@ -233,6 +233,8 @@ def test_lm_eval_is_run_and_its_results_imported(where, tmp_path, monkeypatch):
         server = {"endpoint": url, "model": "m"} if where == "server" else {"model": "desk", "limit": 2}
         stage.run(HarnessConfig.model_validate(options | server))
     rows = read(tmp_path / "harness" / "lm-eval.parquet", EvalResult)
+    with pytest.raises(OutputError, match="has results, and lm-eval begins anew"):
+        stage.run(HarnessConfig.model_validate(options | server))
     if where == "server":
         assert [(row.task_id, row.score) for row in rows] == [(str(i), float(i != 4)) for i in range(6)]
     else:

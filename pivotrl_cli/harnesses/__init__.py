@@ -64,6 +64,8 @@ class Harness(Protocol):
     """Format of its results, for `import-eval`."""
     calls_tools: bool
     """Whether the model must call tools, which a server has to parse."""
+    goes_on: bool
+    """Whether it goes on with what an earlier run left in its folder; else that would be imported twice."""
 
     def steps(self, job: Job) -> list[Step]:
         """The commands, in order; raises `ConfigError` where the job lacks what they need."""

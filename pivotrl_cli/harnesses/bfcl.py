@@ -15,6 +15,7 @@ class Bfcl:
 
     importer = "bfcl"
     calls_tools = False  # the handler reads the calls itself, from text
+    goes_on = True
 
     def steps(self, job: Job) -> list[Step]:
         """Two commands for all categories."""

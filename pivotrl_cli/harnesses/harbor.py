@@ -10,6 +10,7 @@ class Harbor:
 
     importer = "harbor"
     calls_tools = False  # Terminus writes its commands as text
+    goes_on = False
 
     def steps(self, job: Job) -> list[Step]:
         """A command per data set."""

@@ -17,6 +17,7 @@ class Inspect:
 
     importer = "inspect"
     calls_tools = True
+    goes_on = False
 
     def steps(self, job: Job) -> list[Step]:
         """One command for all tasks."""

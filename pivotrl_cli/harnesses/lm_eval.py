@@ -14,6 +14,7 @@ class LmEval:
 
     importer = "lm_eval"
     calls_tools = False
+    goes_on = False
 
     def steps(self, job: Job) -> list[Step]:
         """One command for all tasks."""

@@ -12,6 +12,7 @@ class NemoSkills:
 
     importer = "nemo_skills"
     calls_tools = False
+    goes_on = True
 
     def steps(self, job: Job) -> list[Step]:
         """The data, then all benchmarks in one command, each with its number of trials."""

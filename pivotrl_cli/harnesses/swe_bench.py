@@ -18,6 +18,7 @@ class SweBench:
 
     importer = "swe_bench"
     calls_tools = True
+    goes_on = True
 
     def steps(self, job: Job) -> list[Step]:
         """Two commands per subset, one per file."""

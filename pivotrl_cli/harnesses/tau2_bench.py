@@ -21,6 +21,7 @@ class Tau2Bench:
 
     importer = "tau2_bench"
     calls_tools = True
+    goes_on = True
 
     def steps(self, job: Job) -> list[Step]:
         """A command per domain; the results are made to land in the job's folder."""

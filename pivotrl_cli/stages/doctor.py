@@ -33,6 +33,7 @@ _LIBRARIES = ("torch", "transformers", "datasets", "polars", "pyarrow", "pydanti
 _EXTRAS = {
     "lora": ("peft", "adapters instead of whole models"),
     "tau": ("inspect_evals", "the tau benchmarks"),
+    "reasoning": ("reasoning_gym", "the benchmark reasoning-gym"),
 }
 """Extra -> module that it brings, and what it is for."""
 

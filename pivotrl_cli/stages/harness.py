@@ -21,7 +21,7 @@ from typing import Any
 
 from pivotrl_cli.checkpoint import local_folder
 from pivotrl_cli.configs import HarnessConfig, ImportConfig
-from pivotrl_cli.errors import ConfigError, RunError
+from pivotrl_cli.errors import ConfigError, OutputError, RunError
 from pivotrl_cli.harnesses import ALSO, HARNESSES, SUITES, Harness, load_harness
 from pivotrl_cli.harnesses.job import Job, Need, Step
 from pivotrl_cli.stages import import_eval
@@ -56,6 +56,8 @@ def run(config: HarnessConfig) -> None:
         if plan.missing:
             need = plan.missing[0]
             raise ConfigError(f"{plan.name} lacks {need.what}", need.hint)
+        if not plan.harness.goes_on and plan.job.output.is_dir() and any(plan.job.output.iterdir()):
+            raise OutputError(f"{plan.job.output} has results, and {plan.name} begins anew", "choose another -o")
     with _server(config, plans):
         summaries = {plan.name: _run(config, plan) for plan in plans}
     if config.json_summary:
@@ -92,7 +94,7 @@ def _plan(config: HarnessConfig, name: str, tasks: list[str]) -> Plan:
         judge_url=config.judge_url,
         registry_model=config.registry_model,
         tokenizer=config.tokenizer.resolve() if config.tokenizer else None,
-        environment=Path(environment).resolve() if environment else None,
+        environment=Path(environment).expanduser().resolve() if environment else None,
         limit=config.limit,
         trials=config.trials,
         seed=config.seed,

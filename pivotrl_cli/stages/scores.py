@@ -62,7 +62,7 @@ def _by_category(rows: list[EvalResult]) -> dict[str, dict[str, Any]]:
 
 
 def _by_k(rows: list[EvalResult], estimate: Callable[[int, int, int], float]) -> dict[str, dict[str, Any]]:
-    """Means over tasks for k = 1, 2, 4, ... and the most trials of a task; for scores of 0 and 1, of several trials.
+    """Means over tasks for k = 2, 4, 8, ... and the most trials of a task, where scores are 0 or 1; k = 1 is the mean.
 
     A task with fewer than k measured trials says nothing about k, so each k has its own number of tasks.
     """
@@ -74,7 +74,7 @@ def _by_k(rows: list[EvalResult], estimate: Callable[[int, int, int], float]) ->
     if most < 2 or any(score not in (0.0, 1.0) for scores in trials.values() for score in scores):
         return {}
     found: dict[str, dict[str, Any]] = {}
-    for k in sorted({2**i for i in range(most.bit_length())} | {most}):
+    for k in sorted({2**i for i in range(1, most.bit_length())} | {most}):
         tasks = [estimate(len(s), int(sum(s)), k) for s in trials.values() if len(s) >= k]
         found[str(k)] = {"n": len(tasks), "mean": float(np.mean(tasks))}
     return found
@@ -99,30 +99,33 @@ def describe(summary: dict[str, Any]) -> RenderableType:
     """The scores for a terminal."""
     from rich.table import Table as RichTable
 
+    ones = {name: one for name, one in summary.items() if isinstance(one, dict) and "n_unscored" in one}
     table = RichTable(title="eval", title_justify="left", box=None, pad_edge=False)
-    for column in ("benchmark", "n", "mean", "95 % interval", "errors as 0", "do nothing", "turns", "status"):
-        table.add_column(column, justify="left" if column in ("benchmark", "status") else "right")
-    for name, one in summary.items():
-        if isinstance(one, dict) and "n_unscored" in one:
-            table.add_row(*_headline(name, one))
-            for what, n, mean in _parts(one):
-                table.add_row(f"  {what}", n, mean)
+    for column in ("benchmark", "n", "mean", "95 % interval", "turns", "status"):
+        left = column in ("benchmark", "status")
+        table.add_column(column, justify="left" if left else "right", no_wrap=not left, overflow="fold")
+    for name, one in ones.items():
+        table.add_row(*_headline(name, one))
+        for what, n, mean in _parts(one):
+            table.add_row(f"  {what}", n, mean)
     for what, n, more in cost_row(summary):
-        table.add_row(what, n, "", "", "", "", "", more)
+        table.add_row(what, n, "", "", "", more)
     return table
 
 
 def _headline(name: str, one: dict[str, Any]) -> list[str]:
     status = ", ".join(f"{key} {n:,}" for key, n in one["status"].items())
-    interval = "-" if one["mean"] is None else f"{one['low']:.3f} to {one['high']:.3f}"
-    as_zero = f"{one['mean_errors_as_zero']:.3f}" if one["n_unscored"] else ""
-    idle = "" if one["do_nothing"] is None else _rate(one["do_nothing"])
+    interval = "-" if one["mean"] is None else f"{one['low']:.3f}-{one['high']:.3f}"
     turns = "-" if one["turns_per_episode"] is None else f"{one['turns_per_episode']:.1f}"
-    return [name, f"{one['n']:,}", _rate(one["mean"]), interval, as_zero, idle, turns, status]
+    return [name, f"{one['n']:,}", _rate(one["mean"]), interval, turns, status]
 
 
 def _parts(one: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Lines below a benchmark's own: name, number of rows or tasks, mean."""
+    if one["n_unscored"]:
+        yield f"{one['n_unscored']:,} errors as 0", f"{one['n']:,}", _rate(one["mean_errors_as_zero"])
+    if one["do_nothing"] is not None:
+        yield "an agent that does nothing", "", _rate(one["do_nothing"])
     for label, parts in (("", "by_category"), ("pass@", "pass_at_k"), ("pass^", "pass_hat_k"), ("", "metrics")):
         for name, part in one.get(parts, {}).items():
             yield f"{label}{name}", f"{part['n']:,}", _rate(part["mean"])
