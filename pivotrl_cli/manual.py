@@ -35,12 +35,13 @@ SECTIONS: dict[str, dict[str, str]] = {
         "Output": "dropped dry_run",
     },
     "train": {
-        "Run": "model method steps prompts_per_step group_size environment max_turns seed",
+        "Run": "model method steps prompts_per_step group_size seed",
         "Rollouts": "temperature max_new_tokens truncated max_refills verifier allow_foreign_profile sampler"
         " engine_args endpoint endpoint_concurrency endpoint_timeout sample_token_budget",
-        "Profiling again": "reprofile_every reprofile_below reprofile_pivots",
-        "Loss": "loss advantage invalid_tool_call_advantage malformed_thinking_advantage clip_low clip_high"
-        " importance_cap kl_coef updates_per_batch",
+        "Episodes": "environment max_turns",
+        "Re-profiling": "reprofile_every reprofile_below reprofile_pivots",
+        "Loss": "loss advantage clip_low clip_high importance_cap kl_coef updates_per_batch"
+        " invalid_tool_call_advantage malformed_thinking_advantage",
         "Optimiser": "learning_rate schedule warmup_steps weight_decay max_grad_norm skip_grad_norm",
         "Adapters": "lora_rank lora_alpha lora_targets lora_output",
         "Memory and devices": "token_budget layout device dtype nproc replicas sequence_parallel",

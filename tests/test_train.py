@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -204,8 +205,7 @@ def test_a_model_that_the_tree_does_not_know_takes_the_plain_layout_and_says_so(
 def test_a_model_that_the_tree_scores_otherwise_is_refused(config, verifiers, monkeypatch):
     class Shifted(policy.TreePlan):
         def __init__(self, row, device):
-            super().__init__(row, device)
-            self.depths = self.depths + self.depths // 20
+            super().__init__(replace(row, depths=[depth + depth // 20 for depth in row.depths]), device)
 
     monkeypatch.setattr(policy, "TreePlan", Shifted)
     with pytest.raises(RunError, match=r"prefix tree differ from the plain path's by 0\.\d+") as refused:

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from tables import candidate, read, says, user, write
 
-from pivotrl_cli.configs import DeskConfig, ExtractConfig, TrainConfig
+from pivotrl_cli.configs import DeskConfig, ExtractConfig, ScoreConfig, TrainConfig
 from pivotrl_cli.environments import desk
 from pivotrl_cli.errors import ConfigError, InputError
 from pivotrl_cli.learn.step import GrpoBatch, GrpoOptions
 from pivotrl_cli.rows import Candidate, StepMetrics, TrainRollout
 from pivotrl_cli.stages import desk as desk_stage
-from pivotrl_cli.stages import extract, train
+from pivotrl_cli.stages import extract, score, train
 
 WORLD = '''
 import os
@@ -100,6 +100,13 @@ def rollouts_of(config: TrainConfig) -> list[TrainRollout]:
     return read(Path(config.output) / "rollouts.parquet", TrainRollout)
 
 
+def command(config: TrainConfig) -> list[str]:
+    """The same on the command line."""
+    flags = config.model_dump(mode="json", exclude={"pivots", "json_summary"}, exclude_defaults=True)
+    words = [word for name, value in flags.items() for word in ("--" + name.replace("_", "-"), str(value))]
+    return [sys.executable, "-m", "pivotrl_cli", "train", config.pivots, *words]
+
+
 def test_every_turn_is_counted_and_has_the_advantage_of_its_episode(config):
     summary = train.run(config)
     rollouts, turns = rollouts_of(config), 0
@@ -130,6 +137,13 @@ def test_every_turn_is_counted_and_has_the_advantage_of_its_episode(config):
             assert advantages == (pytest.approx(expected) if values.std() else expected)
     assert summary["rollout_turns"] == turns
     assert (summary["rows"], summary["holdout_rows_left_out"]) == (5, 2)
+
+
+def test_its_rollouts_are_not_scored_by_verifiers(config):
+    train.run(config.model_copy(update={"steps": 1}))
+    rollouts = f"{config.output}/rollouts.parquet"
+    with pytest.raises(InputError, match="turns of whole episodes, which their environment scored"):
+        score.run(ScoreConfig(rollouts=rollouts, candidates=Path(config.pivots)))
 
 
 def test_it_learns_what_only_the_outcome_tells(config):
@@ -166,10 +180,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(config, tmp_path):
     config = config.model_copy(update={"steps": 4, "checkpoint_every": 1})
     whole = config.model_copy(update={"output": str(tmp_path / "whole")})
     train.run(whole)
-    command = [sys.executable, "-m", "pivotrl_cli", "train", config.pivots]
-    flags = config.model_dump(mode="json", exclude={"pivots", "json_summary"}, exclude_defaults=True)
-    command += [word for name, value in flags.items() for word in ("--" + name.replace("_", "-"), str(value))]
-    killed = subprocess.run(command, capture_output=True, check=False, env=os.environ | {"LEFT": "150"})
+    killed = subprocess.run(command(config), capture_output=True, check=False, env=os.environ | {"LEFT": "150"})
     assert killed.returncode == -9, killed.stderr.decode()
     assert train.run(config)["resumed_after"] >= 1
     assert rollouts_of(config) == rollouts_of(whole)
@@ -182,6 +193,8 @@ def test_rows_of_an_unknown_domain_need_an_environment(config):
     with pytest.raises(ConfigError, match="no environment is known for ''") as error:
         train.run(config.model_copy(update={"environment": None}))
     assert "path/to/file.py:function" in error.value.hint
+    with pytest.raises(ConfigError, match="--environment is for whole episodes"):
+        train.run(config.model_copy(update={"method": "grpo"}))
     with pytest.raises(InputError, match="the desk has no task 't"):
         train.run(config.model_copy(update={"environment": "desk"}))
 
@@ -214,3 +227,17 @@ def test_turns_of_a_rollout_weigh_as_one_sequence():
     assert batch.weighed(GrpoOptions(loss="grpo")).weights == [[1 / 8, 1 / 4], [1 / 8]]
     assert batch.weighed(GrpoOptions(loss="dapo")).weights == [[1 / 6, 1 / 6], [1 / 6]]
     assert batch.weighed(GrpoOptions(loss="dr_grpo", longest=10)).weights == [[1 / 20, 1 / 20], [1 / 20]]
+
+
+@pytest.mark.slow
+def test_two_processes_play_and_re_profile_as_one_does(config, tmp_path):
+    config = config.model_copy(update={"steps": 3, "reprofile_every": 1, "reprofile_pivots": 2, "prompts_per_step": 2})
+    train.run(config)
+    two = config.model_copy(update={"output": str(tmp_path / "two"), "nproc": 2})
+    subprocess.run(command(two), capture_output=True, check=True)
+    for one, other in zip(metrics_of(config), metrics_of(two), strict=True):
+        counts = {name for name in StepMetrics.model_fields if name.startswith("n_")} | {"reward_mean", "rollout_turns"}
+        assert one.model_dump(include=counts) == other.model_dump(include=counts)
+        assert one.loss == pytest.approx(other.loss, rel=1e-5, abs=1e-7)
+    assert [(r.text, r.reward) for r in rollouts_of(config)] == [(r.text, r.reward) for r in rollouts_of(two)]
+    assert {r.purpose for r in rollouts_of(two)} == {"train", "reprofile"}

@@ -73,6 +73,16 @@ def test_equal_rewards_retire_and_different_ones_bring_back():
     assert roster.retired == {5}
 
 
+def test_the_last_two_groups_decide():
+    roster = Roster([3], settings(reprofile_every=1))
+    for rewards in ([1.0, 0.0, 0.0, 0.0], [1.0] * 4):
+        roster.note(3, rewards)
+    assert roster.settle(2) == Changes()
+    for rewards in ([1.0, 0.0, 0.0, 0.0], [1.0] * 4, [1.0] * 4):
+        roster.note(3, rewards)
+    assert roster.settle(3) == Changes(n_retired_right=1)
+
+
 def test_fresh_rollouts_go_to_those_that_have_waited_longest():
     roster = Roster(range(8), settings(reprofile_every=1, reprofile_pivots=3))
     for row in (0, 1):

@@ -70,7 +70,7 @@ class TrainConfig(JudgeConfig, StageConfig):
     max_refills: int = Field(4, ge=0)
     """Rounds of fresh pivots that replace groups without variance before a step goes on with fewer."""
     reprofile_every: int | None = Field(None, ge=1)
-    """Re-profile every so many steps: rows whose rollouts have all had the same reward since the last time retire, and
+    """Re-profile every so many steps: rows whose last two groups since then have had equal rewards retire, and
     retired ones come back where rewards differ again. By default only as --reprofile-below says."""
     reprofile_below: float | None = Field(None, gt=0.0, lt=1.0)
     """Re-profile when less than this share of the groups has had variance over the last 5 steps."""

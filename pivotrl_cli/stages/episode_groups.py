@@ -51,6 +51,9 @@ class _Rollout:
 
 def _play(rollouts: list[_Rollout], engine: Engine, config: TrainConfig, watch: Stopwatch) -> None:
     """Advance all episodes until each has ended; what earlier turns left in a prefix cache serves the next ones."""
+    with watch("score"):
+        for one in rollouts:
+            one.run.begin()
     first = True
     while active := {f"{one.run.key}/{one.run.n_turns}": one for one in rollouts if one.run.status is None}:
         requests = [Request(key=k, state=o.run.episode.state, tools=o.run.episode.tools) for k, o in active.items()]

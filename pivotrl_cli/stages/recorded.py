@@ -59,6 +59,11 @@ def _of_training(config: ScoreConfig) -> Iterator[Recorded | None]:
     if config.candidates is None:
         raise ConfigError("training rollouts name their pivots by id alone", "add --candidates pivots.parquet")
     with Table.open(config.rollouts, TrainRollout) as table, Table.open(config.candidates, Candidate) as candidates:
+        if (table.provenance or {}).get("config", {}).get("method") == "e2e":
+            raise InputError(
+                f"{config.rollouts}: turns of whole episodes, which their environment scored",
+                "give a profile, or rollouts of train --method grpo",
+            )
         places = {name: i for i, name in enumerate(candidates.frame(["candidate_id"])["candidate_id"].to_list())}
         for row in table.rows():
             if row.candidate_id not in places:

@@ -2,9 +2,9 @@
 
 A pivot is one for the policy that profiled it. As the policy learns, some pivots become easy for it and some hopeless;
 either way their groups have no variance (paper, Prop. 3.1) and cost rollouts for nothing. So from time to time all rows
-are judged by what their rollouts said since the last time: the training's own, and fresh ones at the rows that have
-waited longest for any, among them those that were retired before. Equal rewards retire a row, different ones bring it
-back. Without `--reprofile-every` and `--reprofile-below` nobody is ever retired.
+are judged by their latest rollouts since the last time: the training's own, and fresh ones at the rows that have waited
+longest for any, among them those that were retired before. Equal rewards retire a row, different ones bring it back.
+Without `--reprofile-every` and `--reprofile-below` nobody is ever retired.
 """
 
 from __future__ import annotations
@@ -30,15 +30,6 @@ class Changes:
     n_readmitted: int = 0
 
 
-@dataclass(slots=True)
-class _Seen:
-    """Rewards of a row since the last re-profiling."""
-
-    lowest: float
-    highest: float
-    n: int
-
-
 class Roster:
     """Keeps what the rows' rollouts say; rows go by their numbers in the table."""
 
@@ -48,7 +39,7 @@ class Roster:
         self._rows, self._config = [int(row) for row in rows], config
         self._last_step = 0
         self._shares: list[float] = []
-        self._seen: dict[int, _Seen] = {}
+        self._seen: dict[int, list[float]] = {}
         self._measured: dict[int, int] = {}
 
     @property
@@ -57,12 +48,9 @@ class Roster:
         return len(self._rows) - len(self.retired)
 
     def note(self, row: int, rewards: Sequence[float]) -> None:
-        """Take in the scored rewards of a group."""
-        if not self.enabled or not rewards:
-            return
-        seen = self._seen.setdefault(row, _Seen(rewards[0], rewards[0], 0))
-        seen.lowest, seen.highest = min(seen.lowest, *rewards), max(seen.highest, *rewards)
-        seen.n += len(rewards)
+        """Take in the scored rewards of a group; those of the row's last two groups count, since the policy moves."""
+        if self.enabled and rewards:
+            self._seen[row] = [*self._seen.get(row, []), *rewards][-2 * self._config.group_size :]
 
     def note_share(self, n_mixed: int, n_groups: int) -> None:
         """Take in how many of a step's groups had variance."""
@@ -86,12 +74,12 @@ class Roster:
     def settle(self, step: int) -> Changes:
         """Judge the rows by what was noted since the last time, and begin anew. A row with few rewards stays."""
         enough = max(2, self._config.group_size // 2)
-        judged = {row: seen for row, seen in self._seen.items() if seen.n >= enough}
-        equal = {row for row, seen in judged.items() if seen.lowest == seen.highest}
+        judged = {row: rewards for row, rewards in self._seen.items() if len(rewards) >= enough}
+        equal = {row for row, rewards in judged.items() if len(set(rewards)) == 1}
         newly = equal - self.retired
         back = self.retired & (judged.keys() - equal)
         self.retired = (self.retired | newly) - back
-        n_right = sum(judged[row].lowest == 1.0 for row in newly)
+        n_right = sum(judged[row][0] == 1.0 for row in newly)
         self._measured |= dict.fromkeys(judged, step)
         self._seen, self._shares, self._last_step = {}, [], step - 1
         return Changes(n_right, len(newly) - n_right, len(back))
@@ -102,12 +90,12 @@ class Roster:
             "last_step": self._last_step,
             "shares": self._shares,
             "retired": sorted(self.retired),
-            "seen": [[row, seen.lowest, seen.highest, seen.n] for row, seen in self._seen.items()],
+            "seen": [[row, rewards] for row, rewards in self._seen.items()],
             "measured": [list(pair) for pair in self._measured.items()],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Stand where `state` says."""
         self._last_step, self._shares, self.retired = state["last_step"], state["shares"], set(state["retired"])
-        self._seen = {row: _Seen(*rest) for row, *rest in state["seen"]}
+        self._seen = dict(state["seen"])
         self._measured = dict(state["measured"])

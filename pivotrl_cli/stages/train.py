@@ -58,9 +58,9 @@ def run(config: TrainConfig) -> dict[str, Any]:
         return _run(config)
 
 
-def _run(config: TrainConfig) -> dict[str, Any]:
-    folder = Path(config.output)
-    if config.output == "-" or not folder.name.strip("."):
+def _check(config: TrainConfig) -> None:
+    """Raise ConfigError for options that do not go together."""
+    if config.output == "-" or not Path(config.output).name.strip("."):
         raise ConfigError(f"-o {config.output}: train writes a new folder", "name one with -o")
     if config.lora_rank is None and (config.lora_alpha is not None or config.lora_output == "adapter"):
         raise ConfigError("--lora-alpha and --lora-output are for adapters", "add --lora-rank, such as 16")
@@ -68,8 +68,14 @@ def _run(config: TrainConfig) -> dict[str, Any]:
         raise ConfigError("--engine-args is for the sampler vllm", "add --sampler vllm")
     if (config.sampler == "vllm-server") != (config.endpoint is not None):
         raise ConfigError("--sampler vllm-server and --endpoint belong together", "give both or neither")
+    if config.environment is not None and config.method != "e2e":
+        raise ConfigError("--environment is for whole episodes", "add --method e2e")
     if config.method == "sft" and (config.reprofile_every or config.reprofile_below):
         raise ConfigError("--method sft has no rollouts to re-profile with", "leave out --reprofile-every and -below")
+
+
+def _run(config: TrainConfig) -> dict[str, Any]:
+    _check(config)
     with ExitStack() as stack:
         table = stack.enter_context(Table.open(config.pivots, Candidate))
         rows = _rows(table, config)
@@ -84,7 +90,7 @@ def _run(config: TrainConfig) -> dict[str, Any]:
         if config.method == "grpo" and not config.allow_foreign_profile:
             check_profile(table, config.model, fingerprints["model"], "add --allow-foreign-profile")
         provenance = Provenance.of("train", StepMetrics, config, [table.as_input()], fingerprints)
-        output = open_run(folder, provenance, config, stack)
+        output = open_run(Path(config.output), provenance, config, stack)
         if isinstance(output, dict):
             return output | {"cached": True}
         source = _source(config, verifiers, environments)
