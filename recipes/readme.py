@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from typer.testing import CliRunner
 
 from pivotrl_cli.cli import app
@@ -23,3 +25,10 @@ def help_blocks() -> str:
             f"<details><summary><code>pivotrl {name}</code></summary>\n\n```\n{help_of(name)}\n```\n\n</details>"
         )
     return "\n\n".join(blocks)
+
+
+def survives() -> str:
+    """The table of `docs/survives.md`."""
+    lines = (Path(__file__).parents[1] / "docs" / "survives.md").read_text().splitlines()
+    first = lines.index("| what happens | what becomes of it | test |")
+    return "\n".join(lines[first : lines.index("", first)])
