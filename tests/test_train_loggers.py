@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 
@@ -46,11 +48,25 @@ def test_wandb_takes_a_run_without_a_network(config, monkeypatch):
     assert len(list(Path(config.output).glob("wandb/offline-run-*/*.wandb"))) == 1
 
 
-def test_trackio_has_every_step_in_a_local_database(config, monkeypatch, tmp_path, capsys):
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # which it reads when it is imported
+TRAINING = """
+import sys
+from pivotrl_cli.configs import TrainConfig
+from pivotrl_cli.stages import train
+train.run(TrainConfig.model_validate_json(sys.argv[1]))
+"""
+
+
+def test_trackio_has_every_step_in_a_local_database(config, tmp_path):
     pytest.importorskip("trackio")
-    train.run(config.model_copy(update={"method": "sft", "steps": 2, "log_to": ["trackio"]}))
-    assert capsys.readouterr().out == ""
+    logged_to = config.model_copy(update={"method": "sft", "steps": 2, "log_to": ["trackio"]})
+    done = subprocess.run(  # a process of its own, for trackio reads its folder when it is imported
+        [sys.executable, "-c", TRAINING, logged_to.model_dump_json()],
+        env={**os.environ, "TRACKIO_DIR": str(tmp_path / "trackio"), "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
     with sqlite3.connect(next((tmp_path / "trackio").glob("*.db"))) as database:
         rows = database.execute("select step, metrics from metrics order by step").fetchall()
     logged = [json.loads(metrics) for _, metrics in rows]

@@ -74,7 +74,7 @@ def _trackio(config: TrainConfig, output: RunFolder) -> tuple[Write, Callable[[]
 
     def close() -> None:
         with redirect_stdout(sys.stderr):
-            run.finish()
+            trackio.finish()  # not the run's own, which would be called, and print, once more at exit
 
     return lambda values, step: run.log(values, step=step), close
 
