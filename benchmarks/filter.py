@@ -13,16 +13,14 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.peak import cost_of_python
 from pivotrl_cli.arrow import rows_to_table
 from pivotrl_cli.configs import ProfileConfig
 from pivotrl_cli.provenance import Provenance
@@ -38,12 +36,6 @@ _NAIVE = """
 import sys, polars as pl
 frame = pl.read_parquet(sys.argv[1])
 frame.filter(pl.col("reward_std") > 0, pl.col("reward_mean") < 0.6).write_parquet(sys.argv[2], compression="zstd")
-"""
-_PROBE = """
-import resource, subprocess, sys
-subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 """
 
 
@@ -147,14 +139,10 @@ def with_text(table: pa.Table, name: str, values: list[str]) -> pa.Table:
     return table.set_column(i, table.schema.field(i), pa.array(values, pa.string()))
 
 
-def measure(name: str, *command: str) -> None:
-    """Print CPU seconds, wall-clock seconds and peak memory of a command."""
-    start = time.perf_counter()
-    probe = [sys.executable, "-c", _PROBE, sys.executable, *command]
-    out = subprocess.run(probe, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
-    cpu, peak = map(float, out.split())
-    wall = time.perf_counter() - start
-    print(f"  {name:<28}{cpu:8.2f} CPU s{wall:8.2f} s{peak:10,.0f} MB", flush=True)
+def measure(name: str, *arguments: str) -> None:
+    """Print what Python with these arguments costs."""
+    found = cost_of_python(*arguments)
+    print(f"  {name:<28}{found.cpu:8.2f} CPU s{found.seconds:8.2f} s{found.mb:10,.0f} MB", flush=True)
 
 
 def main() -> None:

@@ -34,7 +34,12 @@ class Cost:
 
 def cost(*arguments: object) -> Cost:
     """Run `pivotrl` with these arguments; raises with what it printed where it fails."""
-    command = [sys.executable, "-m", "pivotrl_cli", *map(str, arguments)]
+    return cost_of_python("-m", "pivotrl_cli", *arguments)
+
+
+def cost_of_python(*arguments: object) -> Cost:
+    """Run Python with these arguments; raises as `cost` does."""
+    command = [sys.executable, *map(str, arguments)]
     out = subprocess.run([sys.executable, "-c", _PROBE, *command], check=True, capture_output=True, text=True).stdout
     found = json.loads(out)
     if found["code"]:

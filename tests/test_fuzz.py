@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_readers_mutations import RECORDS, SESSION, accounted, damaged, places
+from test_readers_mutations import RECORDS, SESSION, assert_accounted, damaged, places
 from test_verifiers_properties import TOOLS, demonstrated
 from verifiers_actions import BY_RULE, candidate
 
@@ -114,7 +114,7 @@ def test_ten_thousand_damaged_trajectories_are_read_or_refused(tmp_path: Path) -
         text = textual(rng, text) or b" "
         path.write_bytes(text)
         name = rng.choice([name, name, name, "auto"])
-        bounded(lambda name=name: accounted(path.parent, name), (number, name, text))
+        bounded(lambda name=name: assert_accounted(path.parent, name), (number, name, text))
     assert peak_mb() - before < MOST_MB
 
 
@@ -175,4 +175,4 @@ def test_a_session_whose_last_line_says_nothing_is_still_accounted_for(tmp_path:
     asked, empty = copy.deepcopy(SESSION[:2])
     path = tmp_path / "t.jsonl"
     path.write_text(f"{json.dumps(asked)}\n{json.dumps(empty | {'type': 'note'})}\n")
-    accounted(path, "anthropic")
+    assert_accounted(path, "anthropic")

@@ -110,7 +110,7 @@ def damaged(record: Any, place: tuple[Any, ...], odd: Any, drop: bool) -> Any:
     return whole[""]
 
 
-def accounted(path: Path, name: str) -> None:
+def assert_accounted(path: Path, name: str) -> None:
     config = ExtractConfig(sources=[str(path)], format=name, output=str(path.parent / "c.parquet"), dedup=True)
     extraction = Extraction.of(config)
     rows = list(extraction.rows(find(config.sources)))
@@ -140,7 +140,7 @@ def test_a_damaged_record_is_read_or_refused(name: str, number: int, data: st.Da
     cut = data.draw(st.sampled_from([0, 0, 0, 1, 7, 60]))
     path = tmp_path / "t.json"
     path.write_text(text[: max(1, len(text) - cut)])
-    accounted(path, name)
+    assert_accounted(path, name)
 
 
 @given(data=st.data())
@@ -152,7 +152,7 @@ def test_a_damaged_session_is_read_or_refused(data: st.DataObject, tmp_path: Pat
         lines = damaged(lines, place, data.draw(ODD), data.draw(st.booleans())) or [{"type": "user"}]
     path = tmp_path / "t.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
-    accounted(path, "anthropic")
+    assert_accounted(path, "anthropic")
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -160,7 +160,7 @@ def test_a_damaged_session_is_read_or_refused(data: st.DataObject, tmp_path: Pat
 def test_what_is_no_record_at_all_is_refused(name: str, text: str, tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     path.write_text(text)
-    accounted(path, name)
+    assert_accounted(path, name)
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -186,4 +186,4 @@ def test_deep_values_are_read_or_refused(depth: int, opening: str, closing: str,
     path = tmp_path / "t.json"
     for name, record in records.items():
         path.write_text(json.dumps(record).replace('"@"', deep))
-        accounted(path, name)
+        assert_accounted(path, name)

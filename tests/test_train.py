@@ -53,6 +53,21 @@ def broken(candidate, action):
 """
 
 
+MODEL_FOLDER = [
+    "README.md",
+    "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+    "metrics.parquet",
+    "model.safetensors",
+    "pivotrl.json",
+    "rollouts.parquet",
+    "tokenizer.json",
+    "tokenizer_config.json",
+]
+"""Files of a finished run."""
+
+
 @pytest.fixture
 def verifiers(tmp_path) -> Path:
     path = tmp_path / "mine.py"
@@ -245,18 +260,7 @@ def drawn(config: TrainConfig, n: int) -> list[Candidate]:
 
 def test_the_output_is_a_model_folder_that_transformers_loads(config, verifiers, talker):
     train.run(config.model_copy(update={"verifier": f"{verifiers}:yes"}))
-    assert sorted(path.name for path in Path(config.output).iterdir()) == [
-        "README.md",
-        "chat_template.jinja",
-        "config.json",
-        "generation_config.json",
-        "metrics.parquet",
-        "model.safetensors",
-        "pivotrl.json",
-        "rollouts.parquet",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    ]
+    assert sorted(path.name for path in Path(config.output).iterdir()) == MODEL_FOLDER
     tokenizer = AutoTokenizer.from_pretrained(config.output)
     assert tokenizer.chat_template == AutoTokenizer.from_pretrained(talker).chat_template
     model = AutoModelForCausalLM.from_pretrained(config.output)

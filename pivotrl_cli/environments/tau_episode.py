@@ -86,7 +86,7 @@ class TauEpisode:
             return 1.0
         checks = [CHECKS[kind.value] for kind in criteria.reward_basis if kind.value in CHECKS]
         if len(checks) < len(criteria.reward_basis):
-            raise NotImplementedError("a judge would have to tell what was said, and there is none here")
+            raise WorldError("a judge would have to tell what was said, and there is none here")
         return float(all(check(criteria, world, self.state) for check in checks))
 
     def _hear(self) -> None:
