@@ -34,7 +34,7 @@ def compare(
     """Evaluations side by side: `{"base": ..., "tuned": ...}`, the first being the baseline."""
 
 def desk(
-    *, output: str | Path, n: int = 128, seed: int = 0,
+    *, output: str | Path, n: int = 128, seed: int = 0, min_turns: int = 5,
 ) -> Path:
     """Write expert trajectories of the embedded service desk as OpenAI chat JSONL; returns the path."""
 
@@ -44,8 +44,8 @@ def evaluate(
     user_url: str | None = None, user_model: str | None = None, user_temperature: float = 0.0,
     user_max_new_tokens: int = 1024, user_key_variable: str = 'OPENAI_API_KEY', limit: int | None = None,
     trials: int = 1, split: Literal["test", "val", "all"] = 'test', temperature: float = 1.0,
-    max_new_tokens: int = 256, max_turns: int = 40, concurrency: int = 512, timings: bool = False,
-    max_error_rate: float = 0.05, seed: int = 0, model: str | Path = 'desk',
+    max_new_tokens: int = 256, max_turns: int = 40, concurrency: int = 512, exact_resume: bool = False,
+    timings: bool = False, max_error_rate: float = 0.05, seed: int = 0, model: str | Path = 'desk',
     engine: Literal["auto", "hf", "vllm", "endpoint", "replay"] = 'auto', replay: str | Path | None = None,
     endpoint: str | None = None, endpoint_api: Literal["chat", "completions"] = 'chat',
     endpoint_key_variable: str = 'OPENAI_API_KEY', tokenizer: str | Path | None = None,
@@ -63,8 +63,8 @@ def evaluate(
     user_url: str | None = None, user_model: str | None = None, user_temperature: float = 0.0,
     user_max_new_tokens: int = 1024, user_key_variable: str = 'OPENAI_API_KEY', limit: int | None = None,
     trials: int = 1, split: Literal["test", "val", "all"] = 'test', temperature: float = 1.0,
-    max_new_tokens: int = 256, max_turns: int = 40, concurrency: int = 512, timings: bool = False,
-    max_error_rate: float = 0.05, seed: int = 0, model: str | Path = 'desk',
+    max_new_tokens: int = 256, max_turns: int = 40, concurrency: int = 512, exact_resume: bool = False,
+    timings: bool = False, max_error_rate: float = 0.05, seed: int = 0, model: str | Path = 'desk',
     engine: Literal["auto", "hf", "vllm", "endpoint", "replay"] = 'auto', replay: str | Path | None = None,
     endpoint: str | None = None, endpoint_api: Literal["chat", "completions"] = 'chat',
     endpoint_key_variable: str = 'OPENAI_API_KEY', tokenizer: str | Path | None = None,

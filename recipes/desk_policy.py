@@ -5,9 +5,12 @@ with clean skills and with drills: many look-ups of a city by its order in one s
 stands behind a key is what so small a model learns last. Everything is rendered by `ChatFormat`, as later stages do.
 Conversations that open with the same system turn share its computation: it runs once per step and its keys and values
 are expanded over the batch.
+With `--start` it goes on from a finished policy with the conversations of another agent, whose habits are as strong as
+its seed says: a base that behaves otherwise, in a fifth of the time. The further bases of the study are made so.
 Left out: checkpoints, evaluation (`pivotrl eval`), and anything adaptive.
 
     python recipes/desk_policy.py --output pivotrl_cli/policies/desk --seed 0
+    python recipes/desk_policy.py --output b --seed 1 --start pivotrl_cli/policies/desk --steps 300
 """
 
 from __future__ import annotations
@@ -25,12 +28,20 @@ from random import Random
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    DynamicCache,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from pivotrl_cli.chat import ChatFormat
+from pivotrl_cli.checkpoint import load_model, load_tokenizer
 from pivotrl_cli.environments import skills
 from pivotrl_cli.environments.desk import phrases
-from pivotrl_cli.environments.desk.habits import converse
+from pivotrl_cli.environments.desk.habits import RATES, converse, other_rates
 from pivotrl_cli.environments.desk.tasks import expert_turns, tasks
 from pivotrl_cli.environments.desk.world import SCHEMAS, TOOLS
 from pivotrl_cli.rows import Message, ToolCall
@@ -131,7 +142,9 @@ def system_ids(chat: ChatFormat, system: str, tools: str) -> list[int]:
     return ids
 
 
-def desk_batches(chat: ChatFormat, seed: int) -> tuple[list[int], Iterator[list[Conversation]]]:
+def desk_batches(
+    chat: ChatFormat, seed: int, rates: dict[str, float], short_steps: int
+) -> tuple[list[int], Iterator[list[Conversation]]]:
     """The desk's prefix and batches of about `DESK_TOKENS` tokens, alike in length, each conversation used once."""
     first = converse(tasks("base", 1, seed)[0], seed)[0]
     prefix = system_ids(chat, first[0].content, TOOLS)
@@ -141,10 +154,10 @@ def desk_batches(chat: ChatFormat, seed: int) -> tuple[list[int], Iterator[list[
         step = 0
         while True:
             drawn = tasks("base", 512, seed * 100_000 + block)
-            if step < CURRICULUM * STEPS:
+            if step < short_steps:
                 drawn = [task for task in drawn if expert_turns(task) <= 8]
             block += 1
-            pool = [encode(chat, converse(task, seed)[0], TOOLS, prefix) for task in drawn]
+            pool = [encode(chat, converse(task, seed, rates)[0], TOOLS, prefix) for task in drawn]
             ready = list(by_length(pool, DESK_TOKENS))
             rng.shuffle(ready)
             yield from ready
@@ -202,7 +215,7 @@ def drill(rng: Random) -> list[Message]:
     return messages
 
 
-def group_loss(model: Qwen3ForCausalLM, group: Group) -> tuple[Tensor, Tensor]:
+def group_loss(model: PreTrainedModel, group: Group) -> tuple[Tensor, Tensor]:
     """Summed weighted cross-entropy of a group and the sum of its weights."""
     size, longest = len(group.conversations), max(len(c.ids) for c in group.conversations)
     ids = torch.zeros(size, longest, dtype=torch.long)
@@ -241,7 +254,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM
     return Qwen3ForCausalLM(config)  # type: ignore[no-untyped-call]
 
 
-def optimizers(model: Qwen3ForCausalLM) -> list[torch.optim.Optimizer]:
+def optimizers(model: PreTrainedModel) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers, AdamW for embeddings and norms."""
     inner = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     outer = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
@@ -256,14 +269,15 @@ def learning_rate(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / 20, 2 * (1 - step / steps))
 
 
-def pretrain(model: Qwen3ForCausalLM, chat: ChatFormat, steps: int, seed: int) -> None:
-    """Next-token training on the desk and the skills together."""
+def pretrain(model: PreTrainedModel, chat: ChatFormat, steps: int, seed: int, *, further: bool) -> None:
+    """Next-token training on the desk and the skills together; `further` from a policy, at half the rates."""
     optimisers = optimizers(model)
     base = [group["lr"] for optimiser in optimisers for group in optimiser.param_groups]
-    prefix, batches = desk_batches(chat, seed)
+    rates, short_steps = (other_rates(seed), 0) if further else (RATES, int(CURRICULUM * steps))
+    prefix, batches = desk_batches(chat, seed, rates, short_steps)
     began = time.monotonic()
     for step in range(steps):
-        factor = learning_rate(step, steps)
+        factor = learning_rate(step, steps) * (0.5 if further else 1.0)
         for group, rate in zip((g for o in optimisers for g in o.param_groups), base, strict=True):
             group["lr"] = rate * factor
         groups = [Group(prefix, next(batches)), drill_group(chat, step, seed), *skill_groups(chat, step, seed)]
@@ -280,19 +294,27 @@ def pretrain(model: Qwen3ForCausalLM, chat: ChatFormat, steps: int, seed: int) -
             print(f"step {step} loss {shown} {time.monotonic() - began:.0f}s", file=sys.stderr, flush=True)
 
 
+def begin(start: Path | None, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The policy to go on from, or a new one."""
+    if start is not None:
+        return load_model(start, torch.device("cpu"), torch.float32), load_tokenizer(start)
+    tokenizer = train_tokenizer(seed)
+    return new_model(tokenizer, seed), tokenizer
+
+
 def main() -> None:
     """Train and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     parser.add_argument("--seed", type=int, default=0, help="seed of corpus, weights and batches")
     parser.add_argument("--steps", type=int, default=STEPS, help="optimiser steps")
+    parser.add_argument("--start", type=Path, help="model folder to go on from, with the habits of another agent")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; part of what makes runs identical")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    tokenizer = train_tokenizer(options.seed)
-    model = new_model(tokenizer, options.seed)
+    model, tokenizer = begin(options.start, options.seed)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", file=sys.stderr)
-    pretrain(model, ChatFormat(tokenizer), options.steps, options.seed)
+    pretrain(model, ChatFormat(tokenizer), options.steps, options.seed, further=options.start is not None)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(options.output)

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pivotrl_cli.benchmarks import Setting, open_benchmark
 from pivotrl_cli.environments import desk, skills
 from pivotrl_cli.environments.desk import phrases
-from pivotrl_cli.environments.desk.habits import converse
+from pivotrl_cli.environments.desk.habits import RATES, converse, other_rates
 from pivotrl_cli.environments.desk.tasks import (
     MAX_TURNS,
     MIN_TURNS,
@@ -94,6 +95,15 @@ def test_tasks_and_demonstrations_come_from_their_seed() -> None:
     assert desk.tasks("test", 20, seed=7) == desk.tasks("test", 40, seed=7)[:20]
     assert desk.tasks("test", 20, seed=7) != desk.tasks("test", 20, seed=8)
     assert desk.demonstrate(TASKS[0], 3) == desk.demonstrate(TASKS[0], 3)
+
+
+def test_long_tasks_are_the_long_ones_of_the_same_draw() -> None:
+    long = desk.tasks("train", 20, seed=0, min_turns=12)
+    assert long == [task for task in TASKS if expert_turns(task) >= 12][:20]
+    setting = Setting(argument="12", split="test", limit=3)
+    assert [one.task_id for one in open_benchmark("desk:12").make(setting)] == [
+        task.task_id for task in desk.tasks("test", 3, 0, 12)
+    ]
 
 
 def test_style_varies_with_the_seed() -> None:
@@ -302,6 +312,17 @@ def test_the_agent_with_habits_is_right_at_times_and_mistypes_now_and_then() -> 
     refused = [reply for reply in replies if "error" in reply]
     assert set(refused) == {'{"error": "no such user"}', '{"error": "no such order"}'}
     assert 0.02 < len(refused) / len(replies) < 0.06
+
+
+def test_another_agent_has_the_same_habits_at_other_rates() -> None:
+    rates = other_rates(1)
+    assert rates == other_rates(1) != other_rates(2)
+    assert rates.keys() == RATES.keys()
+    assert {habit for habit, rate in rates.items() if not 0.2 <= rate <= 0.7} == {"mistypes"}
+    task = next(task for task in TASKS if any(request.verb == "credit" for request in task.requests))
+    never = converse(task, 0, dict.fromkeys(RATES, 0.0))
+    assert never[1] == 1.0
+    assert converse(task, 0, dict.fromkeys(RATES, 1.0))[1] == 0.0
 
 
 POLICY = Path(desk.__file__).parents[2] / "policies" / "desk"

@@ -224,6 +224,9 @@ def test_benchmarks_that_cannot_be_opened_say_so(tmp_path):
         open_benchmark("pivots")
     with pytest.raises(ConfigError, match="benchmark desk has the splits test and val"):
         open_benchmark("desk").make(Setting(split="all"))
+    opened = open_benchmark("desk:many")
+    with pytest.raises(ConfigError, match="benchmark desk:many"):
+        opened.make(Setting(argument=opened.argument))
     opened = open_benchmark(f"pivots:{write(tmp_path / 'c.parquet', [candidate('a-0')])}")
     with pytest.raises(InputError, match="no rows in the holdout split"):
         opened.make(Setting(argument=opened.argument))

@@ -66,7 +66,7 @@ TRAIN = (
 )
 COMMANDS = {
     "train": (6, TRAIN),
-    "eval": (12, f"eval pivots:q.parquet --model tiny --trials 3 {ON_CPU} --max-error-rate 1 -o out"),
+    "eval": (12, f"eval pivots:q.parquet --model tiny --trials 3 {ON_CPU} --exact-resume --max-error-rate 1 -o out"),
     "merge": (12, "merge m0.parquet m1.parquet m2.parquet -o out"),
 }
 """How many kills, of what."""

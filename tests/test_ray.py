@@ -142,7 +142,7 @@ def test_a_node_that_dies_takes_no_window_with_it(folder):
         cluster.shutdown()
     assert (folder / "p.parquet").read_bytes() == (folder / "whole3.parquet").read_bytes()
     counts = Counter(key for _, key in scored(folder))
-    assert 1 <= sum(n > N for n in counts.values()) <= 3 * 3  # a new start takes the others' windows too
+    assert sum(n > N for n in counts.values()) <= 3 * 3  # none if it was between windows; else others' windows too
 
 
 @pytest.mark.slow

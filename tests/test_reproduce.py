@@ -18,7 +18,7 @@ STUDY = Study.read()
 
 
 def scored(path: Path, desk: list[float]) -> Path:
-    pl.DataFrame({"benchmark": "desk", "category": "move", "score": desk}).write_parquet(path)
+    pl.DataFrame({"benchmark": STUDY.desk, "category": "move", "score": desk}).write_parquet(path)
     return path
 
 
@@ -36,6 +36,7 @@ def test_a_model_needs_what_its_table_needs():
         place / "strict",
         place / "strict.parquet",
         place / "profile-strict.parquet",
+        place / "profile.parquet",
         place / "candidates.parquet",
         place / "trajectories.jsonl",
     ]
@@ -53,8 +54,10 @@ def test_every_arm_is_tuned_alike_and_scored_on_the_test_split_once():
     assert all("val" in job.command and "test" not in job.command for job in tuned.values())
     chosen = dict.fromkeys(STUDY.arms, Setting(4e-4, 10))
     tests = main_jobs(jobs, chosen, 2)
-    assert len(tests) == len(STUDY.bases) * 2 * (1 + len(STUDY.arms))
+    assert len(STUDY.bases) == 3
+    assert len(tests) == 2 * (3 * (1 + 5) + 4)  # five tuned arms on every base, four like PivotRL on the first
     assert all(job.command[5:8:2] == ("--split", "--limit") and "test" in job.command for job in tests.values())
+    assert [seed for _, seed, _ in tests] == [0] * 22 + [1] * 22
 
 
 def test_the_best_on_validation_is_chosen_and_the_gentlest_of_equals(tmp_path):
@@ -72,7 +75,7 @@ def test_the_best_on_validation_is_chosen_and_the_gentlest_of_equals(tmp_path):
 def test_a_row_that_was_not_measured_stops_the_study(tmp_path):
     path = scored(tmp_path / "e.parquet", [1.0, None])
     with pytest.raises(AssertionError, match="not measured"):
-        tables.success(path)
+        tables.mean_score(path, STUDY.desk)
 
 
 def test_differences_are_students_over_runs():
@@ -99,6 +102,32 @@ def test_claims_are_paired_by_base_and_seed():
     )
     found = tables.differences(runs).filter(pl.col("question") == "in-domain success: PivotRL above SFT")
     assert found.select("bases", "n", pl.col("mean").round(9)).rows() == [("all", 2, 0.2), ("a", 1, 0.1), ("b", 1, 0.3)]
+
+
+def test_turns_needed_are_read_off_the_mean_curve_profiling_counted():
+    points = {
+        "e2e": [(100, 0.1, 0), (200, 0.3, 0)],
+        "pivotrl": [(10, 0.2, 90), (20, 0.4, 90)],
+        "random": [(100, 0.0, 0), (400, 0.2, 0)],
+    }
+    curves = pl.DataFrame(
+        {"seed": seed, "arm": arm, "step": i, "train_turns": turns, "profile_turns": profiled, "desk": desk + shift}
+        for seed, shift in ((0, -0.05), (1, 0.05))
+        for arm, curve in points.items()
+        for i, (turns, desk, profiled) in enumerate(curve)
+    )
+    found = [(row["arm"], round(row["target"], 9), row["turns"]) for row in tables.turns_needed(curves)]
+    assert found == [("e2e", 0.3, 200.0), ("pivotrl", 0.3, pytest.approx(105.0)), ("random", 0.3, None)]
+    assert tables.first_crossing([(5.0, 0.5)], 0.3) == 5.0
+
+
+def test_the_winners_curse_compares_selected_turns_with_fresh_rollouts(tmp_path):
+    rates = {"a": (0.25, 0.5), "b": (0.25, 0.25), "c": (0.75, 0.0), "d": (0.75, None)}
+    for name, at in (("pivots", 0), ("again", 1)):
+        rows = {"candidate_id": list(rates), "reward_mean": [pair[at] for pair in rates.values()]}
+        pl.DataFrame(rows).write_parquet(tmp_path / f"{name}.parquet")
+    again = Job(tmp_path / "again.parquet", (), (Job(tmp_path / "pivots.parquet", ()),))
+    assert tables.winners_curse([again]).rows() == [(0, 0.25, 2, 0.375, 1.0), (0, 0.75, 1, 0.0, 0.0)]
 
 
 def test_what_does_not_need_a_failed_command_is_still_run(tmp_path, monkeypatch):

@@ -103,7 +103,7 @@ def open_benchmark(spec: str) -> Opened:
     name, _, argument = spec.partition(":") if spec.partition(":")[0] in BENCHMARKS else (spec, "", "")
     if name in TABLES and not argument:
         raise ConfigError(f"benchmark {name} needs a table", f"write {name}:candidates.parquet")
-    shown = f"{name}:{argument}" if name in TAU and argument else name
+    shown = f"{name}:{argument}" if name in ("desk", *TAU) and argument else name
     return Opened(shown, argument, load("benchmark", name, BENCHMARKS), PACKAGES.get(name))
 
 

@@ -55,6 +55,8 @@ class DeskConfig(Config):
     """Number of trajectories."""
     seed: int = Field(0, ge=0)
     """Seed of the tasks and of the expert's style."""
+    min_turns: int = Field(5, ge=5, le=18)
+    """Only tasks for which the expert needs so many turns; 12 or more are a fifth of all."""
     output: str = option("-", "-o", identity=False)
     """Output file; `-` writes to standard output."""
 

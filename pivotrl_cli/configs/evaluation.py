@@ -30,7 +30,8 @@ class EvalConfig(EngineConfig, JudgeConfig, UserConfig, StageConfig):
     """Score a policy on benchmarks: one row per task and trial."""
 
     benchmarks: list[str] = argument()
-    """Benchmarks: `desk`, `skills`, `reasoning-gym`, `tau2_airline`, `tau2_retail`, `tau2_telecom`, `pivots:FILE` for
+    """Benchmarks: `desk` (`desk:12` its tasks of 12 turns and more), `skills`, `reasoning-gym`, `tau2_airline`,
+    `tau2_retail`, `tau2_telecom`, `pivots:FILE` for
     held-out candidates, `next-action:FILE` for whole held-out trajectories, or `module:function`."""
     limit: int | None = Field(None, ge=1)
     """Tasks per benchmark (trajectories of `next-action`); all by default."""
@@ -47,6 +48,9 @@ class EvalConfig(EngineConfig, JudgeConfig, UserConfig, StageConfig):
     """Most assistant turns in one episode."""
     concurrency: int = Field(512, ge=1)
     """Episodes under way at once; requests to a server are limited by `--endpoint-concurrency`."""
+    exact_resume: bool = False
+    """Compute every state from its beginning, slower by as much as episodes are long: a run that was ended and went on
+    then has the bytes of one that was not. By default they are the same up to the engine's rounding."""
     timings: bool = False
     """Fill the column `seconds`; the same run then gives other bytes each time."""
     max_error_rate: float = option(0.05, identity=False, ge=0.0, le=1.0)

@@ -40,9 +40,10 @@ class Sampling:
     """0 is greedy."""
     max_new_tokens: int = 256
     seed: int = 0
-    keep_cache: bool = False
-    """Start from what earlier calls left in the prefix cache: faster where states go on from each other, and then equal
-    from run to run only if all calls are."""
+    prefix_cache: Literal["off", "start", "continue"] = "off"
+    """Whether this call leaves its prompts' keys and values for the next one (`start`), and begins with what the last
+    one left (`continue`): faster where states go on from each other, and then equal from run to run only if all calls
+    are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

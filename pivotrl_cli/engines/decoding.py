@@ -88,7 +88,7 @@ class SharedPrompts:
         self, model: PreTrainedModel, cache: DynamicCache, mask_B_P: Tensor, n: int, max_new_tokens: int
     ) -> None:
         self._model, self._n = model, n
-        self._layers = [_Layer(*_keys_and_values(layer), n, max_new_tokens) for layer in cache.layers]
+        self._layers = [_Layer(*keys_and_values(layer), n, max_new_tokens) for layer in cache.layers]
         self._length_B = mask_B_P.sum(-1)
         bias = torch.zeros(mask_B_P.shape, dtype=self._layers[0].keys.dtype, device=mask_B_P.device)
         self._bias_B_P = bias.masked_fill(mask_B_P == 0, float("-inf"))
@@ -153,7 +153,8 @@ class _Layer:
         self.keys, self.values, self._own = self.keys[prompts], self.values[prompts], self._own[:, prompts]
 
 
-def _keys_and_values(layer: Any) -> tuple[Tensor, Tensor]:
+def keys_and_values(layer: Any) -> tuple[Tensor, Tensor]:
+    """Of one layer of a cache, [B, K, P, D] each."""
     return layer.keys, layer.values
 
 

@@ -1,9 +1,10 @@
 """The embedded engine: transformers, on CPU or one GPU.
 
 Each prompt is computed once for its n samples, and what the prompts of a batch open with (the system prompt, the tools)
-once for all of them; `decoding.py` then keeps it once too. Randomness is per row and counter-based (uniforms from
-Philox, keyed by the sample's seed, through the inverse CDF), so a sample does not depend on what shares its batch, up
-to rounding. Left out: continuous batching, which transformers does slower than this on CPU.
+once for all of them; `decoding.py` then keeps it once too, and `kept.py` for the next turn of an episode. Randomness is
+per row and counter-based (uniforms from Philox, keyed by the sample's seed, through the inverse CDF), so a sample does
+not depend on what shares its batch, up to rounding. Left out: continuous batching, which transformers does slower than
+this on CPU.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from pivotrl_cli.chat import ChatFormat
 from pivotrl_cli.checkpoint import fingerprint, load_model, load_tokenizer, place, resolve
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
-from pivotrl_cli.engines.decoding import open_decoder
+from pivotrl_cli.engines.decoding import attends_to_everything, open_decoder
+from pivotrl_cli.engines.kept import KeptPrompts
 from pivotrl_cli.engines.prompts import Prompt, read, render, stop_ids
 
 
@@ -53,6 +55,8 @@ class HFEngine:
         self.model = model
         self.chat = chat
         self.token_budget = token_budget
+        self._kept = KeptPrompts(token_budget)
+        self._can_keep = attends_to_everything(model)
         self.context_length = int(model.config.get_text_config().max_position_embeddings)
         self._stop_ids = stop_ids(model.generation_config, chat)
 
@@ -64,6 +68,9 @@ class HFEngine:
         if refused := [one for one in rendered if isinstance(one, Group) and one.request.key not in done]:
             yield refused
         prompts = [one for one in rendered if isinstance(one, Prompt)]
+        self._kept.turn()
+        if sampling.prefix_cache != "continue":
+            self._kept.turn()
         for batch in pack_by_length(prompts, sampling, self.token_budget):
             if not all(prompt.request.key in done for prompt in batch):
                 yield self._sample_batch(batch, sampling)
@@ -93,7 +100,10 @@ class HFEngine:
     def _decode(self, batch: list[Prompt], rows: list[_Row], sampling: Sampling) -> None:
         """Fill the rows token by token."""
         uniforms = np.stack([_uniforms(row.seed, sampling.max_new_tokens) for row in rows])
-        logits, mask, cache = self._prefill([prompt.ids for prompt in batch])
+        ids = [prompt.ids for prompt in batch]
+        logits, mask, cache = self._prefill(ids)
+        if sampling.prefix_cache != "off" and self._can_keep:
+            self._kept.add(ids, mask, cache)
         logits = logits.repeat_interleave(sampling.n, dim=0)
         decoder = open_decoder(self.model, cache, mask, sampling.n, sampling.max_new_tokens)
         active = list(range(len(rows)))
@@ -124,25 +134,30 @@ class HFEngine:
         return tokens
 
     def _prefill(self, prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor, DynamicCache]:
-        """Logits after each prompt, the mask of real tokens, and the cache; what all prompts open with runs once.
+        """Logits after each prompt, the mask of real tokens, and the cache.
 
-        Rows are padded between the common opening and their own rest, so that all of them end together.
+        Rows are padded between what is known of them and their own rest, so that all of them end together.
         """
-        cache = DynamicCache(config=self.model.config)
-        n_common = _common_prefix(prompts) if len(prompts) > 1 else 0
-        if n_common:
-            self.model(input_ids=self._tensor([prompts[0][:n_common]]), past_key_values=cache, logits_to_keep=1)
-            cache.batch_repeat_interleave(len(prompts))
-        rests = [ids[n_common:] for ids in prompts]
+        cache, known, lengths = self._kept.cache(prompts, self.model.config) or self._opening(prompts)
+        rests = [ids[n:] for ids, n in zip(prompts, lengths, strict=True)]
         width = max(map(len, rests))
         pads = [width - len(rest) for rest in rests]
         ids = self._tensor([[0] * pad + rest for pad, rest in zip(pads, rests, strict=True)])
-        mask = self._tensor([[1] * n_common + [0] * pad + [1] * (width - pad) for pad in pads])
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, n_common:]
+        mask = torch.cat([known, self._tensor([[0] * pad + [1] * (width - pad) for pad in pads])], dim=-1)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -width:]
         out = self.model(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
         )
         return out.logits[:, -1], mask, cache
+
+    def _opening(self, prompts: list[list[int]]) -> tuple[DynamicCache, torch.Tensor, list[int]]:
+        """What all prompts open with, computed once: cache, mask and how many tokens of each it is."""
+        cache = DynamicCache(config=self.model.config)
+        n = _common_prefix(prompts) if len(prompts) > 1 else 0
+        if n:
+            self.model(input_ids=self._tensor([prompts[0][:n]]), past_key_values=cache, logits_to_keep=1)
+            cache.batch_repeat_interleave(len(prompts))
+        return cache, self._tensor([[1] * n for _ in prompts]), [n] * len(prompts)
 
     def _tensor(self, rows: list[list[int]]) -> torch.Tensor:
         return torch.tensor(rows, device=self.model.device)

@@ -180,7 +180,7 @@ class VLLMEngine:
         cleanup_dist_env_and_memory()
 
     def _sample_window(self, window: Sequence[Request], sampling: Sampling) -> list[Group]:
-        if not sampling.keep_cache:
+        if sampling.prefix_cache != "continue":
             self.llm.reset_prefix_cache()
         rendered = [render(self.chat, r, sampling.max_new_tokens, self.context_length) for r in window]
         outputs = iter(self._generate([one for one in rendered if isinstance(one, Prompt)], sampling))

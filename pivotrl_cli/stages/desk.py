@@ -14,7 +14,7 @@ def run(config: DeskConfig) -> None:
     file = open_partial(config.output, binary=False)
     try:
         with writing(config.output):
-            for task in desk.tasks("train", config.n, config.seed):
+            for task in desk.tasks("train", config.n, config.seed, config.min_turns):
                 record = desk.to_record(task, desk.demonstrate(task, config.seed))
                 file.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
         publish(file, config.output)

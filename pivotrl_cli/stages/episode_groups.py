@@ -7,6 +7,8 @@ again, and the prefix tree finds what the turns of a task share.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.engines import Engine, Group, Request, Sampling, each_group
 from pivotrl_cli.environments import Environment
@@ -54,18 +56,21 @@ def _play(rollouts: list[_Rollout], engine: Engine, config: TrainConfig, watch: 
     with watch("score"):
         for one in rollouts:
             one.run.begin()
-    first = True
+    prefix_cache: Literal["start", "continue"] = "start"
     while active := {f"{one.run.key}/{one.run.n_turns}": one for one in rollouts if one.run.status is None}:
         requests = [Request(key=k, state=o.run.episode.state, tools=o.run.episode.tools) for k, o in active.items()]
         sampling = Sampling(
-            temperature=config.temperature, max_new_tokens=config.max_new_tokens, seed=config.seed, keep_cache=not first
+            temperature=config.temperature,
+            max_new_tokens=config.max_new_tokens,
+            seed=config.seed,
+            prefix_cache=prefix_cache,
         )
         with watch("sample"):
             groups = list(each_group(engine, requests, sampling))
         with watch("score"):
             for group in groups:
                 active[group.request.key].take(group, config.max_turns)
-        first = False
+        prefix_cache = "continue"
 
 
 def _scored(task_id: str, rollouts: list[_Rollout], config: TrainConfig) -> ScoredGroup | None:

@@ -218,7 +218,12 @@ def _draw(
     if len(old) == len(active):
         return old  # or nobody is left to act
     requests = [Request(key=run.turn_key, state=run.episode.state, tools=run.episode.tools) for run in active]
-    sampling = Sampling(temperature=config.temperature, max_new_tokens=config.max_new_tokens, seed=config.seed)
+    sampling = Sampling(
+        temperature=config.temperature,
+        max_new_tokens=config.max_new_tokens,
+        seed=config.seed,
+        prefix_cache="off" if config.exact_resume else "continue",
+    )
     new: dict[str, Reply] = {}
     for batch in engine().sample(requests, sampling, old):
         replies = {g.request.key: Reply.of(g) for g in batch if g.request.key not in old}

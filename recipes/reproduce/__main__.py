@@ -16,13 +16,15 @@ from recipes.reproduce import figures, tables
 from recipes.reproduce.run import Failed, run_all
 from recipes.reproduce.study import Job, Jobs, Setting, Study
 
-CURVES = ("sft", "pivotrl", "random", "e2e")
+CURVES = ("pivotrl", "random", "e2e")
 """Arms whose success is measured on the way too, on the first base."""
+CURVE_SEEDS = 3
+"""Data seeds of the curves."""
 
 
 def tuning(jobs: Jobs) -> dict[tuple[str, Setting], Job]:
     """Validation scores of each arm at each rate, halfway and at the end."""
-    study, base = jobs.study, next(iter(jobs.study.bases))
+    study, base = jobs.study, jobs.study.first_base
     found = {}
     for name, arm in study.arms.items():
         for rate in arm.grid:
@@ -41,31 +43,32 @@ def choose(study: Study, tuned: dict[tuple[str, Setting], Job]) -> dict[str, Set
     chosen = {}
     for name, arm in study.arms.items():
         if arm.like is None:
-            scores = {setting: tables.success(job.output) for (of, setting), job in tuned.items() if of == name}
+            scores = {
+                setting: tables.mean_score(job.output, study.desk) for (of, setting), job in tuned.items() if of == name
+            }
             chosen[name] = min(scores, key=lambda s: (-scores[s], s.learning_rate, s.steps))
     return {name: chosen[arm.like or name] for name, arm in study.arms.items()}
 
 
 def main_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple[str, int, str], Job]:
-    """Test scores of every base, data seed and arm, and of the base itself."""
+    """Test scores of every data seed, base and arm, and of the base itself; in this order, so that a seed is whole."""
     found = {}
-    for base, folder in jobs.study.bases.items():
-        for seed in range(seeds):
+    for seed in range(seeds):
+        for base, folder in jobs.study.bases.items():
             place = jobs.place(base, seed)
             found[base, seed, "base"] = jobs.evaluation(folder, jobs.folder / base / "eval.parquet", "test")
-            for name, setting in chosen.items():
-                model = jobs.model(name, base, seed, setting)
+            for name in jobs.study.arms_of(base):
+                model = jobs.model(name, base, seed, chosen[name])
                 found[base, seed, name] = jobs.evaluation(model, place / f"eval-{name}.parquet", "test")
     return found
 
 
 def curve_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple[int, str, int], Job]:
     """Validation scores on the way."""
-    base, every = next(iter(jobs.study.bases)), int(jobs.study.common["save_every"])
-    found = {}
-    for seed in range(seeds):
+    base, found = jobs.study.first_base, {}
+    for seed in range(min(seeds, CURVE_SEEDS)):
         for name in CURVES:
-            setting = chosen[name]
+            setting, every = chosen[name], int(jobs.study.arms[name].flags["save_every"])
             model = jobs.model(name, base, seed, setting)
             for step in range(every, setting.steps + 1, every):
                 output = jobs.place(base, seed) / f"val-{name}-{step}.parquet"
@@ -80,26 +83,32 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="data seeds; those of the study by default")
     parser.add_argument("--jobs", type=int, default=2, help="commands at a time, each on one thread")
     parser.add_argument("--study", type=Path, default=Path(__file__).with_name("study.toml"))
+    parser.add_argument("--settings", type=Path, help="chosen.json of an earlier run, in place of tuning")
     parser.add_argument("--folder", type=Path, default=Path("runs/reproduce"), help="models and tables of all runs")
     parser.add_argument("-o", "--output", type=Path, default=Path("results"))
     options = parser.parse_args()
     study = Study.read(options.study)
     jobs, seeds = Jobs(study, options.folder), options.seeds or study.seeds
     try:
-        tuned = tuning(jobs)
+        tuned = {} if options.settings else tuning(jobs)
         run_all(tuned.values(), options.jobs)
-        chosen = choose(study, tuned)
+        chosen = read_settings(options.settings) if options.settings else choose(study, tuned)
         scored = main_jobs(jobs, chosen, seeds)
-        run_all(scored.values(), options.jobs)
+        again = [jobs.table("again", study.first_base, seed) for seed in range(seeds)]
         curves = curve_jobs(jobs, chosen, seeds)
-        run_all(curves.values(), options.jobs)
+        run_all([*scored.values(), *again, *curves.values()], options.jobs)
     except Failed as error:
         sys.exit(str(error))
     options.output.mkdir(parents=True, exist_ok=True)
     settings = {name: asdict(setting) for name, setting in chosen.items()}
     (options.output / "chosen.json").write_text(json.dumps(settings, indent=1) + "\n")
-    tables.write(jobs, tuned, scored, curves, options.output)
+    tables.write(jobs, tuned, scored, curves, again, options.output)
     figures.draw(jobs, scored, options.output)
+
+
+def read_settings(path: Path) -> dict[str, Setting]:
+    """What an earlier run has chosen."""
+    return {name: Setting(**setting) for name, setting in json.loads(path.read_text()).items()}
 
 
 if __name__ == "__main__":

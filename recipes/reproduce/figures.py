@@ -26,7 +26,8 @@ def draw(jobs: Jobs, scored: dict[tuple[str, int, str], Job], folder: Path) -> N
     _save(folder / "variance.svg", lambda ax: _variance(ax, scored, titles))
     _save(folder / "pass-rates.svg", lambda ax: _pass_rates(ax, jobs, scored))
     _save(folder / "skills.svg", lambda ax: _skills(ax, pl.read_parquet(folder / "skills.parquet"), titles))
-    _save(folder / "frontier.svg", lambda ax: _frontier(ax, pl.read_parquet(folder / "tuning.parquet"), titles))
+    if (folder / "tuning.parquet").exists():  # not where the settings of an earlier run were taken
+        _save(folder / "frontier.svg", lambda ax: _frontier(ax, pl.read_parquet(folder / "tuning.parquet"), titles))
 
 
 def _turns(ax: Axes, curves: pl.DataFrame, titles: dict[str, str]) -> None:

@@ -32,7 +32,7 @@ class Arm(BaseModel):
     grid: tuple[float, ...] = ()
     """Learning rates to choose from."""
     like: str | None = None
-    """Arm whose learning rate and steps it takes."""
+    """Arm whose learning rate and steps it takes. Such an arm is trained on the first base alone."""
     flags: dict[str, str | int | float] = {}
     """Further options of `pivotrl train`."""
 
@@ -44,6 +44,8 @@ class Study(BaseModel):
 
     seeds: int
     tuning_seed: int
+    min_turns: int
+    """Fewest turns that the expert needs for a task."""
     trajectories: int
     tasks: int
     val_tasks: int
@@ -58,6 +60,20 @@ class Study(BaseModel):
     def read(cls, path: Path = HERE / "study.toml") -> Study:
         """From its file."""
         return cls.model_validate(tomllib.loads(path.read_text()))
+
+    @property
+    def first_base(self) -> str:
+        """Where arms are tuned, and where curves and variants are measured."""
+        return next(iter(self.bases))
+
+    @property
+    def desk(self) -> str:
+        """The benchmark in domain."""
+        return f"desk:{self.min_turns}"
+
+    def arms_of(self, base: str) -> list[str]:
+        """The arms that are trained on a base."""
+        return [name for name, arm in self.arms.items() if arm.like is None or base == self.first_base]
 
 
 @dataclass(frozen=True)
@@ -91,15 +107,30 @@ class Jobs:
         """A table that an arm trains on."""
         place, k = self.place(base, seed), str(self.study.k)
         if name == "trajectories":
-            size = ("-n", str(self.study.trajectories), "--seed", str(seed))
+            size = ("-n", str(self.study.trajectories), "--min-turns", str(self.study.min_turns), "--seed", str(seed))
             return _job("desk", (), place / "trajectories.jsonl", size)
         if name == "candidates":
             return _job("extract", [self.table("trajectories", base, seed)], place / f"{name}.parquet", ())
-        if name.startswith("profile"):
-            how = {"profile-strict": ("--verifier", "exact"), "profile-adaptive": self._adaptive()}.get(name, ())
+        if name == "profile-strict":  # the same rollouts, scored again
+            return _job(
+                "score", [self.table("profile", base, seed)], place / f"{name}.parquet", ("--verifier", "exact")
+            )
+        if name in ("profile", "profile-adaptive"):
+            how = self._adaptive() if name == "profile-adaptive" else ()
             options = ("--model", self.study.bases[base], "-n", k, "--max-new-tokens", self._longest(), *how)
             source = self.table("candidates", base, seed)
             return _job("profile", [source], place / f"{name}.parquet", (*options, "--seed", str(seed)))
+        if name == "again":  # the selected turns, measured afresh
+            options = (
+                "--model",
+                self.study.bases[base],
+                "-n",
+                str(2 * self.study.k),
+                "--max-new-tokens",
+                self._longest(),
+            )
+            source = self.table("pivots", base, seed)
+            return _job("profile", [source], place / f"{name}.parquet", (*options, "--seed", str(seed + 1_000)))
         profile = f"profile-{name}" if name in ("strict", "adaptive") else "profile"
         how = {"random": ("--control", "random-tools"), "posterior": ("--rule", "posterior")}.get(name, ())
         options = ("--max-mean", str(self.study.max_mean), "--seed", str(seed), *how)
@@ -127,7 +158,7 @@ class Jobs:
         folder = Path(model) if isinstance(model, str) else model.output
         folder = folder / "steps" / f"{step:06d}" if step else folder
         n_tasks = self.study.tasks if split == "test" else self.study.val_tasks
-        command = ("eval", "desk", "skills", "--model", str(folder), "--split", split, "--limit", str(n_tasks))
+        command = ("eval", self.study.desk, "skills", "--model", str(folder), "--split", split, "--limit", str(n_tasks))
         return Job(output, (*command, "--max-new-tokens", self._longest(), "-o", str(output)), needs)
 
 

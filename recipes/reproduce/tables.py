@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import t as student
 
+from pivotrl_cli.benchmarks import DO_NOTHING
 from pivotrl_cli.stats import sign_flip_p
 from recipes.reproduce.study import Job, Jobs, Setting
 
@@ -32,6 +33,7 @@ CLAIMS = [
     ("more", "KL 0 against KL .2, out of domain", "no_kl", "pivotrl", "skills"),
     ("more", "posterior rule against the paper's", "posterior", "pivotrl", "desk"),
     ("more", "adaptive against fixed profiling", "adaptive", "pivotrl", "desk"),
+    ("more", "re-profiling every 8 steps against none", "reprofile", "pivotrl", "desk"),
 ]
 """Part, what is asked, an arm and the one that is subtracted from it, benchmark."""
 
@@ -52,9 +54,9 @@ def mean_score(path: Path, benchmark: str) -> float:
     return float(rows["score"].to_numpy().mean())
 
 
-def success(path: Path) -> float:
-    """In-domain success."""
-    return mean_score(path, "desk")
+def both(jobs: Jobs, path: Path) -> dict[str, float]:
+    """In-domain success, and the mean of the skills."""
+    return {"desk": mean_score(path, jobs.study.desk), "skills": mean_score(path, "skills")}
 
 
 def runs(jobs: Jobs, scored: dict[tuple[str, int, str], Job]) -> pl.DataFrame:
@@ -62,8 +64,7 @@ def runs(jobs: Jobs, scored: dict[tuple[str, int, str], Job]) -> pl.DataFrame:
     found = []
     for (base, seed, arm), job in scored.items():
         row: dict[str, Any] = {"base": base, "seed": seed, "arm": arm}
-        row |= {name: mean_score(job.output, name) for name in ("desk", "skills")}
-        found.append(row | _turns(jobs, base, seed, arm, job))
+        found.append(row | both(jobs, job.output) | _turns(jobs, base, seed, arm, job))
     return pl.DataFrame(found)
 
 
@@ -98,7 +99,7 @@ def differences(runs: pl.DataFrame) -> pl.DataFrame:
         delta = of[arm].join(of[other], on=["base", "seed"], suffix="_other", maintain_order="left")
         delta = delta.select("base", delta=pl.col(benchmark) - pl.col(f"{benchmark}_other"))
         each = [(str(key[0]), rows) for key, rows in delta.group_by("base", maintain_order=True)]
-        for name, rows in [("all", delta), *each]:
+        for name, rows in [("all", delta), *each] if len(each) > 1 else each:
             row = {"part": part, "question": question, "benchmark": benchmark, "bases": name}
             found.append(row | difference(rows["delta"].to_numpy()))
     return pl.DataFrame(found)
@@ -113,14 +114,14 @@ def difference(delta: np.ndarray) -> dict[str, Any]:
     return {"n": n, "mean": mean, "low": mean - half, "high": mean + half, "p": sign_flip_p(delta, 10_000, 0)}
 
 
-def frontier(tuned: dict[tuple[str, Setting], Job]) -> pl.DataFrame:
+def frontier(jobs: Jobs, tuned: dict[tuple[str, Setting], Job]) -> pl.DataFrame:
     """Validation scores of every setting that was tried in tuning."""
     return pl.DataFrame(
         {
             "arm": arm,
             "learning_rate": setting.learning_rate,
             "steps": setting.steps,
-            **{name: mean_score(job.output, name) for name in ("desk", "skills")},
+            **both(jobs, job.output),
         }
         for (arm, setting), job in tuned.items()
     )
@@ -128,15 +129,64 @@ def frontier(tuned: dict[tuple[str, Setting], Job]) -> pl.DataFrame:
 
 def curves(jobs: Jobs, on_the_way: dict[tuple[int, str, int], Job]) -> pl.DataFrame:
     """Validation success against rollout turns, profiling counted."""
-    base, found = next(iter(jobs.study.bases)), []
+    base, found = jobs.study.first_base, []
     for (seed, arm, step), job in on_the_way.items():
         (model,) = job.needs
         metrics = pl.read_parquet(model.output / "metrics.parquet", columns=["step", "rollout_turns"])
         turns = int(metrics.filter(pl.col("step") == step)["rollout_turns"][0])
         row = {"seed": seed, "arm": arm, "step": step, "train_turns": turns}
         row["profile_turns"] = profile_turns(jobs, base, seed, jobs.study.arms[arm].table)
-        found.append(row | {name: mean_score(job.output, name) for name in ("desk", "skills")})
+        found.append(row | both(jobs, job.output))
     return pl.DataFrame(found)
+
+
+def turns_needed(curves: pl.DataFrame) -> list[dict[str, Any]]:
+    """Rollout turns, profiling counted, after which each arm's mean curve has what end-to-end RL has at its end."""
+    means = curves.group_by("arm", "step", maintain_order=True).agg(
+        pl.col("desk").mean(), turns=(pl.col("train_turns") + pl.col("profile_turns")).mean()
+    )
+    target = float(means.filter(pl.col("arm") == "e2e")["desk"][-1])
+    found = []
+    for (arm,), rows in means.group_by("arm", maintain_order=True):
+        profiled = float(curves.filter(pl.col("arm") == arm)["profile_turns"].mean())  # type: ignore[arg-type]
+        points = [(turns, desk) for turns, desk in rows.select("turns", "desk").iter_rows() if turns > profiled]
+        found.append({"arm": arm, "target": target, "turns": first_crossing(points, target)})
+    return found
+
+
+def first_crossing(points: list[tuple[float, float]], target: float) -> float | None:
+    """Where a curve of (x, y), lines between its points, first has `target`; null if it never does.
+
+    A curve that begins above it crosses at its first point, so what lies before that is not guessed.
+    """
+    for i, (x, y) in enumerate(points):
+        if y >= target:
+            if i == 0:
+                return x
+            x0, y0 = points[i - 1]
+            return x0 + (x - x0) * (target - y0) / (y - y0)
+    return None
+
+
+def winners_curse(again: list[Job]) -> pl.DataFrame:
+    """Of the selected turns: pass rate of the rollouts that selected them, and of fresh ones, by the former."""
+    found = []
+    for seed, job in enumerate(again):
+        (pivots,) = job.needs
+        columns = ["candidate_id", "reward_mean"]
+        chosen, fresh = (pl.read_parquet(path, columns=columns) for path in (pivots.output, job.output))
+        pairs = chosen.join(fresh, on="candidate_id", suffix="_again", maintain_order="left").drop_nulls()
+        found.append(
+            pairs.group_by(pl.col("reward_mean").alias("mean_at_filter"))
+            .agg(
+                pl.len().alias("n"),
+                pl.col("reward_mean_again").mean().alias("mean_again"),
+                pl.col("reward_mean_again").is_between(0, 1, closed="none").mean().alias("still_mixed"),
+            )
+            .sort("mean_at_filter")
+            .select(pl.lit(seed).alias("seed"), pl.all())
+        )
+    return pl.concat(found)
 
 
 def retention(scored: dict[tuple[str, int, str], Job]) -> pl.DataFrame:
@@ -157,6 +207,7 @@ def write(
     tuned: dict[tuple[str, Setting], Job],
     scored: dict[tuple[str, int, str], Job],
     on_the_way: dict[tuple[int, str, int], Job],
+    again: list[Job],
     folder: Path,
 ) -> None:
     """All tables as Parquet, and `tables.md`."""
@@ -164,19 +215,64 @@ def write(
     made = {
         "runs": all_runs,
         "differences": differences(all_runs),
-        "tuning": frontier(tuned),
         "curves": curves(jobs, on_the_way),
         "skills": retention(scored),
+        "curse": winners_curse(again),
     }
+    if tuned:
+        made["tuning"] = frontier(jobs, tuned)
     for name, frame in made.items():
         frame.write_parquet(folder / f"{name}.parquet")
     titles = {"base": "base"} | {name: arm.title for name, arm in jobs.study.arms.items()}
-    text = "\n\n".join([markdown_arms(all_runs, titles), markdown_differences(made["differences"])])
-    (folder / "tables.md").write_text(text + "\n")
+    parts = [
+        markdown_arms(all_runs, titles),
+        markdown_bases(all_runs, titles),
+        markdown_differences(made["differences"]),
+        markdown_needed(turns_needed(made["curves"]), titles),
+        markdown_curse(made["curse"]),
+    ]
+    (folder / "tables.md").write_text("\n\n".join(parts) + "\n")
+
+
+def markdown_bases(runs: pl.DataFrame, titles: dict[str, str]) -> str:
+    """In-domain success and skills of each arm on each base, means over data seeds."""
+    bases = runs["base"].unique(maintain_order=True).to_list()
+    lines = [
+        f"| arm | {' | '.join(f'desk {base}' for base in bases)} | {' | '.join(f'skills {base}' for base in bases)} |",
+        "| --- " * (1 + 2 * len(bases)) + "|",
+    ]
+    for (arm,), rows in runs.group_by("arm", maintain_order=True):
+        of = dict(rows.group_by("base").agg(pl.struct(pl.col("desk", "skills").mean()).alias("v")).iter_rows())
+        cells = [f"{of[base][name]:.3f}" if base in of else "" for name in ("desk", "skills") for base in bases]
+        lines.append(f"| {titles[str(arm)]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def markdown_needed(found: list[dict[str, Any]], titles: dict[str, str]) -> str:
+    """Claim 4."""
+    lines = ["| arm | validation success to reach | rollout turns, profiling counted |", "| --- | --- | --- |"]
+    for row in found:
+        turns = "not reached" if row["turns"] is None else f"{row['turns']:,.0f}"
+        lines.append(f"| {titles[row['arm']]} | {row['target']:.3f} | {turns} |")
+    return "\n".join(lines)
+
+
+def markdown_curse(curse: pl.DataFrame) -> str:
+    """The winner's curse of the filter, over seeds."""
+    lines = ["| pass rate at the filter | turns | fresh pass rate | still mixed |", "| --- | --- | --- | --- |"]
+
+    def weighted(name: str) -> pl.Expr:
+        return (pl.col(name) * pl.col("n")).sum() / pl.col("n").sum()
+
+    cells = [pl.col("n").sum(), weighted("mean_again"), weighted("still_mixed")]
+    for rate, *row in curse.group_by("mean_at_filter").agg(cells).sort("mean_at_filter").iter_rows():
+        lines.append("| {:.3f} | {} | {:.3f} | {:.2f} |".format(rate, *row))
+    total = curse.select(weighted("mean_at_filter"), pl.col("n").sum(), *cells[1:]).row(0)
+    return "\n".join([*lines, "| all: {:.3f} | {} | {:.3f} | {:.2f} |".format(*total)])
 
 
 def markdown_arms(runs: pl.DataFrame, titles: dict[str, str]) -> str:
-    """Means over runs, per arm."""
+    """Means over runs, per arm, below an agent that does nothing."""
     numbers = ("desk", "skills", "train_turns", "profile_turns")
     rows = runs.group_by("arm", maintain_order=True).agg(
         pl.len().alias("n"), *(pl.col(name).mean() for name in numbers)
@@ -184,6 +280,7 @@ def markdown_arms(runs: pl.DataFrame, titles: dict[str, str]) -> str:
     lines = [
         "| arm | runs | desk | skills | training turns | profiling turns |",
         "| --- | --- | --- | --- | --- | --- |",
+        f"| does nothing | | {DO_NOTHING['desk']:.3f} | {DO_NOTHING['skills']:.3f} | 0 | 0 |",
     ]
     for row in rows.iter_rows(named=True):
         turns = f"{row['train_turns']:,.0f} | {row['profile_turns']:,.0f}"

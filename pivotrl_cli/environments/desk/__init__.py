@@ -6,11 +6,22 @@ from typing import Any
 
 from pivotrl_cli.environments.desk.episode import DeskEpisode
 from pivotrl_cli.environments.desk.expert import Expert, demonstrate, start
-from pivotrl_cli.environments.desk.tasks import FAMILIES, DeskTask, find, tasks
+from pivotrl_cli.environments.desk.tasks import FAMILIES, MIN_TURNS, DeskTask, find, tasks
 from pivotrl_cli.environments.desk.world import SCHEMAS
 from pivotrl_cli.rows import Candidate, Message
 
-__all__ = ["FAMILIES", "DeskEpisode", "DeskTask", "Expert", "again", "demonstrate", "start", "tasks", "to_record"]
+__all__ = [
+    "FAMILIES",
+    "MIN_TURNS",
+    "DeskEpisode",
+    "DeskTask",
+    "Expert",
+    "again",
+    "demonstrate",
+    "start",
+    "tasks",
+    "to_record",
+]
 
 
 def again(candidate: Candidate) -> DeskEpisode:

@@ -30,15 +30,25 @@ RATES = {
     "skips_log_of_move_and_credit": 0.4,
     "mistypes": 0.04,
 }
-"""How often each habit wins where it applies."""
+"""How often each habit of the shipped policy's teacher wins where it applies."""
+
+
+def other_rates(seed: int) -> dict[str, float]:
+    """Rates of another agent: each habit between 0.2 and 0.7, drawn anew."""
+    rng = Random(f"rates/{seed}")
+    return {habit: rate if habit == "mistypes" else round(rng.uniform(0.2, 0.7), 2) for habit, rate in RATES.items()}
 
 
 class AgentWithHabits(Expert):
     """The expert, but each decision may fall to a habit."""
 
+    def __init__(self, episode: DeskEpisode, rng: Random, rates: dict[str, float]) -> None:
+        super().__init__(episode, rng)
+        self.rates = rates
+
     def slips(self, habit: str) -> bool:
         """Whether the habit wins this time."""
-        return self.rng.random() < RATES[habit]
+        return self.rng.random() < self.rates[habit]
 
     def permits(self, request: Request, order: Order) -> bool:
         """Goes on with a forbidden request at times."""
@@ -89,8 +99,8 @@ def mistyped(rng: Random, arguments: dict[str, Any]) -> dict[str, Any]:
     return {**arguments, key: value[:at] + digit + value[at + 1 :]}
 
 
-def converse(task: DeskTask, seed: int) -> tuple[list[Message], float]:
-    """A whole conversation of the agent with habits, and its score."""
+def converse(task: DeskTask, seed: int, rates: dict[str, float] = RATES) -> tuple[list[Message], float]:
+    """A whole conversation of an agent with habits, and its score."""
     episode = DeskEpisode(task)
-    AgentWithHabits(episode, Random(f"habits/{task.task_id}/{seed}")).run()
+    AgentWithHabits(episode, Random(f"habits/{task.task_id}/{seed}"), rates).run()
     return episode.state, episode.score()

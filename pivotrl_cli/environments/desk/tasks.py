@@ -8,6 +8,7 @@ often policy forbids what is asked.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count, islice
 from random import Random
 from typing import Any, Literal
 
@@ -77,9 +78,13 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def tasks(split: Split, n: int, seed: int) -> list[DeskTask]:
-    """Draw `n` tasks; the same arguments give the same tasks, and another `n` gives a prefix or a continuation."""
-    return [make_task(split, f"{split}-{seed}-{index}") for index in range(n)]
+def tasks(split: Split, n: int, seed: int, min_turns: int = MIN_TURNS) -> list[DeskTask]:
+    """Draw `n` tasks for which the expert needs at least `min_turns` turns.
+
+    The same arguments give the same tasks, and another `n` gives a prefix or a continuation.
+    """
+    drawn = (make_task(split, f"{split}-{seed}-{index}") for index in count())
+    return list(islice((task for task in drawn if expert_turns(task) >= min_turns), n))
 
 
 def find(task_id: str) -> DeskTask:
