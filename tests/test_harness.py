@@ -113,6 +113,18 @@ def test_what_is_missing_is_named_with_the_way_out(capsys, monkeypatch):
     )
 
 
+def test_a_plan_without_server_and_user_shows_where_they_belong_and_does_not_run(capsys, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    found = plan(capsys, "tau2-bench:airline", endpoint=None)["tau2-bench"]
+    assert "--agent-llm-args '{\"api_base\": \"SERVER_URL\", " in found["commands"][0]
+    assert "--user-llm openai/USER_MODEL --user-llm-args '{\"api_base\": \"USER_URL\", " in found["commands"][0]
+    missing = {one["what"]: one["hint"] for one in found["needs"] if one["there"] is False}
+    assert missing["a server of the model"] == "add --endpoint http://HOST:PORT/v1, or --serve"
+    assert missing["a simulated user"] == "add --user-url and --user-model"
+    with pytest.raises(ConfigError, match="tau2-bench lacks a server of the model"):
+        stage.run(HarnessConfig(tasks=["tau2-bench:airline"], run=True))
+
+
 def test_every_harness_has_an_importer_and_every_suite_a_harness():
     assert {load_harness(name).importer for name in HARNESSES} <= IMPORTERS.keys()
     named = [*(task for suite in SUITES.values() for task in suite), *ALSO, *(t for ts in ALSO.values() for t in ts)]
@@ -124,8 +136,6 @@ WRONG = [
     ({"tasks": ["gsm8k"]}, "'gsm8k' is not HARNESS:TASK"),
     ({"tasks": ["lm_eval:gsm8k"]}, "unknown harness 'lm_eval'"),
     ({"tasks": ["lm-eval:gsm8k"], "env": ["lm_eval=x"]}, "--env 'lm_eval=x' is not HARNESS=FOLDER"),
-    ({"tasks": ["harbor:x"], "endpoint": None}, "harbor talks to a server alone"),
-    ({"tasks": ["tau2-bench:airline"]}, "tau2-bench needs somebody to talk to"),
     ({"tasks": ["swe-bench:preds.jsonl"]}, "swe-bench:preds.jsonl is no subset and no file"),
     ({"tasks": ["bfcl:simple_python"], "limit": 3}, "bfcl takes no --trials and no --limit"),
 ]

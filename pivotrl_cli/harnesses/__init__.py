@@ -68,7 +68,7 @@ class Harness(Protocol):
     """Whether it goes on with what an earlier run left in its folder; else that would be imported twice."""
 
     def steps(self, job: Job) -> list[Step]:
-        """The commands, in order; raises `ConfigError` where the job lacks what they need."""
+        """The commands, in order; raises `ConfigError` where the harness cannot do what the job asks."""
         ...
 
     def needs(self, job: Job) -> list[Need]:

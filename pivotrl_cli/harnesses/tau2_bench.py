@@ -10,7 +10,6 @@ import json
 import os
 from pathlib import Path
 
-from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.harnesses.job import Job, Need, Step, given, program, variable
 
 _JUDGED = ("retail", "banking_knowledge")
@@ -25,9 +24,7 @@ class Tau2Bench:
 
     def steps(self, job: Job) -> list[Step]:
         """A command per domain; the results are made to land in the job's folder."""
-        if job.user_model is None or job.user_url is None:
-            raise ConfigError("tau2-bench needs somebody to talk to", "add --user-url and --user-model")
-        return [_step(job, domain, job.user_model, job.user_url) for domain in job.tasks]
+        return [_step(job, domain, job.user_model or "USER_MODEL", job.user_url or "USER_URL") for domain in job.tasks]
 
     def needs(self, job: Job) -> list[Need]:
         """The program with its data, the user, and a key for its judge."""
@@ -36,7 +33,7 @@ class Tau2Bench:
                 job, "tau2", "pip install git+https://github.com/sierra-research/tau2-bench (PyPI's tau2 is another)"
             ),
             variable("TAU2_DATA_DIR", "the folder data of its repository"),
-            given("a simulated user", job.user_url, "--user-url, --user-model"),
+            given("a simulated user", job.user_model and job.user_url, "--user-url and --user-model"),
         ]
         judged = any(domain in _JUDGED for domain in job.tasks)
         return [*needs, variable("OPENAI_API_KEY", "its judge, a hosted model")] if judged else needs

@@ -23,7 +23,7 @@ from pivotrl_cli.checkpoint import local_folder
 from pivotrl_cli.configs import HarnessConfig, ImportConfig
 from pivotrl_cli.errors import ConfigError, OutputError, RunError
 from pivotrl_cli.harnesses import ALSO, HARNESSES, SUITES, Harness, load_harness
-from pivotrl_cli.harnesses.job import Job, Need, Step
+from pivotrl_cli.harnesses.job import NO_SERVER, Job, Need, Step, given
 from pivotrl_cli.stages import import_eval
 from pivotrl_cli.stages.serving import check_calls, check_model, serve_words, served_model
 
@@ -105,7 +105,10 @@ def _plan(config: HarnessConfig, name: str, tasks: list[str]) -> Plan:
     )
     harness = load_harness(name)
     also = [f"{task} is {', '.join(ALSO[f'{name}:{task}'])} too" for task in tasks if f"{name}:{task}" in ALSO]
-    return Plan(name, harness, job, harness.steps(job), harness.needs(job), also)
+    steps = harness.steps(job)
+    talks = any(NO_SERVER in str(step) for step in steps)
+    server = [given("a server of the model", None, "--endpoint http://HOST:PORT/v1, or --serve")] if talks else []
+    return Plan(name, harness, job, steps, [*server, *harness.needs(job)], also)
 
 
 def _of(pairs: list[str], name: str, option: str, value: str) -> str | None:
