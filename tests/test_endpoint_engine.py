@@ -269,6 +269,17 @@ def test_a_server_without_n_is_asked_sample_by_sample(answer, why, requests, cap
     assert engine.notes() == {"requests": requests + 2, "request retries": 0}
 
 
+def test_a_top_k_that_was_asked_for_is_not_left_out():
+    def strict(path: str, body: dict[str, Any]) -> Any:
+        if body.get("top_k", -1) != -1:
+            return 400, {"error": {"message": "Unrecognized request argument supplied: top_k"}}
+        return looks(path, body)
+
+    with faulty_server(strict, never) as (url, _):
+        groups = sampled(opened(url), [request()], top_k=20)
+    assert {c.error for c in groups["a"].completions} == {"HTTP 400: Unrecognized request argument supplied: top_k"}
+
+
 def test_parameters_that_a_server_refuses_by_name_are_left_out(capsys):
     def strict(path: str, body: dict[str, Any]) -> Any:
         unknown = [name for name in ("min_p", "repetition_penalty", "return_token_ids", "top_k") if name in body]

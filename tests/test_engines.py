@@ -104,6 +104,28 @@ def test_samples_follow_the_models_distribution(engine):
     assert abs(statistic - freedom) < 4 * np.sqrt(2 * freedom)
 
 
+def test_top_k_and_top_p_leave_the_rest_of_the_distribution_as_it_is(engine):
+    logits = torch.tensor([[2.0, 1.0, 1.0, 0.0, -1.0]])
+    probabilities = torch.softmax(logits, -1)[0]
+
+    def kept(**options) -> list[int]:
+        return hf._most_likely(logits, Sampling(**options))[0].isfinite().nonzero()[:, 0].tolist()
+
+    assert kept() == kept(top_k=5) == kept(top_k=99) == [0, 1, 2, 3, 4]
+    assert kept(top_k=1) == kept(top_p=1e-6) == kept(top_p=probabilities[0].item() - 0.01) == [0]
+    assert kept(top_k=2) == kept(top_p=probabilities[0].item() + 0.01) == [0, 1, 2]  # the second and third are equal
+    assert kept(top_k=4, top_p=0.99) == [0, 1, 2, 3]
+    assert kept(top_k=1, temperature=0.0) == [0, 1, 2, 3, 4]
+    sampled = groups(engine, REQUESTS, n=64, max_new_tokens=1, top_k=3)
+    for group in sampled.values():
+        with torch.no_grad():
+            last = engine.model(torch.tensor([group.prompt_ids])).logits[0, -1]
+        best = last.topk(3)
+        expected = dict(zip(best.indices.tolist(), torch.log_softmax(best.values, -1).tolist(), strict=True))
+        for completion in group.completions:
+            assert completion.logprobs == pytest.approx([expected[completion.token_ids[0]]], abs=1e-4)
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_logprobs_are_those_of_a_teacher_forced_pass(engine, temperature):
     for group in groups(engine, REQUESTS, temperature=temperature).values():

@@ -116,8 +116,8 @@ def test_what_is_missing_is_named_with_the_way_out(capsys, monkeypatch):
 def test_a_plan_without_server_and_user_shows_where_they_belong_and_does_not_run(capsys, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     found = plan(capsys, "tau2-bench:airline", endpoint=None)["tau2-bench"]
-    assert "--agent-llm-args '{\"api_base\": \"SERVER_URL\", " in found["commands"][0]
-    assert "--user-llm openai/USER_MODEL --user-llm-args '{\"api_base\": \"USER_URL\", " in found["commands"][0]
+    assert '--agent-llm-args \'{"api_base": "SERVER_URL", ' in found["commands"][0]
+    assert '--user-llm openai/USER_MODEL --user-llm-args \'{"api_base": "USER_URL", ' in found["commands"][0]
     missing = {one["what"]: one["hint"] for one in found["needs"] if one["there"] is False}
     assert missing["a server of the model"] == "add --endpoint http://HOST:PORT/v1, or --serve"
     assert missing["a simulated user"] == "add --user-url and --user-model"

@@ -102,6 +102,23 @@ def test_greedy_is_what_the_hf_engine_says(engine, reference, requests):
     }
 
 
+def test_top_k_and_top_p_are_those_of_the_hf_engine(engine, reference, requests):
+    few = requests[:4]
+    assert tokens(groups(engine, few, top_k=1)) == tokens(groups(engine, few, temperature=0.0))
+    for options in ({"top_k": 2}, {"top_p": 0.9}):
+        sampled = [
+            (key, c.token_ids[0], c.logprobs[0])
+            for key, group in groups(engine, few, n=16, max_new_tokens=1, **options).items()
+            for c in group.completions
+        ]
+        known = {
+            (key, c.token_ids[0]): c.logprobs[0]
+            for key, group in groups(reference, few, n=256, max_new_tokens=1, **options).items()
+            for c in group.completions
+        }
+        assert [logprob for *_, logprob in sampled] == pytest.approx([known[k, t] for k, t, _ in sampled], abs=1e-3)
+
+
 def test_a_sample_depends_on_neither_its_batch_nor_its_order(engine, requests):
     together = groups(engine, requests)
     assert {key: [c.seed for c in group.completions] for key, group in together.items()} == {

@@ -42,6 +42,10 @@ class EvalConfig(EngineConfig, JudgeConfig, UserConfig, StageConfig):
     are not held out."""
     temperature: float = Field(1.0, ge=0.0)
     """Sampling temperature; 0 is greedy."""
+    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    """Sample from the most likely tokens that together have this probability."""
+    top_k: int | None = Field(None, ge=1)
+    """Sample from this many of the most likely tokens; all by default."""
     max_new_tokens: int = Field(256, ge=1)
     """Longest completion in tokens."""
     max_turns: int = Field(40, ge=1)

@@ -38,6 +38,10 @@ class Sampling:
     """Index of the first sample: `n=8, first=8` are the next eight after `n=8`."""
     temperature: float = 1.0
     """0 is greedy."""
+    top_p: float = 1.0
+    """Sample from the most likely tokens that together have this probability."""
+    top_k: int | None = None
+    """Sample from this many of the most likely tokens."""
     max_new_tokens: int = 256
     seed: int = 0
     prefix_cache: Literal["off", "start", "continue"] = "off"
@@ -70,7 +74,7 @@ class Completion:
     token_ids: list[int] = field(default_factory=list)
     """Sampled tokens, the end token included."""
     logprobs: list[float] = field(default_factory=list)
-    """Of each sampled token, in nats, at the sampling temperature (at temperature 1 for greedy)."""
+    """Of each sampled token, in nats, in the distribution that it was drawn from (for greedy, at temperature 1)."""
     finish_reason: Literal["stop", "length", "error"] = "stop"
     seed: int = 0
     error: str | None = None

@@ -28,7 +28,8 @@ from pivotrl_cli.errors import ConfigError
 _MODEL_ALONE = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 """The model's own distribution: some servers take other defaults from the model's generation config."""
 _DISPENSABLE = ("n", "seed", "logprobs", "return_token_ids", "skip_special_tokens", "max_tokens", *_MODEL_ALONE)
-"""Parameters that a request can do without, once a server has refused them by name."""
+"""Parameters that a request can do without, once a server has refused them by name; not where they ask for something
+else than the model's own distribution."""
 _CONTEXT = re.compile(r"context[ _-]?(length|size|window)|too long|longer than|too many tokens", re.IGNORECASE)
 _NO_LIMIT = sys.maxsize
 
@@ -177,6 +178,8 @@ class EndpointEngine:
             "seed": seed,
             "return_token_ids": True,
             **_MODEL_ALONE,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k or -1,
         }
         if sampling.temperature in (0.0, 1.0):
             body |= self._api.logprobs()
@@ -209,7 +212,8 @@ def _refused(reply: Reply, sent: dict[str, Any]) -> list[str]:
     if reply.error is None or reply.status not in (400, 422) or _is_too_long(reply):
         return []
     words = reply.error
-    return [name for name in _DISPENSABLE if name in sent and re.search(rf"(?<![\w.\\]){name}(?!\w)", words)]
+    dispensable = [name for name in _DISPENSABLE if name in sent and sent[name] == _MODEL_ALONE.get(name, sent[name])]
+    return [name for name in dispensable if re.search(rf"(?<![\w.\\]){name}(?!\w)", words)]
 
 
 def _is_too_long(reply: Reply) -> bool:

@@ -108,7 +108,7 @@ class HFEngine:
         decoder = open_decoder(self.model, cache, mask, sampling.n, sampling.max_new_tokens)
         active = list(range(len(rows)))
         for step in range(sampling.max_new_tokens):
-            tokens = self._draw(logits, [rows[i] for i in active], uniforms[active, step], sampling.temperature)
+            tokens = self._draw(logits, [rows[i] for i in active], uniforms[active, step], sampling)
             alive = [j for j, i in enumerate(active) if not rows[i].done]
             if not alive or step + 1 == sampling.max_new_tokens:
                 return
@@ -116,10 +116,11 @@ class HFEngine:
             active = [active[j] for j in kept]
             logits = decoder.step(tokens[torch.tensor(kept, device=tokens.device)])
 
-    def _draw(self, logits: torch.Tensor, rows: list[_Row], uniforms: np.ndarray, temperature: float) -> torch.Tensor:
+    def _draw(self, logits: torch.Tensor, rows: list[_Row], uniforms: np.ndarray, sampling: Sampling) -> torch.Tensor:
         """One token per row by inverse CDF; rows record it unless they are done."""
-        logprobs = torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)
-        if temperature == 0.0:
+        scaled = logits.float() / (sampling.temperature or 1.0)
+        logprobs = torch.log_softmax(_most_likely(scaled, sampling), dim=-1)
+        if sampling.temperature == 0.0:
             tokens = logprobs.argmax(-1)
         else:
             cdf = logprobs.double().exp().cumsum(-1)
@@ -185,6 +186,24 @@ def _common_prefix(prompts: list[list[int]]) -> int:
     low, high = min(prompts), max(prompts)
     longest = min(map(len, prompts)) - 1
     return next((i for i in range(longest) if low[i] != high[i]), longest)
+
+
+def _most_likely(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Logits [rows, vocabulary] with -inf for what top-k, and then top-p of the rest, leave out.
+
+    The most likely token stays, and all that are as likely as the last one that stays; greedy sampling leaves all in.
+    """
+    if sampling.temperature == 0.0:
+        return logits
+    if sampling.top_k is not None and sampling.top_k < logits.shape[-1]:
+        last = logits.topk(sampling.top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < last, float("-inf"))
+    if sampling.top_p < 1.0:
+        ordered = logits.sort(dim=-1, descending=True).values
+        before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
+        last = ordered.masked_fill(before >= sampling.top_p, float("inf")).min(-1, keepdim=True).values
+        logits = logits.masked_fill(logits < last, float("-inf"))
+    return logits
 
 
 def _uniforms(seed: int, n: int) -> np.ndarray:

@@ -131,6 +131,8 @@ class VLLMEngine:
             n=1 if greedy else sampling.n,
             seed=None if greedy else sample_seed(sampling.seed, prompt.request.key, sampling.first),
             temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k or -1,
             max_tokens=sampling.max_new_tokens,
             stop_token_ids=self._stop_ids,
             ignore_eos=True,  # only our own stop ids end an action

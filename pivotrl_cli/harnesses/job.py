@@ -12,6 +12,7 @@ from pathlib import Path
 NO_SERVER = "SERVER_URL"
 """Stands in commands for an address that was not given."""
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One harness's share of a run."""

@@ -220,6 +220,8 @@ def _draw(
     requests = [Request(key=run.turn_key, state=run.episode.state, tools=run.episode.tools) for run in active]
     sampling = Sampling(
         temperature=config.temperature,
+        top_p=config.top_p,
+        top_k=config.top_k,
         max_new_tokens=config.max_new_tokens,
         seed=config.seed,
         prefix_cache="off" if config.exact_resume else "continue",
