@@ -18,8 +18,6 @@ from recipes.reproduce.study import Job, Jobs, Setting, Study
 
 CURVES = ("pivotrl", "random", "e2e")
 """Arms whose success is measured on the way too, on the first base."""
-CURVE_SEEDS = 3
-"""Data seeds of the curves."""
 
 
 def tuning(jobs: Jobs) -> dict[tuple[str, Setting], Job]:
@@ -51,22 +49,28 @@ def choose(study: Study, tuned: dict[tuple[str, Setting], Job]) -> dict[str, Set
 
 
 def main_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple[str, int, str], Job]:
-    """Test scores of every data seed, base and arm, and of the base itself; in this order, so that a seed is whole."""
-    found = {}
+    """Test scores by base, data seed and arm, and of the bases: seed after seed on all bases, then the variants."""
+    study, found = jobs.study, {}
+
+    def add(base: str, seed: int, arms: list[str]) -> None:
+        for name in arms:
+            model = jobs.model(name, base, seed, chosen[name])
+            output = jobs.place(base, seed) / f"eval-{name}.parquet"
+            found[base, seed, name] = jobs.evaluation(model, output, "test")
+
     for seed in range(seeds):
-        for base, folder in jobs.study.bases.items():
-            place = jobs.place(base, seed)
+        for base, folder in study.bases.items():
             found[base, seed, "base"] = jobs.evaluation(folder, jobs.folder / base / "eval.parquet", "test")
-            for name in jobs.study.arms_of(base):
-                model = jobs.model(name, base, seed, chosen[name])
-                found[base, seed, name] = jobs.evaluation(model, place / f"eval-{name}.parquet", "test")
+            add(base, seed, study.tuned)
+    for seed in range(min(seeds, study.variant_seeds)):
+        add(study.first_base, seed, study.variants)
     return found
 
 
 def curve_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple[int, str, int], Job]:
     """Validation scores on the way."""
     base, found = jobs.study.first_base, {}
-    for seed in range(min(seeds, CURVE_SEEDS)):
+    for seed in range(min(seeds, jobs.study.variant_seeds)):
         for name in CURVES:
             setting, every = chosen[name], int(jobs.study.arms[name].flags["save_every"])
             model = jobs.model(name, base, seed, setting)

@@ -43,6 +43,8 @@ class Study(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seeds: int
+    variant_seeds: int
+    """Data seeds of the arms that are like another one."""
     tuning_seed: int
     min_turns: int
     """Fewest turns that the expert needs for a task."""
@@ -71,9 +73,15 @@ class Study(BaseModel):
         """The benchmark in domain."""
         return f"desk:{self.min_turns}"
 
-    def arms_of(self, base: str) -> list[str]:
-        """The arms that are trained on a base."""
-        return [name for name, arm in self.arms.items() if arm.like is None or base == self.first_base]
+    @property
+    def tuned(self) -> list[str]:
+        """The arms that are tuned."""
+        return [name for name, arm in self.arms.items() if arm.like is None]
+
+    @property
+    def variants(self) -> list[str]:
+        """The arms that are like another one."""
+        return [name for name, arm in self.arms.items() if arm.like is not None]
 
 
 @dataclass(frozen=True)
