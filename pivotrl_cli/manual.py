@@ -36,8 +36,8 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "train": {
         "Run": "model method steps prompts_per_step group_size seed",
-        "Rollouts": "temperature max_new_tokens truncated max_refills verifier allow_foreign_profile sampler"
-        " engine_args endpoint endpoint_concurrency endpoint_timeout sample_token_budget",
+        "Rollouts": "temperature max_new_tokens truncated max_refills max_empty_steps verifier allow_foreign_profile"
+        " sampler engine_args endpoint endpoint_concurrency endpoint_timeout sample_token_budget",
         "Episodes": "environment max_turns",
         "Re-profiling": "reprofile_every reprofile_below reprofile_pivots",
         "Loss": "loss advantage clip_low clip_high importance_cap kl_coef updates_per_batch"

@@ -69,6 +69,8 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Completions cut by the token limit: leave them out of the update, or reward 0 if no right action is so long."""
     max_refills: int = Field(4, ge=0)
     """Rounds of fresh pivots that replace groups without variance before a step goes on with fewer."""
+    max_empty_steps: int = Field(3, ge=1)
+    """Stop after so many steps in a row in which no group had variance."""
     reprofile_every: int | None = Field(None, ge=1)
     """Re-profile every so many steps: rows whose last two groups since then have had equal rewards retire, and
     retired ones come back where rewards differ again. By default only as --reprofile-below says."""

@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 
 PHASES = ("push", "reprofile", "sample", "score", "train", "save")
 """Of a step, in order."""
-MAX_EMPTY_STEPS = 3
-"""Steps in a row without any group that varies, after which training stops: the pivots are used up."""
 MAX_SKIPPED_STEPS = 3
 """Steps in a row without a usable gradient, after which the run fails."""
 
@@ -180,12 +178,12 @@ def _why_stop(config: TrainConfig, output: RunFolder) -> str | None:
     unit = "tasks" if config.method == "e2e" else "pivots"
     if output.metrics and not output.metrics[-1].n_active:
         return f"step {output.metrics[-1].step}: all {unit} are retired"
-    empty = output.metrics[-MAX_EMPTY_STEPS:]
-    if len(empty) < MAX_EMPTY_STEPS or any(m.loss is not None or m.skipped for m in empty):
+    empty = output.metrics[-config.max_empty_steps :]
+    if len(empty) < config.max_empty_steps or any(m.loss is not None or m.skipped for m in empty):
         return None
     if empty[-1].reward_mean is None:
         raise _nothing_to_learn_from(config, empty[-1], output)
-    return f"step {empty[-1].step}: no group varied in {MAX_EMPTY_STEPS} steps, the {unit} are used up"
+    return f"step {empty[-1].step}: no group varied in {config.max_empty_steps} steps, the {unit} are used up"
 
 
 def _plain_reason(config: TrainConfig, model: PreTrainedModel) -> str | None:
