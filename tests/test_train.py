@@ -318,7 +318,7 @@ def test_groups_without_variance_are_replaced_counted_and_end_the_run(config, ve
     before, after = (load_file(Path(folder) / "model.safetensors") for folder in (talker, config.output))
     assert all((before[name] == after[name]).all() for name in before)
     patient = config.model_copy(update={"max_empty_steps": 10, "output": f"{config.output}-patient"})
-    assert train.run(patient)["stopped"] is None
+    assert train.run(patient)["stopped"] == "all steps done"
     assert [m.n_all_right for m in metrics_of(patient)] == [12] * 9
 
 
