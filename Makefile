@@ -91,7 +91,7 @@ include recipes/demo.mk
 # ---- the paper's claims on the desk world --------------------------------------------------------------------------
 
 reproduce: $(DEV) ## The paper's claims, every arm on every base and data seed; goes on where it was (SEEDS=1: a first look)
-	$(BIN)/python -m recipes.reproduce $(if $(SEEDS),--seeds $(SEEDS)) -o results
+	$(BIN)/python -m recipes.reproduce $(if $(SEEDS),--seeds $(SEEDS) --first-look results/chosen.json -o runs/reproduce,-o results)
 
 # ---- recorded trajectories ----------------------------------------------------------------------------------------
 

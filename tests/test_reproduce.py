@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from recipes.reproduce import tables
-from recipes.reproduce.__main__ import choose, main_jobs, tuning
+from recipes.reproduce.__main__ import choose, main_jobs, tuning, variant_jobs
 from recipes.reproduce.run import Failed, run_all
 from recipes.reproduce.study import Job, Jobs, Setting, Study
 
@@ -50,7 +50,7 @@ def test_every_arm_is_tuned_alike_and_scored_on_the_test_split_once():
     assert tried == {"sft": 8, "pivotrl": 6, "random": 6, "strict": 6, "e2e": 6}  # rates at half and at all steps
     assert all("val" in job.command and "test" not in job.command for job in tuned.values())
     chosen = dict.fromkeys(STUDY.arms, Setting(4e-4, 10))
-    tests = main_jobs(jobs, chosen, 2)
+    tests = main_jobs(jobs, chosen, 2) | variant_jobs(jobs, chosen, 2)
     assert len(STUDY.bases) == 3
     assert len(tests) == 2 * 3 * (1 + 5) + 2 * 4  # five tuned arms on every base, four like PivotRL on the first
     assert all(job.command[5:8:2] == ("--split", "--limit") and "test" in job.command for job in tests.values())

@@ -49,22 +49,23 @@ def choose(study: Study, tuned: dict[tuple[str, Setting], Job]) -> dict[str, Set
 
 
 def main_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple[str, int, str], Job]:
-    """Test scores by base, data seed and arm, and of the bases: seed after seed on all bases, then the variants."""
+    """Test scores by base, data seed and arm, and of the bases: seed after seed, each on all bases."""
     study, found = jobs.study, {}
-
-    def add(base: str, seed: int, arms: list[str]) -> None:
-        for name in arms:
-            model = jobs.model(name, base, seed, chosen[name])
-            output = jobs.place(base, seed) / f"eval-{name}.parquet"
-            found[base, seed, name] = jobs.evaluation(model, output, "test")
-
     for seed in range(seeds):
         for base, folder in study.bases.items():
             found[base, seed, "base"] = jobs.evaluation(folder, jobs.folder / base / "eval.parquet", "test")
-            add(base, seed, study.tuned)
-    for seed in range(min(seeds, study.variant_seeds)):
-        add(study.first_base, seed, study.variants)
+            found |= {(base, seed, name): jobs.scored(name, base, seed, chosen[name]) for name in study.tuned}
     return found
+
+
+def variant_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple[str, int, str], Job]:
+    """Test scores of the variants, on the first base."""
+    base = jobs.study.first_base
+    return {
+        (base, seed, name): jobs.scored(name, base, seed, chosen[name])
+        for seed in range(min(seeds, jobs.study.variant_seeds))
+        for name in jobs.study.variants
+    }
 
 
 def curve_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple[int, str, int], Job]:
@@ -87,19 +88,26 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="data seeds; those of the study by default")
     parser.add_argument("--jobs", type=int, default=2, help="commands at a time, each on one thread")
     parser.add_argument("--study", type=Path, default=Path(__file__).with_name("study.toml"))
-    parser.add_argument("--settings", type=Path, help="chosen.json of an earlier run, in place of tuning")
+    parser.add_argument(
+        "--first-look", type=Path, help="only the tuned arms, with the settings of this chosen.json of an earlier run"
+    )
     parser.add_argument("--folder", type=Path, default=Path("runs/reproduce"), help="models and tables of all runs")
     parser.add_argument("-o", "--output", type=Path, default=Path("results"))
     options = parser.parse_args()
     study = Study.read(options.study)
     jobs, seeds = Jobs(study, options.folder), options.seeds or study.seeds
     try:
-        tuned = {} if options.settings else tuning(jobs)
-        run_all(tuned.values(), options.jobs)
-        chosen = read_settings(options.settings) if options.settings else choose(study, tuned)
-        scored = main_jobs(jobs, chosen, seeds)
-        again = [jobs.table("again", study.first_base, seed) for seed in range(seeds)]
-        curves = curve_jobs(jobs, chosen, seeds)
+        if options.first_look:
+            tuned, chosen = {}, read_settings(options.first_look)
+        else:
+            tuned = tuning(jobs)
+            run_all(tuned.values(), options.jobs)
+            chosen = choose(study, tuned)
+        scored, curves, again = main_jobs(jobs, chosen, seeds), {}, []
+        if not options.first_look:
+            scored |= variant_jobs(jobs, chosen, seeds)
+            again = [jobs.table("again", study.first_base, seed) for seed in range(seeds)]
+            curves = curve_jobs(jobs, chosen, seeds)
         run_all([*scored.values(), *again, *curves.values()], options.jobs)
     except Failed as error:
         sys.exit(str(error))

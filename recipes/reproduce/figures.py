@@ -21,12 +21,12 @@ def draw(jobs: Jobs, scored: dict[tuple[str, int, str], Job], folder: Path) -> N
     """All figures, from the tables in the folder and the runs' own."""
     matplotlib.rcParams["svg.hashsalt"] = "pivotrl"  # the same ids in every run
     titles = {name: arm.title for name, arm in jobs.study.arms.items()}
-    curves = pl.read_parquet(folder / "curves.parquet")
-    _save(folder / "turns.svg", lambda ax: _turns(ax, curves, titles))
+    if (folder / "curves.parquet").exists():
+        _save(folder / "turns.svg", lambda ax: _turns(ax, pl.read_parquet(folder / "curves.parquet"), titles))
     _save(folder / "variance.svg", lambda ax: _variance(ax, scored, titles))
     _save(folder / "pass-rates.svg", lambda ax: _pass_rates(ax, jobs, scored))
     _save(folder / "skills.svg", lambda ax: _skills(ax, pl.read_parquet(folder / "skills.parquet"), titles))
-    if (folder / "tuning.parquet").exists():  # not where the settings of an earlier run were taken
+    if (folder / "tuning.parquet").exists():
         _save(folder / "frontier.svg", lambda ax: _frontier(ax, pl.read_parquet(folder / "tuning.parquet"), titles))
 
 

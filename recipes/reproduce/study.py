@@ -169,6 +169,11 @@ class Jobs:
         command = ("eval", self.study.desk, "skills", "--model", str(folder), "--split", split, "--limit", str(n_tasks))
         return Job(output, (*command, "--max-new-tokens", self._longest(), "-o", str(output)), needs)
 
+    def scored(self, arm: str, base: str, seed: int, setting: Setting) -> Job:
+        """The test scores of a trained model."""
+        output = self.place(base, seed) / f"eval-{arm}.parquet"
+        return self.evaluation(self.model(arm, base, seed, setting), output, "test")
+
 
 def _job(command: str, needs: list[Job] | tuple[()], output: Path, options: tuple[str, ...]) -> Job:
     return Job(output, (command, *(str(job.output) for job in needs), *options, "-o", str(output)), tuple(needs))

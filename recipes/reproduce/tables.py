@@ -210,17 +210,19 @@ def write(
     again: list[Job],
     folder: Path,
 ) -> None:
-    """All tables as Parquet, and `tables.md`."""
+    """All tables as Parquet, and `tables.md`; a first look has neither tuning nor curves nor fresh rollouts."""
     all_runs = runs(jobs, scored)
     made = {
         "runs": all_runs,
         "differences": differences(all_runs),
-        "curves": curves(jobs, on_the_way),
         "skills": retention(scored),
-        "curse": winners_curse(again),
     }
     if tuned:
         made["tuning"] = frontier(jobs, tuned)
+    if on_the_way:
+        made["curves"] = curves(jobs, on_the_way)
+    if again:
+        made["curse"] = winners_curse(again)
     for name, frame in made.items():
         frame.write_parquet(folder / f"{name}.parquet")
     titles = {"base": "base"} | {name: arm.title for name, arm in jobs.study.arms.items()}
@@ -228,8 +230,8 @@ def write(
         markdown_arms(all_runs, titles),
         markdown_bases(all_runs, titles),
         markdown_differences(made["differences"]),
-        markdown_needed(turns_needed(made["curves"]), titles),
-        markdown_curse(made["curse"]),
+        *([markdown_needed(turns_needed(made["curves"]), titles)] if on_the_way else []),
+        *([markdown_curse(made["curse"])] if again else []),
     ]
     (folder / "tables.md").write_text("\n\n".join(parts) + "\n")
 
