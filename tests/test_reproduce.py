@@ -52,9 +52,9 @@ def test_every_arm_is_tuned_alike_and_scored_on_the_test_split_once():
     chosen = dict.fromkeys(STUDY.arms, Setting(4e-4, 10))
     tests = main_jobs(jobs, chosen, 2) | variant_jobs(jobs, chosen, 2)
     assert len(STUDY.bases) == 3
-    assert len(tests) == 2 * 3 * (1 + 5) + 2 * 4  # five tuned arms on every base, four like PivotRL on the first
+    assert len(tests) == 2 * 3 * (1 + 5) + 2 * 6  # five tuned arms on every base, six like others on the first
     assert all(job.command[5:8:2] == ("--split", "--limit") and "test" in job.command for job in tests.values())
-    assert [seed for _, seed, _ in tests] == [0] * 18 + [1] * 18 + [0] * 4 + [1] * 4
+    assert [seed for _, seed, _ in tests] == [0] * 18 + [1] * 18 + [0] * 6 + [1] * 6
 
 
 def test_the_best_on_validation_is_chosen_and_the_gentlest_of_equals(tmp_path):
@@ -64,9 +64,14 @@ def test_the_best_on_validation_is_chosen_and_the_gentlest_of_equals(tmp_path):
         for name, given in {"sft": [0, 1, 1, 0], "pivotrl": [0, 0, 0, 1]}.items()
         for i, (setting, score) in enumerate(zip(settings, given, strict=True))
     }
-    arms = {name: STUDY.arms[name] for name in ("sft", "pivotrl", "no_kl")}
+    arms = {name: STUDY.arms[name] for name in ("sft", "pivotrl", "no_kl", "long")}
     study = STUDY.model_copy(update={"arms": arms})
-    assert choose(study, tuned) == {"sft": settings[1], "pivotrl": settings[3], "no_kl": settings[3]}
+    assert choose(study, tuned) == {
+        "sft": settings[1],
+        "pivotrl": settings[3],
+        "no_kl": settings[3],
+        "long": Setting(1e-3, 120),
+    }
 
 
 def test_a_row_that_was_not_measured_stops_the_study(tmp_path):

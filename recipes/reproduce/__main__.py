@@ -45,7 +45,7 @@ def choose(study: Study, tuned: dict[tuple[str, Setting], Job]) -> dict[str, Set
                 setting: tables.mean_score(job.output, study.desk) for (of, setting), job in tuned.items() if of == name
             }
             chosen[name] = min(scores, key=lambda s: (-scores[s], s.learning_rate, s.steps))
-    return {name: chosen[arm.like or name] for name, arm in study.arms.items()}
+    return {name: chosen[arm.like or name].of(arm) for name, arm in study.arms.items()}
 
 
 def main_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple[str, int, str], Job]:

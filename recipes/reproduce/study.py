@@ -28,11 +28,11 @@ class Arm(BaseModel):
     """What it trains on."""
     method: Literal["grpo", "sft", "e2e"]
     steps: int | None = None
-    """Most optimiser steps; tuning may choose half."""
+    """Most optimiser steps, of which tuning may choose half; all of them where the arm is like another one."""
     grid: tuple[float, ...] = ()
     """Learning rates to choose from."""
     like: str | None = None
-    """Arm whose learning rate and steps it takes. Such an arm is trained on the first base alone."""
+    """Arm whose learning rate it takes, and whose steps if it has none. It is trained on the first base alone."""
     flags: dict[str, str | int | float] = {}
     """Further options of `pivotrl train`."""
 
@@ -90,6 +90,10 @@ class Setting:
 
     learning_rate: float
     steps: int
+
+    def of(self, arm: Arm) -> Setting:
+        """The same for an arm that is like the one it was chosen for."""
+        return Setting(self.learning_rate, arm.steps or self.steps) if arm.like else self
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,11 @@ CLAIMS = [
     ("more", "KL 0 against KL .2, out of domain", "no_kl", "pivotrl", "skills"),
     ("more", "posterior rule against the paper's", "posterior", "pivotrl", "desk"),
     ("more", "adaptive against fixed profiling", "adaptive", "pivotrl", "desk"),
-    ("more", "re-profiling every 8 steps against none", "reprofile", "pivotrl", "desk"),
+    ("more", "re-profiling every 10 steps against none", "reprofile", "pivotrl", "desk"),
+    ("more", "PivotRL, three times the steps against one", "long", "pivotrl", "desk"),
+    ("more", "the same, out of domain", "long", "pivotrl", "skills"),
+    ("more", "PivotRL, three times the steps, above SFT", "long", "sft", "desk"),
+    ("more", "three times the steps: pivots above random turns", "long", "random_long", "desk"),
 ]
 """Part, what is asked, an arm and the one that is subtracted from it, benchmark."""
 
