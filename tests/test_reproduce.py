@@ -142,3 +142,22 @@ def test_what_does_not_need_a_failed_command_is_still_run(tmp_path, monkeypatch)
     assert str(raised.value).endswith(f"{after.output}: needs what failed")
     assert good.output.exists()
     assert not after.output.exists()
+
+
+def test_what_is_finished_is_run_again_only_if_what_it_needs_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    desk = Job(tmp_path / "t.jsonl", ("desk", "-n", "1", "-o", str(tmp_path / "t.jsonl")))
+    table = Job(
+        tmp_path / "c.parquet", ("extract", str(desk.output), "-o", str(tmp_path / "c.parquet"), "--force"), (desk,)
+    )
+
+    def ran() -> list[str]:
+        run_all([table], 1)
+        return [Path(line.split()[1]).name for line in capsys.readouterr().err.splitlines()]
+
+    assert ran() == ["t.jsonl", "c.parquet"]
+    assert ran() == []
+    table.output.unlink()
+    assert ran() == ["c.parquet"]
+    desk.output.unlink()
+    assert ran() == ["t.jsonl", "c.parquet"]

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
 
 from recipes.reproduce.study import Job
 
@@ -17,9 +18,16 @@ class Failed(Exception):
 
 
 def run_all(jobs: Iterable[Job], n_workers: int) -> None:
-    """Run the jobs and all that they need, each once; raises `Failed` at the end where any failed."""
-    waiting = list(dict.fromkeys(_with_needs(jobs)))
+    """Run the jobs and all that they need, each once; raises `Failed` at the end where any failed.
+
+    A job that an earlier run has finished is left out, as long as nothing that it needs is run again.
+    """
+    every = list(dict.fromkeys(_with_needs(jobs)))
     done: set[Job] = set()
+    for job in every:
+        if _finished(job) and done.issuperset(job.needs):
+            done.add(job)
+    waiting = [job for job in every if job not in done]
     failed: dict[Job, str] = {}
     running: dict[Future[str | None], Job] = {}
     with ThreadPoolExecutor(n_workers) as pool:
@@ -48,6 +56,16 @@ def _with_needs(jobs: Iterable[Job]) -> Iterable[Job]:
         yield job
 
 
+def _note(job: Job) -> Path:
+    """Where the command of a finished job is kept."""
+    return job.output.with_name(f".{job.output.name}.done")
+
+
+def _finished(job: Job) -> bool:
+    note = _note(job)
+    return job.output.exists() and note.exists() and note.read_text() == "\n".join(job.command)
+
+
 def _run(job: Job) -> str | None:
     """Run one command on one thread, unless its output is there; returns its error."""
     started = time.monotonic()
@@ -61,5 +79,7 @@ def _run(job: Job) -> str | None:
         check=False,
     )
     seconds = time.monotonic() - started
+    if process.returncode == 0:
+        _note(job).write_text("\n".join(job.command))
     print(f"{'failed' if process.returncode else 'done':<7}{job.output} {seconds:.0f} s", file=sys.stderr, flush=True)
     return process.stderr.strip()[-2000:] if process.returncode else None
