@@ -161,3 +161,29 @@ def test_what_is_finished_is_run_again_only_if_what_it_needs_is(tmp_path, monkey
     assert ran() == ["c.parquet"]
     desk.output.unlink()
     assert ran() == ["t.jsonl", "c.parquet"]
+
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+def test_the_tables_of_the_results_are_those_of_their_parquet_files():
+    frames = {path.stem: pl.read_parquet(path) for path in RESULTS.glob("*.parquet")}
+    titles = {"base": "base"} | {name: arm.title for name, arm in STUDY.arms.items()}
+    assert frames["differences"].equals(tables.differences(frames["runs"]))
+    text = (RESULTS / "tables.md").read_text()
+    for part in (
+        tables.markdown_arms(frames["runs"], titles),
+        tables.markdown_bases(frames["runs"], titles),
+        tables.markdown_differences(frames["differences"]),
+        tables.markdown_needed(tables.turns_needed(frames["curves"]), titles),
+        tables.markdown_curse(frames["curse"]),
+    ):
+        assert part in text
+
+
+def test_the_results_cite_their_tables():
+    runs = pl.read_parquet(RESULTS / "runs.parquet")
+    means = dict(runs.group_by("arm").agg(pl.col("desk").mean()).iter_rows())
+    text = (RESULTS / "README.md").read_text()
+    for arm in ("base", "sft", "pivotrl", "random", "strict", "e2e"):
+        assert f"{means[arm]:.3f}".removeprefix("0") in text

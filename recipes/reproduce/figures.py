@@ -74,12 +74,15 @@ def _skills(ax: Axes, skills: pl.DataFrame, titles: dict[str, str]) -> None:
         ax.bar([x + 0.2 * i for x in range(len(names))], [of[name] for name in names], 0.2, label=titles.get(arm, arm))
     ax.set_xticks([x + 0.3 for x in range(len(names))], names, rotation=30, ha="right")
     ax.set(ylabel="score")
-    ax.legend()
+    ax.legend(ncols=len(wanted), loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def _frontier(ax: Axes, tuning: pl.DataFrame, titles: dict[str, str]) -> None:
     for (arm,), rows in tuning.sort("learning_rate", "steps").group_by("arm", maintain_order=True):
-        ax.plot(rows["desk"], rows["skills"], marker="o", linestyle=":", label=titles[str(arm)])
+        ax.plot(rows["desk"], rows["skills"], marker="o", linestyle="", label=titles[str(arm)])
+        for rate, desk, skills in rows.select("learning_rate", "desk", "skills").iter_rows():
+            if skills < rows["skills"].max() - 0.05:
+                ax.annotate(f" lr {rate:g}", (desk, skills), va="center")
     ax.set(xlabel="desk success (validation)", ylabel="skills (validation)")
     ax.legend()
 
