@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    engine = open_engine(EngineConfig(model="desk", engine="hf", device="cpu"))
+    engine = open_engine(EngineConfig.model_validate({"model": "desk", "engine": "hf", "device": "cpu"}))
     tasks = desk.tasks("train", options.episodes, 0, 12)
     conversations = [converse(task, 0)[0] for task in tasks]
     ratios, alike = [], []

@@ -80,9 +80,9 @@ def _skills(ax: Axes, skills: pl.DataFrame, titles: dict[str, str]) -> None:
 def _frontier(ax: Axes, tuning: pl.DataFrame, titles: dict[str, str]) -> None:
     for (arm,), rows in tuning.sort("learning_rate", "steps").group_by("arm", maintain_order=True):
         ax.plot(rows["desk"], rows["skills"], marker="o", linestyle="", label=titles[str(arm)])
-        for rate, desk, skills in rows.select("learning_rate", "desk", "skills").iter_rows():
-            if skills < rows["skills"].max() - 0.05:
-                ax.annotate(f" lr {rate:g}", (desk, skills), va="center")
+        fallen = rows.filter(pl.col("skills") < pl.col("skills").max() - 0.05)
+        for rate, desk, skills in fallen.select("learning_rate", "desk", "skills").iter_rows():
+            ax.annotate(f" lr {rate:g}", (desk, skills), va="center")
     ax.set(xlabel="desk success (validation)", ylabel="skills (validation)")
     ax.legend()
 
