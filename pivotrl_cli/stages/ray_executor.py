@@ -139,7 +139,7 @@ def _on_ray(
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
         context.wait_for_min_actors_s = START_SECONDS
-        map_once = partial(_mapped, ray, config, provenance, workers=workers, gpus=gpus)
+        map_once = partial(_mapped, ray, config, provenance, most=workers, gpus=gpus)
         with closing(_results(map_once, left, ray.exceptions)) as results:
             yield results
     finally:
@@ -199,12 +199,26 @@ def _fleet(resources: dict[str, float], config: ProfileConfig) -> tuple[int, int
 
 
 def _mapped(
-    ray: Any, config: ProfileConfig, provenance: Provenance, left: dict[int, Notebook], *, workers: int, gpus: int
+    ray: Any,
+    config: ProfileConfig,
+    provenance: Provenance,
+    left: dict[int, Notebook],
+    *,
+    most: int,
+    gpus: int,
+    anew: bool,
 ) -> Any:
-    """What is left, a block for each window, mapped by workers; some of them may have to wait for a place."""
+    """What is left, a block for each window, mapped by workers.
+
+    Ray waits until all that it begins with have started. After a loss there may be no place for all of them, so then it
+    begins with one, and has more as far as the CPUs that are left allow.
+    """
+    workers = min(most, max(1, int(ray.cluster_resources().get("CPU", 0)) - 1)) if anew else most
     blocks = [pa.table({"window": [number], "old": [pickle.dumps(old)]}) for number, old in left.items()]
-    most = min(workers, len(left))
-    pool = ray.data.ActorPoolStrategy(min_size=1, max_size=most, initial_size=most, max_tasks_in_flight_per_actor=1)
+    size = min(workers, len(left))
+    pool = ray.data.ActorPoolStrategy(
+        min_size=1, max_size=size, initial_size=1 if anew else size, max_tasks_in_flight_per_actor=1
+    )
     with warnings.catch_warnings():  # the options after num_gpus have no other place yet
         warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
         return ray.data.from_arrow(blocks).map_batches(
@@ -221,13 +235,14 @@ def _mapped(
 
 
 def _results(
-    map_once: Callable[[dict[int, Notebook]], Any], left: dict[int, Notebook], ray_errors: Any
+    map_once: Callable[..., Any], left: dict[int, Notebook], ray_errors: Any
 ) -> Generator[tuple[int, Notebook, int]]:
     """What is left, given out again where workers went for good, as with a machine."""
+    anew = False
     while True:
         n_left = len(left)
         try:
-            yield from _unpacked(map_once(left))
+            yield from _unpacked(map_once(left, anew=anew))
             return
         except ray_errors.GetTimeoutError as error:
             raise RunError(
@@ -240,6 +255,7 @@ def _results(
                     "what is done is kept; see Ray's logs, by default in /tmp/ray/session_latest/logs",
                 ) from error
             time.sleep(NODE_SECONDS)
+            anew = True
 
 
 def _unpacked(mapped: Any) -> Generator[tuple[int, Notebook, int]]:
