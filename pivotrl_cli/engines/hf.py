@@ -21,7 +21,7 @@ from pivotrl_cli.checkpoint import fingerprint, load_model, load_tokenizer, plac
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
 from pivotrl_cli.engines.decoding import attends_to_everything, open_decoder
-from pivotrl_cli.engines.kept import KeptPrompts
+from pivotrl_cli.engines.kept import KeptPrompts, common_prefix
 from pivotrl_cli.engines.prompts import Prompt, read, render, stop_ids
 
 
@@ -154,7 +154,8 @@ class HFEngine:
     def _opening(self, prompts: list[list[int]]) -> tuple[DynamicCache, torch.Tensor, list[int]]:
         """What all prompts open with, computed once: cache, mask and how many tokens of each it is."""
         cache = DynamicCache(config=self.model.config)
-        n = _common_prefix(prompts) if len(prompts) > 1 else 0
+        longest = min(map(len, prompts)) - 1  # at least one token of each is left for its own pass
+        n = min(common_prefix(min(prompts), max(prompts)), longest) if len(prompts) > 1 else 0
         if n:
             self.model(input_ids=self._tensor([prompts[0][:n]]), past_key_values=cache, logits_to_keep=1)
             cache.batch_repeat_interleave(len(prompts))
@@ -179,13 +180,6 @@ def pack_by_length(prompts: list[Prompt], sampling: Sampling, token_budget: int)
         batch.append(prompt)
     if batch:
         yield batch
-
-
-def _common_prefix(prompts: list[list[int]]) -> int:
-    """Tokens that all prompts open with; at least one token of each is left for its own pass."""
-    low, high = min(prompts), max(prompts)
-    longest = min(map(len, prompts)) - 1
-    return next((i for i in range(longest) if low[i] != high[i]), longest)
 
 
 def _most_likely(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:

@@ -83,11 +83,12 @@ class KeptPrompts:
         """The kept prompt that agrees with this one for longest, and for how many tokens: a neighbour in the order."""
         at = bisect_left(self._old, ids, key=lambda prompt: prompt.ids)
         near = self._old[max(at - 1, 0) : at + 1]
-        agree = [(_common_prefix(prompt.ids, ids[:-1]), prompt) for prompt in near]
+        agree = [(common_prefix(prompt.ids, ids[:-1]), prompt) for prompt in near]
         n, best = max(agree, key=lambda pair: pair[0], default=(0, None))
         return (best, n) if n else (None, 0)
 
 
-def _common_prefix(a: list[int], b: list[int]) -> int:
+def common_prefix(a: list[int], b: list[int]) -> int:
+    """Tokens that both begin with."""
     shorter = min(len(a), len(b))
     return next((i for i in range(shorter) if a[i] != b[i]), shorter)
