@@ -1,8 +1,9 @@
-"""Other harnesses: the commands, what they lack, and lm-eval and Inspect really run where they are installed."""
+"""Other harnesses: their commands, what they lack; lm-eval, Inspect, BFCL and tau2-bench really run where installed."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ from pivotrl_cli.rows import EvalResult
 from pivotrl_cli.stages import harness as stage
 
 URL = "http://127.0.0.1:8000/v1"
+TAU2_DATA = os.environ.get("TAU2_DATA_DIR", "")
+POLICY = Path(stage.__file__).parents[1] / "policies" / "desk"
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +112,7 @@ def test_what_is_missing_is_named_with_the_way_out(capsys, monkeypatch):
         stage.run(HarnessConfig(tasks=["bfcl:simple_python"], endpoint=URL, run=True))
     assert (error.value.message, error.value.hint) == (
         "bfcl lacks program bfcl",
-        "pip install bfcl-eval soundfile, in an environment of its own that --env bfcl=FOLDER names",
+        "uv pip install bfcl-eval soundfile, in an environment of its own that --env bfcl=FOLDER names",
     )
 
 
@@ -279,3 +282,100 @@ def with_tool(path: str, body: dict) -> dict:
         message = {"role": "assistant", "content": "", "tool_calls": [call]}
         return {"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
     return additions(path, body)
+
+
+def bfcl_data() -> Path:
+    """The tasks that are installed with `bfcl`."""
+    program = Path(shutil.which("bfcl") or "").resolve()
+    return next(program.parents[1].glob("lib/python*/site-packages/bfcl_eval/data"))
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def accepted(known: object) -> object:
+    """Arguments that BFCL accepts: of the values of each the first, where the empty string means none at all."""
+    if isinstance(known, list):
+        return [accepted(item) for item in known]
+    if not isinstance(known, dict):
+        return known
+    given = {key: [value for value in values if value != ""] for key, values in known.items()}
+    return {key: accepted(values[0]) for key, values in given.items() if values}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("bfcl") is None, reason="bfcl is not on PATH")
+def test_bfcl_is_run_and_its_scores_imported(tmp_path, monkeypatch):
+    """The model knows every answer, but does not call at all in every tenth task."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    data, name = bfcl_data(), "BFCL_v4_simple_python.json"
+    tasks, truths = lines(data / name), lines(data / "possible_answer" / name)
+    answers = {}
+    for i, (task, truth) in enumerate(zip(tasks, truths, strict=True)):
+        ((tool, arguments),) = truth["ground_truth"][0].items()
+        call = {"name": tool, "arguments": accepted(arguments)}
+        text = f"<tool_call>\n{json.dumps(call)}\n</tool_call>"
+        answers[task["question"][0][0]["content"], tool] = "No." if i % 10 == 0 else text
+
+    def answer(path: str, body: dict) -> dict:
+        if not body:
+            return {"data": [{"id": "Qwen/Qwen3-8B"}]}
+        known = [key for key in answers if all(text in body["prompt"] for text in key)]
+        text = answers[max(known, key=lambda key: len(key[0]))]
+        usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+        return {"choices": [{"index": 0, "text": text, "finish_reason": "stop"}], "usage": usage}
+
+    with faulty_server(answer, lambda i: None) as (url, _):
+        options = {"tasks": ["bfcl:simple_python"], "model": "Qwen/Qwen3-8B", "endpoint": url, "run": True}
+        more = {"registry_model": "Qwen/Qwen3-8B-FC", "tokenizer": POLICY, "concurrency": 8}
+        stage.run(HarnessConfig.model_validate(options | more))
+    rows = read(tmp_path / "harness" / "bfcl.parquet", EvalResult)
+    scores = {row.task_id: row.score for row in rows}
+    assert scores == {task["id"]: float(i % 10 != 0) for i, task in enumerate(tasks)}
+
+
+def team(path: str, body: dict) -> dict:
+    """A server of a user and of an agent that creates tasks but never updates one."""
+    if not body:
+        return {"data": [{"id": "m"}, {"id": "u"}]}
+    if body.get("tools") and body["messages"][-1]["role"] == "user" and body["model"] == "m":
+        asked = body["messages"][-1]["content"]
+        call = None
+        if body["tools"][0]["function"]["name"] == "report_ready":
+            call = ("report_ready", {"ready": True})
+        elif "create" in asked:
+            call = ("create_task", {"user_id": "user_1", "title": "Important Meeting"})
+        if call:
+            function = {"name": call[0], "arguments": json.dumps(call[1])}
+            return reply(body, None, [{"id": "c", "type": "function", "function": function}])
+    if body["model"] == "m":
+        return reply(body, "Done.")
+    if any("Done." in str(message["content"]) for message in body["messages"][1:]):
+        return reply(body, "###STOP###")
+    create = "create a task" in body["messages"][0]["content"]
+    return reply(body, "Please create Important Meeting." if create else "Please mark task_1 as completed.")
+
+
+def reply(body: dict, content: str | None, tool_calls: list[dict] | None = None) -> dict:
+    message = {"role": "assistant", "content": content} | ({"tool_calls": tool_calls} if tool_calls else {})
+    choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if tool_calls else "stop"}
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    made = {"id": "r", "object": "chat.completion", "created": 0, "model": body["model"]}
+    return made | {"choices": [choice], "usage": usage}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("tau2") and TAU2_DATA), reason="tau2 is not on PATH, or TAU2_DATA_DIR not set")
+def test_tau2_bench_is_run_and_its_results_imported(tmp_path, monkeypatch):
+    shutil.copytree(Path(TAU2_DATA) / "tau2", tmp_path / "data" / "tau2")
+    monkeypatch.setenv("TAU2_DATA_DIR", str(tmp_path / "data"))
+    tasks = ["create_task_1", "create_task_1_with_env_assertions", "update_task_1"]
+    with faulty_server(team, lambda i: None) as (url, _):
+        options = {"tasks": ["tau2-bench:mock"], "model": "m", "endpoint": url, "run": True, "trials": 2}
+        more = {"user_url": url, "user_model": "u", "args": [f"tau2-bench=--task-ids {' '.join(tasks)}"]}
+        stage.run(HarnessConfig.model_validate(options | more))
+    rows = read(tmp_path / "harness" / "tau2-bench.parquet", EvalResult)
+    assert {(row.task_id, row.trial): row.score for row in rows} == {
+        (task, trial): float(task != "update_task_1") for task in tasks for trial in (0, 1)
+    }

@@ -419,6 +419,16 @@ def test_scores_that_come_later_are_another_input(tmp_path):
     assert stage.run(config.model_copy(update={"force": True}))["benchmarks"]["bfcl_simple"]["mean"] == 1.0
 
 
+@pytest.mark.parametrize("format", ["auto", "bfcl"])
+def test_what_else_lies_in_the_folder_is_listed_not_read(format, tmp_path):
+    put(tmp_path / "b/result/m/g/BFCL_v4_simple_result.json", {"id": "a", "result": "x"})
+    put(tmp_path / "b/score/m/g/BFCL_v4_simple_score.json", {"accuracy": 1.0, "correct_count": 1, "total_count": 1})
+    (tmp_path / "b/score/data_live.csv").write_text("Rank,Model\n1,m\n")
+    summary = imported(tmp_path, tmp_path / "b", format=format)[0]
+    assert (summary["benchmarks"]["bfcl_simple"]["mean"], summary["n_rejected"]) == (1.0, 0)
+    assert summary["skipped"] == ["score/data_live.csv"]
+
+
 def test_no_two_importers_recognise_the_same_file():
     """Over all shared files: each at most one, and every one of the samples of outputs."""
     if not DATA.is_dir():

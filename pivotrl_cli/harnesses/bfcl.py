@@ -1,7 +1,8 @@
 """BFCL v4: generate over a server of one's own, then evaluate.
 
 The model must be in BFCL's registry, since its handler there writes the prompts (`--registry-model Qwen/Qwen3-8B-FC`).
-It sends them to the server's plain completions, which is why it needs the tokenizer.
+It sends them to the server's plain completions, which is why it needs the tokenizer. pip takes long over its
+requirements (it tries one boto3 after another), uv does not.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Bfcl:
     def needs(self, job: Job) -> list[Need]:
         """The program, the registry's name, the tokenizer; keys of the categories that search."""
         needs = [
-            program(job, "bfcl", "pip install bfcl-eval soundfile"),
+            program(job, "bfcl", "uv pip install bfcl-eval soundfile"),
             given("the model's name in BFCL's registry", job.registry_model, "--registry-model NAME"),
             given("the tokenizer's folder", job.tokenizer, "--tokenizer FOLDER"),
         ]

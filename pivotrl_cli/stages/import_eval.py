@@ -80,7 +80,7 @@ class _Found:
     rejects: list[Reject] = field(default_factory=list)
     formats: Counter[str] = field(default_factory=Counter)
     skipped: list[str] = field(default_factory=list)
-    """Files that no importer recognises."""
+    """Files of a folder that the importer, or any, does not recognise."""
     _places: dict[tuple[str, str, int], str] = field(default_factory=dict)
 
     def rows(self, sources: list[Source]) -> Iterator[EvalResult]:
@@ -107,8 +107,12 @@ class _Found:
             raise InputError(f"{source.name}: a data set, not a harness's results", "name its JSON files or logs")
         known = cast(File, file)
         if self.config.format != "auto":
+            importer = load_importer(self.config.format)
+            if not source.named and importer.sniff(known) is None:
+                self.skipped.append(source.name)
+                return None
             self.formats[self.config.format] += 1
-            return load_importer(self.config.format)
+            return importer
         detected = detect(known)
         if detected is None:
             if source.named:
