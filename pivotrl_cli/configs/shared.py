@@ -52,7 +52,7 @@ class EngineConfig(Config):
     """Further tries of a request after a failure that may pass: 429, 5xx, a lost connection, no answer in time."""
     token_budget: int = Field(131072, ge=1)
     """Engine hf: most tokens that one batch may keep in its cache: prompts times (longest prompt + n times the new
-    tokens)."""
+    tokens). Over episodes, as much again may be kept of the last turn, and of this one."""
     device: str = "auto"
     """Torch device; `auto` takes the GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"

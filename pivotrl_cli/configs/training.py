@@ -124,7 +124,7 @@ class TrainConfig(JudgeConfig, StageConfig):
     layout: Literal["tree", "plain"] = "tree"
     """`tree` computes what prompts and rollouts share once; `plain` is one padded batch of full sequences."""
     sample_token_budget: int = Field(131072, ge=1)
-    """Most tokens that one sampling batch may keep in its cache, as `--token-budget` of profile."""
+    """Most tokens that one sampling batch may keep in its cache, as `--token-budget` of profile and eval."""
     device: str = "auto"
     """Torch device; `auto` takes the GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
