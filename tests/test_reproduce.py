@@ -47,14 +47,22 @@ def test_every_arm_is_tuned_alike_and_scored_on_the_test_split_once():
     jobs = Jobs(STUDY, Path("runs"))
     tuned = tuning(jobs)
     tried = Counter(name for name, _ in tuned)
-    assert tried == {"sft": 8, "pivotrl": 6, "random": 6, "strict": 6, "e2e": 6}  # rates at half and at all steps
+    assert tried == {"sft": 8, "pivotrl": 8, "random": 8, "strict": 8, "e2e": 8}  # four rates at half and at all steps
     assert all("val" in job.command and "test" not in job.command for job in tuned.values())
-    chosen = dict.fromkeys(STUDY.arms, Setting(4e-4, 10))
+    chosen = {name: Setting(4e-4, arm.steps or 10) for name, arm in STUDY.arms.items()}
     tests = main_jobs(jobs, chosen, 2) | variant_jobs(jobs, chosen, 2)
     assert len(STUDY.bases) == 3
-    assert len(tests) == 2 * 3 * (1 + 5) + 2 * 6  # five tuned arms on every base, six like others on the first
+    assert len(tests) == 2 * 3 * (1 + 5 + 2) + 2 * 6  # tuned arms and copies on every base, variants on the first
     assert all(job.command[5:8:2] == ("--split", "--limit") and "test" in job.command for job in tests.values())
-    assert [seed for _, seed, _ in tests] == [0] * 18 + [1] * 18 + [0] * 6 + [1] * 6
+    assert [seed for _, seed, _ in tests] == [0] * 24 + [1] * 24 + [0] * 6 + [1] * 6
+
+
+def test_a_copy_kept_on_the_way_is_scored_without_training():
+    jobs, chosen = Jobs(STUDY, Path("runs")), {"random": Setting(4e-4, 72), "random_48": Setting(4e-4, 48)}
+    whole, copy = (jobs.scored(name, "b", 1, chosen) for name in ("random", "random_48"))
+    assert copy.needs == whole.needs == (jobs.model("random", "b", 1, chosen["random"]),)
+    assert copy.output == Path("runs/b/1/eval-random_48.parquet")
+    assert [job.command[4] for job in (whole, copy)] == ["runs/b/1/random", "runs/b/1/random/steps/000048"]
 
 
 def test_the_best_on_validation_is_chosen_and_the_gentlest_of_equals(tmp_path):
@@ -65,12 +73,14 @@ def test_the_best_on_validation_is_chosen_and_the_gentlest_of_equals(tmp_path):
         for i, (setting, score) in enumerate(zip(settings, given, strict=True))
     }
     arms = {name: STUDY.arms[name] for name in ("sft", "pivotrl", "no_kl", "long")}
+    arms["early"] = arms["sft"].model_copy(update={"copy_of": "sft", "steps": 5})
     study = STUDY.model_copy(update={"arms": arms})
     assert choose(study, tuned) == {
         "sft": settings[1],
         "pivotrl": settings[3],
         "no_kl": settings[3],
         "long": Setting(1e-3, 120),
+        "early": Setting(1e-4, 5),
     }
 
 
@@ -87,23 +97,21 @@ def test_differences_are_students_over_runs():
     assert found["mean"] == pytest.approx(0.125)
     assert (found["low"], found["high"]) == (pytest.approx(low), pytest.approx(high))
     assert found["p"] == 6 / 16  # of 16 sign changes, .7 once, .5 twice and their opposites are as far out
-    assert tables.difference(delta[:1]) == {"n": 1, "mean": 0.1, "low": None, "high": None, "p": None}
+    assert tables.difference(delta[:2]) == {"n": 2, "mean": 0.2, "low": None, "high": None, "p": None}
 
 
-def test_claims_are_paired_by_base_and_seed():
+def test_claims_are_paired_by_base_and_seed_and_a_seed_is_one_observation():
+    desk = {("a", 0): (0.5, 0.6), ("b", 0): (0.6, 0.9), ("a", 1): (0.5, 0.5), ("b", 1): (0.5, 0.9)}
+    desk |= {("a", 2): (0.5, 0.7), ("b", 2): (0.5, 0.7)}
     runs = pl.DataFrame(
-        [
-            {"base": base, "seed": seed, "arm": arm, "desk": desk, "skills": 0.5}
-            for base, seed, arm, desk in [
-                ("a", 0, "sft", 0.5),
-                ("a", 0, "pivotrl", 0.6),
-                ("b", 0, "pivotrl", 0.9),
-                ("b", 0, "sft", 0.6),
-            ]
-        ]
+        {"base": base, "seed": seed, "arm": arm, "desk": score, "skills": 0.5}
+        for (base, seed), scores in desk.items()
+        for arm, score in zip(("sft", "pivotrl"), scores, strict=True)
     )
     found = tables.differences(runs).filter(pl.col("question") == "in-domain success: PivotRL above SFT")
-    assert found.select("bases", "n", pl.col("mean").round(9)).rows() == [("all", 2, 0.2), ("a", 1, 0.1), ("b", 1, 0.3)]
+    means = found.select("bases", "n", pl.col("mean").round(9)).rows()
+    assert means == [("all", 3, 0.2), ("a", 3, 0.1), ("b", 3, 0.3)]
+    assert found["low"][0] == pytest.approx(0.2)  # every seed has .2 on the mean of the bases
 
 
 def test_turns_needed_are_read_off_the_mean_curve_profiling_counted():
@@ -130,6 +138,34 @@ def test_the_winners_curse_compares_selected_turns_with_fresh_rollouts(tmp_path)
         pl.DataFrame(rows).write_parquet(tmp_path / f"{name}.parquet")
     again = Job(tmp_path / "again.parquet", (), (Job(tmp_path / "pivots.parquet", ()),))
     assert tables.winners_curse([again]).rows() == [(0, 0.25, 2, 0.375, 1.0), (0, 0.75, 1, 0.0, 0.0)]
+
+
+def test_turns_are_compared_by_what_the_filter_said_of_them(tmp_path):
+    known = {"a": 0.0, "b": 0.5, "c": 0.875, "d": 1.0, "e": 1.0, "f": None}
+    fresh = {"base": [0.25, 0.5, 0.75, 1.0, 0.5, 1.0], "sft": [0.0, 1.0, 0.5, 1.0, 1.0, 1.0]}
+    for name, rates in {"profile": list(known.values()), **fresh}.items():
+        rows = {"candidate_id": list(known), "reward_mean": rates}
+        pl.DataFrame(rows, schema={"candidate_id": pl.String, "reward_mean": pl.Float64}).write_parquet(
+            tmp_path / f"{name}.parquet"
+        )
+    measured = {(0, name): Job(tmp_path / f"{name}.parquet", ()) for name in fresh}
+    found = tables.turns(measured, [Job(tmp_path / "profile.parquet", ())], 0.8)
+    assert found.rows() == [
+        (0, "base", "all right", 2, 0.75),
+        (0, "base", "all wrong", 1, 0.25),
+        (0, "base", "selected", 1, 0.5),
+        (0, "base", "too easy", 1, 0.75),
+        (0, "sft", "all right", 2, 1.0),
+        (0, "sft", "all wrong", 1, 0.0),
+        (0, "sft", "selected", 1, 1.0),
+        (0, "sft", "too easy", 1, 0.5),
+    ]
+    assert tables.markdown_turns(found, {"base": "base", "sft": "SFT"}).splitlines()[2:] == [
+        "| all wrong | 1 | 0.250 | 0.000 |",
+        "| selected | 1 | 0.500 | 1.000 |",
+        "| too easy | 1 | 0.750 | 0.500 |",
+        "| all right | 2 | 0.750 | 1.000 |",
+    ]
 
 
 def test_what_does_not_need_a_failed_command_is_still_run(tmp_path, monkeypatch):
@@ -177,6 +213,7 @@ def test_the_tables_of_the_results_are_those_of_their_parquet_files():
         tables.markdown_differences(frames["differences"]),
         tables.markdown_needed(tables.turns_needed(frames["curves"]), titles),
         tables.markdown_curse(frames["curse"]),
+        tables.markdown_turns(frames["turns"], titles),
     ):
         assert part in text
 

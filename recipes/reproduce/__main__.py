@@ -18,6 +18,8 @@ from recipes.reproduce.study import Job, Jobs, Setting, Study
 
 CURVES = ("pivotrl", "random", "e2e")
 """Arms whose success is measured on the way too, on the first base."""
+TURNS = ("sft", "pivotrl", "random")
+"""Arms whose pass rates are measured on every turn of the demonstrations, on the first base."""
 
 
 def tuning(jobs: Jobs) -> dict[tuple[str, Setting], Job]:
@@ -39,13 +41,12 @@ def tuning(jobs: Jobs) -> dict[tuple[str, Setting], Job]:
 def choose(study: Study, tuned: dict[tuple[str, Setting], Job]) -> dict[str, Setting]:
     """The setting of each arm with the highest validation success; among equals the gentlest."""
     chosen = {}
-    for name, arm in study.arms.items():
-        if arm.like is None:
-            scores = {
-                setting: tables.mean_score(job.output, study.desk) for (of, setting), job in tuned.items() if of == name
-            }
-            chosen[name] = min(scores, key=lambda s: (-scores[s], s.learning_rate, s.steps))
-    return {name: chosen[arm.like or name].of(arm) for name, arm in study.arms.items()}
+    for name in study.tuned:
+        scores = {
+            setting: tables.mean_score(job.output, study.desk) for (of, setting), job in tuned.items() if of == name
+        }
+        chosen[name] = min(scores, key=lambda s: (-scores[s], s.learning_rate, s.steps))
+    return {name: chosen[arm.like or arm.copy_of or name].of(arm) for name, arm in study.arms.items()}
 
 
 def main_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple[str, int, str], Job]:
@@ -54,7 +55,8 @@ def main_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple[
     for seed in range(seeds):
         for base, folder in study.bases.items():
             found[base, seed, "base"] = jobs.evaluation(folder, jobs.folder / base / "eval.parquet", "test")
-            found |= {(base, seed, name): jobs.scored(name, base, seed, chosen[name]) for name in study.tuned}
+            arms = (*study.tuned, *study.copies)
+            found |= {(base, seed, name): jobs.scored(name, base, seed, chosen) for name in arms}
     return found
 
 
@@ -62,7 +64,7 @@ def variant_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tup
     """Test scores of the variants, on the first base."""
     base = jobs.study.first_base
     return {
-        (base, seed, name): jobs.scored(name, base, seed, chosen[name])
+        (base, seed, name): jobs.scored(name, base, seed, chosen)
         for seed in range(min(seeds, jobs.study.variant_seeds))
         for name in jobs.study.variants
     }
@@ -79,6 +81,18 @@ def curve_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple
                 output = jobs.place(base, seed) / f"val-{name}-{step}.parquet"
                 at = None if step == setting.steps else step
                 found[seed, name, step] = jobs.evaluation(model, output, "val", at)
+    return found
+
+
+def turn_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple[int, str], Job]:
+    """Pass rates on all turns of the demonstrations, selected or not, of the first base and of what was made of it."""
+    base, found = jobs.study.first_base, {}
+    for seed in range(min(seeds, jobs.study.variant_seeds)):
+        source, place = jobs.table("candidates", base, seed), jobs.place(base, seed)
+        models: dict[str, Job | str] = {"base": jobs.study.bases[base]}
+        models |= {name: jobs.model(name, base, seed, chosen[name]) for name in TURNS}
+        for name, model in models.items():
+            found[seed, name] = jobs.measured(source, model, place / f"turns-{name}.parquet", seed)
     return found
 
 
@@ -103,18 +117,18 @@ def main() -> None:
             tuned = tuning(jobs)
             run_all(tuned.values(), options.jobs)
             chosen = choose(study, tuned)
-        scored, curves, again = main_jobs(jobs, chosen, seeds), {}, []
+        scored, curves, again, turns = main_jobs(jobs, chosen, seeds), {}, [], {}
         if not options.first_look:
             scored |= variant_jobs(jobs, chosen, seeds)
             again = [jobs.table("again", study.first_base, seed) for seed in range(seeds)]
-            curves = curve_jobs(jobs, chosen, seeds)
-        run_all([*scored.values(), *again, *curves.values()], options.jobs)
+            curves, turns = curve_jobs(jobs, chosen, seeds), turn_jobs(jobs, chosen, seeds)
+        run_all([*scored.values(), *again, *curves.values(), *turns.values()], options.jobs)
     except Failed as error:
         sys.exit(str(error))
     options.output.mkdir(parents=True, exist_ok=True)
     settings = {name: asdict(setting) for name, setting in chosen.items()}
     (options.output / "chosen.json").write_text(json.dumps(settings, indent=1) + "\n")
-    tables.write(jobs, tuned, scored, curves, again, options.output)
+    tables.write(jobs, tables.Outcome(scored, tuned, curves, again, turns), options.output)
     figures.draw(jobs, scored, options.output)
 
 

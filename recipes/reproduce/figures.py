@@ -45,11 +45,9 @@ def _variance(ax: Axes, scored: dict[tuple[str, int, str], Job], titles: dict[st
         for (_, _, arm), job in scored.items():
             if arm == wanted:
                 (model,) = job.needs
-                found.append(
-                    pl.read_parquet(model.output / "rollouts.parquet", columns=["step", "candidate_id", "reward"])
-                )
-        groups = pl.concat(found).group_by("step", "candidate_id").agg(pl.col("reward").var(ddof=0))
-        steps = groups.group_by("step").agg(pl.col("reward").mean()).sort("step")
+                rows = pl.read_parquet(model.output / "rollouts.parquet", columns=["step", "candidate_id", "reward"])
+                found.append(rows.group_by("step", "candidate_id").agg(pl.col("reward").var(ddof=0)))
+        steps = pl.concat(found).group_by("step").agg(pl.col("reward").mean()).sort("step")
         ax.plot(steps["step"], steps["reward"], label=titles[wanted])
     ax.set(xlabel="step", ylabel="reward variance within a group")
     ax.legend()

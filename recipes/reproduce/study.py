@@ -9,13 +9,15 @@ found by going back from it; what is there already, the command itself sees by i
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 HERE = Path(__file__).parent
+FRESH = 1_000
+"""Added to the data seed where rollouts must be others than those that selected."""
 
 
 class Arm(BaseModel):
@@ -33,6 +35,8 @@ class Arm(BaseModel):
     """Learning rates to choose from."""
     like: str | None = None
     """Arm whose learning rate it takes, and whose steps if it has none. It is trained on the first base alone."""
+    copy_of: str | None = None
+    """Arm of which it is the copy kept after `steps` steps: nothing is trained for it. It is scored on all bases."""
     flags: dict[str, str | int | float] = {}
     """Further options of `pivotrl train`."""
 
@@ -76,7 +80,12 @@ class Study(BaseModel):
     @property
     def tuned(self) -> list[str]:
         """The arms that are tuned."""
-        return [name for name, arm in self.arms.items() if arm.like is None]
+        return [name for name, arm in self.arms.items() if arm.like is None and arm.copy_of is None]
+
+    @property
+    def copies(self) -> list[str]:
+        """The arms that are an earlier copy of another one."""
+        return [name for name, arm in self.arms.items() if arm.copy_of is not None]
 
     @property
     def variants(self) -> list[str]:
@@ -92,8 +101,8 @@ class Setting:
     steps: int
 
     def of(self, arm: Arm) -> Setting:
-        """The same for an arm that is like the one it was chosen for."""
-        return Setting(self.learning_rate, arm.steps or self.steps) if arm.like else self
+        """The same for an arm that is like the one it was chosen for, or a copy of it."""
+        return Setting(self.learning_rate, arm.steps or self.steps) if arm.like or arm.copy_of else self
 
 
 @dataclass(frozen=True)
@@ -133,20 +142,20 @@ class Jobs:
             source = self.table("candidates", base, seed)
             return _job("profile", [source], place / f"{name}.parquet", (*options, "--seed", str(seed)))
         if name == "again":  # the selected turns, measured afresh
-            options = (
-                "--model",
-                self.study.bases[base],
-                "-n",
-                str(2 * self.study.k),
-                "--max-new-tokens",
-                self._longest(),
+            return self.measured(
+                self.table("pivots", base, seed), self.study.bases[base], place / f"{name}.parquet", seed
             )
-            source = self.table("pivots", base, seed)
-            return _job("profile", [source], place / f"{name}.parquet", (*options, "--seed", str(seed + 1_000)))
         profile = f"profile-{name}" if name in ("strict", "adaptive") else "profile"
         how = {"random": ("--control", "random-tools"), "posterior": ("--rule", "posterior")}.get(name, ())
         options = ("--max-mean", str(self.study.max_mean), "--seed", str(seed), *how)
         return _job("filter", [self.table(profile, base, seed)], place / f"{name}.parquet", options)
+
+    def measured(self, source: Job, model: Job | str, output: Path, seed: int) -> Job:
+        """Pass rates of a table's turns by fresh rollouts of a model, twice as many as select."""
+        folder, needs = (model, ()) if isinstance(model, str) else (str(model.output), (model,))
+        options = ("--model", folder, "-n", str(2 * self.study.k), "--max-new-tokens", self._longest())
+        job = _job("profile", [source], output, (*options, "--seed", str(seed + FRESH)))
+        return replace(job, needs=(*job.needs, *needs))
 
     def _adaptive(self) -> tuple[str, ...]:
         return ("--adaptive", "--adaptive-max-mean", str(self.study.max_mean))
@@ -173,10 +182,15 @@ class Jobs:
         command = ("eval", self.study.desk, "skills", "--model", str(folder), "--split", split, "--limit", str(n_tasks))
         return Job(output, (*command, "--max-new-tokens", self._longest(), "-o", str(output)), needs)
 
-    def scored(self, arm: str, base: str, seed: int, setting: Setting) -> Job:
-        """The test scores of a trained model."""
+    def scored(self, arm: str, base: str, seed: int, chosen: dict[str, Setting]) -> Job:
+        """The test scores of a trained model, or of the copy that another arm kept on the way."""
         output = self.place(base, seed) / f"eval-{arm}.parquet"
-        return self.evaluation(self.model(arm, base, seed, setting), output, "test")
+        kept = self.study.arms[arm].copy_of
+        if kept is None:
+            return self.evaluation(self.model(arm, base, seed, chosen[arm]), output, "test")
+        whole = self.model(kept, base, seed, chosen[kept])
+        steps = chosen[arm].steps
+        return self.evaluation(whole, output, "test", None if steps == chosen[kept].steps else steps)
 
 
 def _job(command: str, needs: list[Job] | tuple[()], output: Path, options: tuple[str, ...]) -> Job:

@@ -1,13 +1,15 @@
 """What the runs say: one row per run, paired differences between arms with their intervals, and Markdown of both.
 
-The unit is a run: one base and one data seed. Arms are compared within it, so what the base and the demonstrations have
-in common falls out, and intervals are Student's over the differences of the runs. They speak for further data seeds of
-these bases; what further bases would do is seen, as far as it can be, in the rows per base.
+A run is one base and one data seed. Arms are compared within it, so what the base and the demonstrations have in common
+falls out. The unit of intervals (Student's) and tests is the data seed, with the mean over the bases where there are
+several, since runs of one seed share their demonstrations. They speak for further data seeds of these bases; what other
+bases would do is seen, as far as it can be, in the rows per base.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,9 @@ CLAIMS = [
     ("2", "out of domain: SFT against the base", "sft", "base", "skills"),
     ("2", "out of domain: PivotRL against the base", "pivotrl", "base", "skills"),
     ("2", "out of domain: PivotRL above SFT", "pivotrl", "sft", "skills"),
-    ("3", "pivots above random turns", "pivotrl", "random", "desk"),
+    ("3", "pivots above random turns, equal totals", "pivotrl", "random", "desk"),
+    ("3", "pivots above random turns, nine tenths of the training turns", "pivotrl", "random_36", "desk"),
+    ("3", "pivots above random turns, six fifths of the training turns", "pivotrl", "random_48", "desk"),
     ("3", "functional reward above strict match", "pivotrl", "strict", "desk"),
     ("4", "PivotRL against end-to-end RL", "pivotrl", "e2e", "desk"),
     ("more", "KL 0 against KL .2, in domain", "no_kl", "pivotrl", "desk"),
@@ -40,6 +44,21 @@ CLAIMS = [
     ("more", "three times the steps: pivots above random turns", "long", "random_long", "desk"),
 ]
 """Part, what is asked, an arm and the one that is subtracted from it, benchmark."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The jobs whose outputs the tables are made of; a first look has only `scored`."""
+
+    scored: dict[tuple[str, int, str], Job]
+    """Test scores by base, data seed and arm."""
+    tuned: dict[tuple[str, Setting], Job]
+    on_the_way: dict[tuple[int, str, int], Job]
+    """Validation scores by data seed, arm and step."""
+    again: list[Job]
+    """The selected turns by fresh rollouts, one per data seed."""
+    turns: dict[tuple[int, str], Job]
+    """All turns by fresh rollouts of the base and of arms, by data seed and arm."""
 
 
 def scores(path: Path) -> pl.DataFrame:
@@ -77,7 +96,9 @@ def _turns(jobs: Jobs, base: str, seed: int, arm: str, job: Job) -> dict[str, in
     if arm == "base":
         return {"train_turns": 0, "profile_turns": 0}
     (model,) = job.needs
-    metrics = pl.read_parquet(model.output / "metrics.parquet", columns=["rollout_turns"])
+    metrics = pl.read_parquet(model.output / "metrics.parquet", columns=["step", "rollout_turns"])
+    if jobs.study.arms[arm].copy_of:
+        metrics = metrics.filter(pl.col("step") <= jobs.study.arms[arm].steps)
     return {
         "train_turns": int(metrics["rollout_turns"][-1]),
         "profile_turns": profile_turns(jobs, base, seed, jobs.study.arms[arm].table),
@@ -93,7 +114,7 @@ def profile_turns(jobs: Jobs, base: str, seed: int, table: str) -> int:
 
 
 def differences(runs: pl.DataFrame) -> pl.DataFrame:
-    """Each claim over all runs, and over those of each base."""
+    """Each claim over the data seeds: of all bases together, and of each base."""
     found = []
     there = set(runs["arm"])
     for part, question, arm, other, benchmark in CLAIMS:
@@ -101,18 +122,19 @@ def differences(runs: pl.DataFrame) -> pl.DataFrame:
             continue
         of = {name: runs.filter(pl.col("arm") == name).select("base", "seed", benchmark) for name in (arm, other)}
         delta = of[arm].join(of[other], on=["base", "seed"], suffix="_other", maintain_order="left")
-        delta = delta.select("base", delta=pl.col(benchmark) - pl.col(f"{benchmark}_other"))
+        delta = delta.select("base", "seed", delta=pl.col(benchmark) - pl.col(f"{benchmark}_other"))
         each = [(str(key[0]), rows) for key, rows in delta.group_by("base", maintain_order=True)]
-        for name, rows in [("all", delta), *each] if len(each) > 1 else each:
+        of_seeds = delta.group_by("seed", maintain_order=True).agg(pl.col("delta").mean())
+        for name, rows in [("all", of_seeds), *each] if len(each) > 1 else each:
             row = {"part": part, "question": question, "benchmark": benchmark, "bases": name}
             found.append(row | difference(rows["delta"].to_numpy()))
     return pl.DataFrame(found)
 
 
 def difference(delta: np.ndarray) -> dict[str, Any]:
-    """Mean of paired differences, its 95 % Student interval (nulls below two runs) and the sign-flip test's p."""
+    """Mean of paired differences, its 95 % Student interval (nulls below three) and the sign-flip test's p."""
     n, mean = len(delta), float(delta.mean())
-    if n < 2:
+    if n < 3:
         return {"n": n, "mean": mean, "low": None, "high": None, "p": None}
     half = float(student.ppf(0.975, n - 1)) * float(delta.std(ddof=1)) / math.sqrt(n)
     return {"n": n, "mean": mean, "low": mean - half, "high": mean + half, "p": sign_flip_p(delta, 10_000, 0)}
@@ -193,6 +215,25 @@ def winners_curse(again: list[Job]) -> pl.DataFrame:
     return pl.concat(found)
 
 
+def turns(measured: dict[tuple[int, str], Job], profiles: list[Job], max_mean: float) -> pl.DataFrame:
+    """Fresh pass rate of each model on the turns, by what the base's profile said of them.
+
+    `kind` is the filter's: `selected` (rewards vary, mean below lambda), `too easy`, `all right`, `all wrong`. Compare
+    with the base's own fresh rate: a turn that was all right at K rollouts is seldom right always.
+    """
+    mean = pl.col("reward_mean")
+    constant = pl.when(mean == 0).then(pl.lit("all wrong")).when(mean == 1).then(pl.lit("all right"))
+    kind = constant.when(mean < max_mean).then(pl.lit("selected")).otherwise(pl.lit("too easy"))
+    found = []
+    for (seed, arm), job in measured.items():
+        known = pl.read_parquet(profiles[seed].output, columns=["candidate_id", "reward_mean"]).drop_nulls()
+        fresh = pl.read_parquet(job.output, columns=["candidate_id", "reward_mean"])
+        pairs = known.select("candidate_id", kind=kind).join(fresh, on="candidate_id", maintain_order="left")
+        each = pairs.group_by("kind").agg(mean.count().alias("n"), mean.mean().alias("pass_rate")).sort("kind")
+        found.append(each.select(pl.lit(seed).alias("seed"), pl.lit(arm).alias("arm"), pl.all()))
+    return pl.concat(found)
+
+
 def retention(scored: dict[tuple[str, int, str], Job]) -> pl.DataFrame:
     """Score of each skill."""
     found = []
@@ -206,37 +247,31 @@ def retention(scored: dict[tuple[str, int, str], Job]) -> pl.DataFrame:
     return pl.concat(found)
 
 
-def write(
-    jobs: Jobs,
-    tuned: dict[tuple[str, Setting], Job],
-    scored: dict[tuple[str, int, str], Job],
-    on_the_way: dict[tuple[int, str, int], Job],
-    again: list[Job],
-    folder: Path,
-) -> None:
-    """All tables as Parquet, and `tables.md`; a first look has neither tuning nor curves nor fresh rollouts."""
-    all_runs = runs(jobs, scored)
-    made = {
-        "runs": all_runs,
-        "differences": differences(all_runs),
-        "skills": retention(scored),
-    }
-    if tuned:
-        made["tuning"] = frontier(jobs, tuned)
-    if on_the_way:
-        made["curves"] = curves(jobs, on_the_way)
-    if again:
-        made["curse"] = winners_curse(again)
-    for name, frame in made.items():
-        frame.write_parquet(folder / f"{name}.parquet")
+def write(jobs: Jobs, outcome: Outcome, folder: Path) -> None:
+    """All tables as Parquet, and `tables.md`."""
+    all_runs = runs(jobs, outcome.scored)
+    made = {"runs": all_runs, "differences": differences(all_runs), "skills": retention(outcome.scored)}
     titles = {"base": "base"} | {name: arm.title for name, arm in jobs.study.arms.items()}
     parts = [
         markdown_arms(all_runs, titles),
         markdown_bases(all_runs, titles),
         markdown_differences(made["differences"]),
-        *([markdown_needed(turns_needed(made["curves"]), titles)] if on_the_way else []),
-        *([markdown_curse(made["curse"])] if again else []),
     ]
+    if outcome.tuned:
+        made["tuning"] = frontier(jobs, outcome.tuned)
+    if outcome.on_the_way:
+        made["curves"] = curves(jobs, outcome.on_the_way)
+        parts.append(markdown_needed(turns_needed(made["curves"]), titles))
+    if outcome.again:
+        made["curse"] = winners_curse(outcome.again)
+        parts.append(markdown_curse(made["curse"]))
+    if outcome.turns:
+        seeds = range(1 + max(seed for seed, _ in outcome.turns))
+        profiles = [jobs.table("profile", jobs.study.first_base, seed) for seed in seeds]
+        made["turns"] = turns(outcome.turns, profiles, jobs.study.max_mean)
+        parts.append(markdown_turns(made["turns"], titles))
+    for name, frame in made.items():
+        frame.write_parquet(folder / f"{name}.parquet")
     (folder / "tables.md").write_text("\n\n".join(parts) + "\n")
 
 
@@ -277,6 +312,20 @@ def markdown_curse(curse: pl.DataFrame) -> str:
     return "\n".join([*lines, "| all: {:.3f} | {} | {:.3f} | {:.2f} |".format(*total)])
 
 
+def markdown_turns(turns: pl.DataFrame, titles: dict[str, str]) -> str:
+    """Fresh pass rates by what the filter said of the turns, over data seeds."""
+    arms = turns["arm"].unique(maintain_order=True).to_list()
+    lines = [f"| turns | number | {' | '.join(titles[arm] for arm in arms)} |", "| --- " * (2 + len(arms)) + "|"]
+    for kind in ("all wrong", "selected", "too easy", "all right"):
+        rows = turns.filter(pl.col("kind") == kind)
+        if len(rows):
+            rate = (pl.col("pass_rate") * pl.col("n")).sum() / pl.col("n").sum()
+            of = dict(rows.group_by("arm").agg(rate).iter_rows())
+            n = rows.filter(pl.col("arm") == arms[0])["n"].sum()
+            lines.append(f"| {kind} | {n} | {' | '.join(f'{of[arm]:.3f}' for arm in arms)} |")
+    return "\n".join(lines)
+
+
 def markdown_arms(runs: pl.DataFrame, titles: dict[str, str]) -> str:
     """Means over runs, per arm, below an agent that does nothing."""
     numbers = ("desk", "skills", "train_turns", "profile_turns")
@@ -297,7 +346,7 @@ def markdown_arms(runs: pl.DataFrame, titles: dict[str, str]) -> str:
 def markdown_differences(found: pl.DataFrame) -> str:
     """Every claim with its interval."""
     lines = [
-        "| part | question | bases | runs | difference | 95 % | p |",
+        "| part | question | bases | seeds | difference | 95 % | p |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in found.iter_rows(named=True):
