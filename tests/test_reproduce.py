@@ -149,7 +149,7 @@ def test_turns_are_compared_by_what_the_filter_said_of_them(tmp_path):
             tmp_path / f"{name}.parquet"
         )
     measured = {(0, name): Job(tmp_path / f"{name}.parquet", ()) for name in fresh}
-    found = tables.turns(measured, [Job(tmp_path / "profile.parquet", ())], 0.8)
+    found = tables.rates(measured, [Job(tmp_path / "profile.parquet", ())], 0.8)
     assert found.rows() == [
         (0, "base", "all right", 2, 0.75),
         (0, "base", "all wrong", 1, 0.25),
@@ -160,7 +160,7 @@ def test_turns_are_compared_by_what_the_filter_said_of_them(tmp_path):
         (0, "sft", "selected", 1, 1.0),
         (0, "sft", "too easy", 1, 0.5),
     ]
-    assert tables.markdown_turns(found, {"base": "base", "sft": "SFT"}).splitlines()[2:] == [
+    assert tables.markdown_rates(found, {"base": "base", "sft": "SFT"}).splitlines()[2:] == [
         "| all wrong | 1 | 0.250 | 0.000 |",
         "| selected | 1 | 0.500 | 1.000 |",
         "| too easy | 1 | 0.750 | 0.500 |",
@@ -213,7 +213,7 @@ def test_the_tables_of_the_results_are_those_of_their_parquet_files():
         tables.markdown_differences(frames["differences"]),
         tables.markdown_needed(tables.turns_needed(frames["curves"]), titles),
         tables.markdown_curse(frames["curse"]),
-        tables.markdown_turns(frames["turns"], titles),
+        tables.markdown_rates(frames["rates"], titles),
     ):
         assert part in text
 

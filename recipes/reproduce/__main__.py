@@ -18,7 +18,7 @@ from recipes.reproduce.study import Job, Jobs, Setting, Study
 
 CURVES = ("pivotrl", "random", "e2e")
 """Arms whose success is measured on the way too, on the first base."""
-TURNS = ("sft", "pivotrl", "random")
+RATES = ("sft", "pivotrl", "random")
 """Arms whose pass rates are measured on every turn of the demonstrations, on the first base."""
 
 
@@ -84,13 +84,13 @@ def curve_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple
     return found
 
 
-def turn_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple[int, str], Job]:
+def rate_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple[int, str], Job]:
     """Pass rates on all turns of the demonstrations, selected or not, of the first base and of what was made of it."""
     base, found = jobs.study.first_base, {}
     for seed in range(min(seeds, jobs.study.variant_seeds)):
         source, place = jobs.table("candidates", base, seed), jobs.place(base, seed)
         models: dict[str, Job | str] = {"base": jobs.study.bases[base]}
-        models |= {name: jobs.model(name, base, seed, chosen[name]) for name in TURNS}
+        models |= {name: jobs.model(name, base, seed, chosen[name]) for name in RATES}
         for name, model in models.items():
             found[seed, name] = jobs.measured(source, model, place / f"turns-{name}.parquet", seed)
     return found
@@ -117,18 +117,18 @@ def main() -> None:
             tuned = tuning(jobs)
             run_all(tuned.values(), options.jobs)
             chosen = choose(study, tuned)
-        scored, curves, again, turns = main_jobs(jobs, chosen, seeds), {}, [], {}
+        scored, curves, again, rates = main_jobs(jobs, chosen, seeds), {}, [], {}
         if not options.first_look:
             scored |= variant_jobs(jobs, chosen, seeds)
             again = [jobs.table("again", study.first_base, seed) for seed in range(seeds)]
-            curves, turns = curve_jobs(jobs, chosen, seeds), turn_jobs(jobs, chosen, seeds)
-        run_all([*scored.values(), *again, *curves.values(), *turns.values()], options.jobs)
+            curves, rates = curve_jobs(jobs, chosen, seeds), rate_jobs(jobs, chosen, seeds)
+        run_all([*scored.values(), *again, *curves.values(), *rates.values()], options.jobs)
     except Failed as error:
         sys.exit(str(error))
     options.output.mkdir(parents=True, exist_ok=True)
     settings = {name: asdict(setting) for name, setting in chosen.items()}
     (options.output / "chosen.json").write_text(json.dumps(settings, indent=1) + "\n")
-    tables.write(jobs, tables.Outcome(scored, tuned, curves, again, turns), options.output)
+    tables.write(jobs, tables.Outcome(scored, tuned, curves, again, rates), options.output)
     figures.draw(jobs, scored, options.output)
 
 

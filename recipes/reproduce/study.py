@@ -48,7 +48,7 @@ class Study(BaseModel):
 
     seeds: int
     variant_seeds: int
-    """Data seeds of the arms that are like another one."""
+    """Data seeds of what is measured on the first base alone: arms that are like another one, curves, rates."""
     tuning_seed: int
     min_turns: int
     """Fewest turns that the expert needs for a task."""

@@ -28,9 +28,9 @@ CLAIMS = [
     ("2", "out of domain: SFT against the base", "sft", "base", "skills"),
     ("2", "out of domain: PivotRL against the base", "pivotrl", "base", "skills"),
     ("2", "out of domain: PivotRL above SFT", "pivotrl", "sft", "skills"),
-    ("3", "pivots above random turns, equal totals", "pivotrl", "random", "desk"),
-    ("3", "pivots above random turns, nine tenths of the training turns", "pivotrl", "random_36", "desk"),
-    ("3", "pivots above random turns, six fifths of the training turns", "pivotrl", "random_48", "desk"),
+    ("3", "pivots above random turns at equal totals", "pivotrl", "random", "desk"),
+    ("3", "pivots above random turns with nine tenths of the training turns", "pivotrl", "random_36", "desk"),
+    ("3", "pivots above random turns with six fifths of the training turns", "pivotrl", "random_48", "desk"),
     ("3", "functional reward above strict match", "pivotrl", "strict", "desk"),
     ("4", "PivotRL against end-to-end RL", "pivotrl", "e2e", "desk"),
     ("more", "KL 0 against KL .2, in domain", "no_kl", "pivotrl", "desk"),
@@ -57,7 +57,7 @@ class Outcome:
     """Validation scores by data seed, arm and step."""
     again: list[Job]
     """The selected turns by fresh rollouts, one per data seed."""
-    turns: dict[tuple[int, str], Job]
+    rates: dict[tuple[int, str], Job]
     """All turns by fresh rollouts of the base and of arms, by data seed and arm."""
 
 
@@ -215,7 +215,7 @@ def winners_curse(again: list[Job]) -> pl.DataFrame:
     return pl.concat(found)
 
 
-def turns(measured: dict[tuple[int, str], Job], profiles: list[Job], max_mean: float) -> pl.DataFrame:
+def rates(measured: dict[tuple[int, str], Job], profiles: list[Job], max_mean: float) -> pl.DataFrame:
     """Fresh pass rate of each model on the turns, by what the base's profile said of them.
 
     `kind` is the filter's: `selected` (rewards vary, mean below lambda), `too easy`, `all right`, `all wrong`. Compare
@@ -265,11 +265,11 @@ def write(jobs: Jobs, outcome: Outcome, folder: Path) -> None:
     if outcome.again:
         made["curse"] = winners_curse(outcome.again)
         parts.append(markdown_curse(made["curse"]))
-    if outcome.turns:
-        seeds = range(1 + max(seed for seed, _ in outcome.turns))
+    if outcome.rates:
+        seeds = range(1 + max(seed for seed, _ in outcome.rates))
         profiles = [jobs.table("profile", jobs.study.first_base, seed) for seed in seeds]
-        made["turns"] = turns(outcome.turns, profiles, jobs.study.max_mean)
-        parts.append(markdown_turns(made["turns"], titles))
+        made["rates"] = rates(outcome.rates, profiles, jobs.study.max_mean)
+        parts.append(markdown_rates(made["rates"], titles))
     for name, frame in made.items():
         frame.write_parquet(folder / f"{name}.parquet")
     (folder / "tables.md").write_text("\n\n".join(parts) + "\n")
@@ -312,12 +312,12 @@ def markdown_curse(curse: pl.DataFrame) -> str:
     return "\n".join([*lines, "| all: {:.3f} | {} | {:.3f} | {:.2f} |".format(*total)])
 
 
-def markdown_turns(turns: pl.DataFrame, titles: dict[str, str]) -> str:
+def markdown_rates(rates: pl.DataFrame, titles: dict[str, str]) -> str:
     """Fresh pass rates by what the filter said of the turns, over data seeds."""
-    arms = turns["arm"].unique(maintain_order=True).to_list()
+    arms = rates["arm"].unique(maintain_order=True).to_list()
     lines = [f"| turns | number | {' | '.join(titles[arm] for arm in arms)} |", "| --- " * (2 + len(arms)) + "|"]
     for kind in ("all wrong", "selected", "too easy", "all right"):
-        rows = turns.filter(pl.col("kind") == kind)
+        rows = rates.filter(pl.col("kind") == kind)
         if len(rows):
             rate = (pl.col("pass_rate") * pl.col("n")).sum() / pl.col("n").sum()
             of = dict(rows.group_by("arm").agg(rate).iter_rows())
