@@ -42,8 +42,8 @@ check: $(DEV) ## Format, lint, types, import floors, schemas, docs, tests: what 
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python recipes/schemas.py --check
-	$(BIN)/python recipes/stubs.py --check
+	$(BIN)/python tools/schemas.py --check
+	$(BIN)/python tools/stubs.py --check
 	$(BIN)/cog --check -r README.md docs/commands/*.md docs/numbers.md
 	$(BIN)/python -m pytest -n auto
 	@$(MAKE) --no-print-directory test-vllm
@@ -74,8 +74,8 @@ $(VLLM): pyproject.toml
 fix: $(DEV) ## Format, sort imports, regenerate schemas and docs
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
-	$(BIN)/python recipes/schemas.py
-	$(BIN)/python recipes/stubs.py
+	$(BIN)/python tools/schemas.py
+	$(BIN)/python tools/stubs.py
 	$(BIN)/cog -r README.md docs/commands/*.md docs/numbers.md
 
 # ---- the shipped policy -------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ include recipes/demo.mk
 # ---- the paper's claims on the desk world --------------------------------------------------------------------------
 
 reproduce: $(DEV) ## The paper's claims, every arm on every base and data seed; goes on where it was (SEEDS=1: a first look)
-	$(BIN)/python -m recipes.reproduce $(if $(SEEDS),--seeds $(SEEDS) --first-look results/chosen.json -o runs/reproduce,-o results)
+	$(BIN)/python -m study $(if $(SEEDS),--seeds $(SEEDS) --first-look results/chosen.json -o runs/reproduce,-o results)
 
 # ---- recorded trajectories ----------------------------------------------------------------------------------------
 

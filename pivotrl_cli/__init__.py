@@ -35,7 +35,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from pivotrl_cli.provenance import package_version
+        from pivotrl_cli.storage.provenance import package_version
 
         return package_version()
     if name == "PivotRLError":
@@ -43,7 +43,7 @@ def __getattr__(name: str) -> Any:
 
         return PivotRLError
     if name in __all__:
-        from pivotrl_cli import api
+        from pivotrl_cli.interface import api
 
         return getattr(api, name)
     raise AttributeError(f"module 'pivotrl_cli' has no attribute '{name}'")

@@ -1,4 +1,4 @@
-"""The Python API, see docs/python.md. Made by recipes/stubs.py from the configs: `make fix` writes it anew."""
+"""The Python API, see docs/python.md. Made by tools/stubs.py from the configs: `make fix` writes it anew."""
 # fmt: off
 
 from collections.abc import Mapping, Sequence

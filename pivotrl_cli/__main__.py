@@ -1,5 +1,5 @@
 """`python -m pivotrl_cli`."""
 
-from pivotrl_cli.cli import main
+from pivotrl_cli.interface.cli import main
 
 main()

@@ -37,13 +37,13 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from pivotrl_cli.chat import ChatFormat
-from pivotrl_cli.checkpoint import load_model, load_tokenizer
 from pivotrl_cli.environments import skills
 from pivotrl_cli.environments.desk import phrases
 from pivotrl_cli.environments.desk.habits import RATES, converse, other_rates
 from pivotrl_cli.environments.desk.tasks import expert_turns, tasks
 from pivotrl_cli.environments.desk.world import SCHEMAS, TOOLS
+from pivotrl_cli.model.chat import ChatFormat
+from pivotrl_cli.model.folder import load_model, load_tokenizer
 from pivotrl_cli.rows import Message, ToolCall
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>", "<think>", "</think>"]

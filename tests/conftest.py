@@ -42,7 +42,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    from pivotrl_cli.checkpoint import save
+    from pivotrl_cli.model.folder import save
 
     tokenizer = tiny_tokenizer()
     torch.manual_seed(0)
@@ -97,7 +97,7 @@ def tiny_tokenizer():
 def talker(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the tiny model after imitation of `yes` and `never`, which it then says about equally often."""
     from pivotrl_cli.configs import TrainConfig
-    from pivotrl_cli.stages import train
+    from pivotrl_cli.stages.train import run as train
 
     folder = tmp_path_factory.mktemp("talker")
     rows = [
@@ -159,7 +159,7 @@ def replay_file(tmp_path: Path) -> Path:
 def profile_file(tmp_path: Path, candidates_file: Path, replay_file: Path) -> Path:
     """The profile of both."""
     from pivotrl_cli.configs import ProfileConfig
-    from pivotrl_cli.stages import profile
+    from pivotrl_cli.stages.profile import run as profile
 
     output = tmp_path / "profile.parquet"
     profile.run(

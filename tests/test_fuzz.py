@@ -21,7 +21,7 @@ from test_readers_mutations import RECORDS, SESSION, assert_accounted, damaged, 
 from test_verifiers_properties import TOOLS, demonstrated
 from verifiers_actions import BY_RULE, candidate
 
-from pivotrl_cli.chat import UnparsableError, parse_hermes
+from pivotrl_cli.model.chat import UnparsableError, parse_hermes
 from pivotrl_cli.readers.parsing import parse_json
 from pivotrl_cli.rows import Message
 from pivotrl_cli.verifiers import UnverifiableError, load_verifier

@@ -13,8 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from pivotrl_cli.environments import Episode, SimulatedUser
 from pivotrl_cli.errors import ConfigError
-from pivotrl_cli.provenance import source_fingerprint
 from pivotrl_cli.registry import load
+from pivotrl_cli.storage.provenance import source_fingerprint
 from pivotrl_cli.verifiers import Judge
 
 TAU = ("tau2_airline", "tau2_retail", "tau2_telecom")

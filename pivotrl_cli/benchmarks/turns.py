@@ -14,12 +14,12 @@ from functools import lru_cache
 from jsonschema.exceptions import SchemaError
 from jsonschema.validators import validator_for
 
-from pivotrl_cli.actions.parameters import declared_tools
 from pivotrl_cli.benchmarks import Setting
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.rows import Candidate, Message, ToolCall
-from pivotrl_cli.table import Table
+from pivotrl_cli.storage.table import Table
 from pivotrl_cli.verifiers import Verifier, load_verifier
+from pivotrl_cli.verifiers.compare.parameters import declared_tools
 
 
 class TurnEpisode:

@@ -16,14 +16,14 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from pivotrl_cli.chat import ChatFormat, valid_text
-from pivotrl_cli.checkpoint import fingerprint, load_tokenizer, local_folder
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.endpoint import Endpoint, EndpointSettings, Reply, in_parallel
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
 from pivotrl_cli.engines.canary import check_server, check_tools, refuse, served
 from pivotrl_cli.engines.openai import Api, ChatApi, CompletionsApi, Question, failed, has_tools
 from pivotrl_cli.errors import ConfigError
+from pivotrl_cli.model.chat import ChatFormat, valid_text
+from pivotrl_cli.model.folder import fingerprint, load_tokenizer, local_folder
 
 _MODEL_ALONE = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 """The model's own distribution: some servers take other defaults from the model's generation config."""

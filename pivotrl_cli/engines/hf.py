@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from pivotrl_cli.chat import ChatFormat
-from pivotrl_cli.checkpoint import fingerprint, load_model, load_tokenizer, place, resolve
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
 from pivotrl_cli.engines.decoding import attends_to_everything, open_decoder
-from pivotrl_cli.engines.kept import KeptPrompts, common_prefix
+from pivotrl_cli.engines.prefix_cache import KeptPrompts, common_prefix
 from pivotrl_cli.engines.prompts import Prompt, read, render, stop_ids
+from pivotrl_cli.model.chat import ChatFormat
+from pivotrl_cli.model.folder import fingerprint, load_model, load_tokenizer, place, resolve
 
 
 def open_engine(config: EngineConfig) -> HFEngine:

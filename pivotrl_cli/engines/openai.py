@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
-from pivotrl_cli.chat import ChatFormat, UnparsableError, checked_action, split_reasoning, to_template, valid_text
 from pivotrl_cli.engines import Completion, Group, Request
 from pivotrl_cli.engines.prompts import Prompt, read, read_text, render
+from pivotrl_cli.model.chat import ChatFormat, UnparsableError, checked_action, split_reasoning, to_template, valid_text
 from pivotrl_cli.rows import Message
 
 Choice = dict[str, Any]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pivotrl_cli.chat import ChatFormat, UnparsableError, UnrenderableError
 from pivotrl_cli.engines import Completion, Group, Request
-from pivotrl_cli.rendering import faults
+from pivotrl_cli.model.chat import ChatFormat, UnparsableError, UnrenderableError
+from pivotrl_cli.model.template_faults import faults
 
 if TYPE_CHECKING:  # would pull in transformers
     from transformers import GenerationConfig

@@ -12,11 +12,11 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pivotrl_cli.chat import UnparsableError, parse_hermes, valid_text
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
 from pivotrl_cli.errors import ConfigError, InputError
-from pivotrl_cli.provenance import file_input
+from pivotrl_cli.model.chat import UnparsableError, parse_hermes, valid_text
+from pivotrl_cli.storage.provenance import file_input
 
 
 def open_engine(config: EngineConfig) -> ReplayEngine:

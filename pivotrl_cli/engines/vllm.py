@@ -18,12 +18,12 @@ from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from pivotrl_cli.chat import ChatFormat
-from pivotrl_cli.checkpoint import fingerprint, load_generation_config, load_tokenizer, place, resolve
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
 from pivotrl_cli.engines.prompts import Prompt, read, render, stop_ids
 from pivotrl_cli.errors import ConfigError, MissingExtra, RunError
+from pivotrl_cli.model.chat import ChatFormat
+from pivotrl_cli.model.folder import fingerprint, load_generation_config, load_tokenizer, place, resolve
 
 if TYPE_CHECKING:  # seconds, and on most machines it is not installed
     from torch import Tensor

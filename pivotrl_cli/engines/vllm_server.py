@@ -17,8 +17,6 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pivotrl_cli.chat import ChatFormat
-from pivotrl_cli.checkpoint import load_generation_config, load_tokenizer, resolve
 from pivotrl_cli.endpoint import Endpoint, EndpointSettings, Reply
 from pivotrl_cli.engines import Group, Request, Sampling
 from pivotrl_cli.engines.canary import served
@@ -26,6 +24,8 @@ from pivotrl_cli.engines.endpoint import EndpointEngine
 from pivotrl_cli.engines.openai import CompletionsApi, Question
 from pivotrl_cli.engines.prompts import stop_ids
 from pivotrl_cli.errors import ConfigError, OutputError, RunError
+from pivotrl_cli.model.chat import ChatFormat
+from pivotrl_cli.model.folder import load_generation_config, load_tokenizer, resolve
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,9 +15,9 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Literal
 
-from pivotrl_cli.actions import read_object_call
 from pivotrl_cli.errors import MissingExtra
 from pivotrl_cli.rows import ToolCall
+from pivotrl_cli.verifiers.compare import read_object_call
 
 Side = Literal["assistant", "user"]
 

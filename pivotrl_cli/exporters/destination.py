@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pivotrl_cli.exporters.tally import Tally
 
 if TYPE_CHECKING:  # would pull in transformers, 2 s
-    from pivotrl_cli.chat import ChatFormat
+    from pivotrl_cli.model.chat import ChatFormat
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,12 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from pivotrl_cli.actions.hints import hint, is_batch
-from pivotrl_cli.actions.terminus import guess_harness, json_object, spoken_text
 from pivotrl_cli.exporters.destination import Destination
 from pivotrl_cli.exporters.shapes import CALL_IDS, NAMES, loses_names, pass_rate, to_json, with_call_ids
 from pivotrl_cli.exporters.tally import Tally
 from pivotrl_cli.rows import Candidate, Message, ToolCall
+from pivotrl_cli.verifiers.compare.terminus import guess_harness, json_object, spoken_text
+from pivotrl_cli.verifiers.nvidia.hints import hint, is_batch
 
 _SINGLE_STEP = "single_step_tool_use_with_argument_comparison"
 _SEARCH = "search_pivot_single_step_tool_use_with_argument_comparison"

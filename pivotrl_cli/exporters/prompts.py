@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from pivotrl_cli.chat import UnrenderableError
 from pivotrl_cli.exporters.scoring import NEEDS_JUDGE, ground_truth
 from pivotrl_cli.exporters.tally import Tally
+from pivotrl_cli.model.chat import UnrenderableError
 from pivotrl_cli.rows import Candidate, Message
 
 if TYPE_CHECKING:
-    from pivotrl_cli.chat import ChatFormat
+    from pivotrl_cli.model.chat import ChatFormat
 
 BATCH_ROWS = 256
 """Rows that are written together."""

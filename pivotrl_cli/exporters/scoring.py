@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from pivotrl_cli.chat import ChatFormat, UnparsableError, parse_hermes
+from pivotrl_cli.model.chat import ChatFormat, UnparsableError, parse_hermes
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers import UnverifiableError, asks_judge, load_verifier
 

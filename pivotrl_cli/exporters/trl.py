@@ -23,7 +23,7 @@ from pivotrl_cli.exporters.prompts import MESSAGES, Prompted, batches, messages,
 from pivotrl_cli.rows import Candidate, Pivot, Profile
 
 if TYPE_CHECKING:
-    from pivotrl_cli.chat import ChatFormat
+    from pivotrl_cli.model.chat import ChatFormat
 
 REWARD = '''\
 """The reward of these pivots for TRL's GRPOTrainer: `reward_funcs=[reward_for(tokenizer)]`. Needs pivotrl."""

@@ -15,7 +15,7 @@ from typing import Any
 from pivotrl_cli.importers.results import File, Reported, conversation, count, each, failed, result, share
 from pivotrl_cli.readers.document import Parsed, Record
 from pivotrl_cli.readers.fields import Json, RecordError
-from pivotrl_cli.readers.inspect import InspectReader
+from pivotrl_cli.readers.formats.inspect import InspectReader
 from pivotrl_cli.readers.split import EACH
 from pivotrl_cli.rows import EvalResult, Reject
 

@@ -14,8 +14,8 @@ from typing import Any
 from pivotrl_cli.importers.results import File, conversation, count, each, failed, result, share
 from pivotrl_cli.readers.document import Record
 from pivotrl_cli.readers.fields import Json
+from pivotrl_cli.readers.formats.tau2_bench import Tau2BenchReader
 from pivotrl_cli.readers.split import EACH
-from pivotrl_cli.readers.tau2_bench import Tau2BenchReader
 from pivotrl_cli.rows import EvalResult, Reject
 
 _ENDINGS = {

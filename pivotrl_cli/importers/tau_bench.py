@@ -11,7 +11,7 @@ from typing import Any
 
 from pivotrl_cli.importers.results import File, conversation, count, each, failed, result, share
 from pivotrl_cli.readers.document import Record
-from pivotrl_cli.readers.tau_bench import TauBenchReader
+from pivotrl_cli.readers.formats.tau_bench import TauBenchReader
 from pivotrl_cli.rows import EvalResult, Reject
 
 _BENCHMARK = "tau_bench"

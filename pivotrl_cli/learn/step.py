@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from pivotrl_cli.learn.distributed import each_rows, everyones, own_groups
 from pivotrl_cli.learn.lora import adapters_off
 from pivotrl_cli.learn.loss import LOSSES, importance_weights, k3, kl_loss, sft_loss, token_weights
-from pivotrl_cli.learn.optimiser import Optimiser
+from pivotrl_cli.learn.optimizer import Optimiser
 from pivotrl_cli.learn.pack import Slice, pack_plain, pack_trees
 from pivotrl_cli.learn.policy import completion_logprobs, plain_reason
 

@@ -22,19 +22,19 @@ from pivotrl_cli.registry import load
 from pivotrl_cli.rows import Reject, Trajectory
 
 READERS: dict[str, str] = {
-    "tau_bench": "pivotrl_cli.readers.tau_bench:TauBenchReader",
-    "tau2_bench": "pivotrl_cli.readers.tau2_bench:Tau2BenchReader",
-    "nemo_gym": "pivotrl_cli.readers.nemo_gym:NemoGymReader",
-    "swe_agent": "pivotrl_cli.readers.swe_agent:SweAgentReader",
-    "mini_swe_agent": "pivotrl_cli.readers.mini_swe_agent:MiniSweAgentReader",
-    "openhands": "pivotrl_cli.readers.openhands:OpenHandsReader",
-    "toolbench": "pivotrl_cli.readers.toolbench:ToolBenchReader",
-    "inspect": "pivotrl_cli.readers.inspect:InspectReader",
-    "atif": "pivotrl_cli.readers.atif:AtifReader",
-    "anthropic": "pivotrl_cli.readers.anthropic:AnthropicReader",
-    "sharegpt": "pivotrl_cli.readers.sharegpt:ShareGptReader",
-    "hermes": "pivotrl_cli.readers.hermes:HermesReader",
-    "openai": "pivotrl_cli.readers.openai:OpenAIReader",
+    "tau_bench": "pivotrl_cli.readers.formats.tau_bench:TauBenchReader",
+    "tau2_bench": "pivotrl_cli.readers.formats.tau2_bench:Tau2BenchReader",
+    "nemo_gym": "pivotrl_cli.readers.formats.nemo_gym:NemoGymReader",
+    "swe_agent": "pivotrl_cli.readers.formats.swe_agent:SweAgentReader",
+    "mini_swe_agent": "pivotrl_cli.readers.formats.mini_swe_agent:MiniSweAgentReader",
+    "openhands": "pivotrl_cli.readers.formats.openhands:OpenHandsReader",
+    "toolbench": "pivotrl_cli.readers.formats.toolbench:ToolBenchReader",
+    "inspect": "pivotrl_cli.readers.formats.inspect:InspectReader",
+    "atif": "pivotrl_cli.readers.formats.atif:AtifReader",
+    "anthropic": "pivotrl_cli.readers.formats.anthropic:AnthropicReader",
+    "sharegpt": "pivotrl_cli.readers.formats.sharegpt:ShareGptReader",
+    "hermes": "pivotrl_cli.readers.formats.hermes:HermesReader",
+    "openai": "pivotrl_cli.readers.formats.openai:OpenAIReader",
 }
 """Format -> where its reader is, the most particular first."""
 

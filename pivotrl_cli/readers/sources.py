@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from pivotrl_cli.errors import InputError
-from pivotrl_cli.provenance import file_input
 from pivotrl_cli.readers.archive import MAGIC, ZipDocument
 from pivotrl_cli.readers.document import Document, FileDocument, RowsDocument
+from pivotrl_cli.storage.provenance import file_input
 
 _BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
 _HF = "hf:"

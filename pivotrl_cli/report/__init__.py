@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pivotrl_cli.configs import ReportConfig
 from pivotrl_cli.errors import MissingExtra, OutputError
-from pivotrl_cli.streams import open_partial, publish, remove_partial
+from pivotrl_cli.storage.files import open_partial, publish, remove_partial
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pivotrl_cli.errors import InputError
-from pivotrl_cli.provenance import table_name
 from pivotrl_cli.rows import Row
-from pivotrl_cli.stages.unfinished import METRICS, opened
+from pivotrl_cli.stages.inspect.unfinished import METRICS, opened
+from pivotrl_cli.storage.provenance import table_name
 
 _JOURNAL, _PARTIAL = ".journal", ".partial"
 

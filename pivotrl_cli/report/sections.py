@@ -10,15 +10,16 @@ import polars as pl
 
 from pivotrl_cli.configs import CompareConfig, FilterConfig, ReportConfig
 from pivotrl_cli.errors import ConfigError, PivotRLError
-from pivotrl_cli.provenance import package_version
 from pivotrl_cli.report import figures
 from pivotrl_cli.report.collect import Found, Run
 from pivotrl_cli.report.strips import Fate, strip
 from pivotrl_cli.rows import Candidate, Dropped, EvalResult, Pivot, Profile, StepMetrics
-from pivotrl_cli.stages import compare, narrow
-from pivotrl_cli.stages.overview import funnel, histogram, lineage
-from pivotrl_cli.stages.unfinished import opened
-from pivotrl_cli.table import Table
+from pivotrl_cli.stages.compare import run as compare
+from pivotrl_cli.stages.filter import columns as narrow
+from pivotrl_cli.stages.inspect.overview import funnel, histogram, lineage
+from pivotrl_cli.stages.inspect.unfinished import opened
+from pivotrl_cli.storage.provenance import package_version
+from pivotrl_cli.storage.table import Table
 
 _SHOWN = 12
 """Tools or domains in a chart; the table beside it has them all."""

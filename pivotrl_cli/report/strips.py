@@ -20,9 +20,9 @@ import polars as pl
 
 from pivotrl_cli.progress import Progress
 from pivotrl_cli.rows import Message, Profile, Rollout
-from pivotrl_cli.stages.limits import MESSAGE
-from pivotrl_cli.stages.show import by_verdict
-from pivotrl_cli.table import Table
+from pivotrl_cli.stages.filter.limits import MESSAGE
+from pivotrl_cli.stages.inspect.rows import by_verdict
+from pivotrl_cli.storage.table import Table
 
 Fate = tuple[bool, str]
 """Whether `filter` kept a candidate, and why, or why not."""

@@ -6,7 +6,7 @@ import json
 
 from pivotrl_cli.configs import DeskConfig
 from pivotrl_cli.environments import desk
-from pivotrl_cli.streams import open_partial, publish, remove_partial, writing
+from pivotrl_cli.storage.files import open_partial, publish, remove_partial, writing
 
 
 def run(config: DeskConfig) -> None:

@@ -24,8 +24,8 @@ from pathlib import Path
 from pivotrl_cli.configs import DoctorConfig, EngineConfig
 from pivotrl_cli.engines import ENGINES
 from pivotrl_cli.errors import RunError
-from pivotrl_cli.provenance import package_version
-from pivotrl_cli.stages.judging import default_cache
+from pivotrl_cli.stages.shared.judge import default_cache
+from pivotrl_cli.storage.provenance import package_version
 
 _WIDTH, _INDENT = 79, 18
 _LOW_DISK = 5e9
@@ -102,7 +102,7 @@ def _device() -> str:
 def _policy() -> str:
     import torch
 
-    from pivotrl_cli.checkpoint import load_model, load_tokenizer, resolve
+    from pivotrl_cli.model.folder import load_model, load_tokenizer, resolve
 
     folder = resolve("desk")
     load_tokenizer(folder)

@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Any
 from pivotrl_cli.configs import ExportConfig
 from pivotrl_cli.errors import ConfigError, RunError
 from pivotrl_cli.exporters import Destination, Exporter, load_exporter
-from pivotrl_cli.locks import Lock
-from pivotrl_cli.provenance import Provenance, source_fingerprint
 from pivotrl_cli.rows import Candidate, Pivot, Profile
-from pivotrl_cli.stages.run_folder import stored_summary
-from pivotrl_cli.streams import partial_path, sync_folder, writing
-from pivotrl_cli.table import Table
+from pivotrl_cli.stages.train.run_folder import stored_summary
+from pivotrl_cli.storage.files import partial_path, sync_folder, writing
+from pivotrl_cli.storage.locks import Lock
+from pivotrl_cli.storage.provenance import Provenance, source_fingerprint
+from pivotrl_cli.storage.table import Table
 from pivotrl_cli.verifiers import asks_judge, load_verifier
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pivotrl_cli.chat import ChatFormat
+    from pivotrl_cli.model.chat import ChatFormat
 
 _NOTE = "pivotrl.json"
 
@@ -67,7 +67,7 @@ def _kind(path: str) -> type[Candidate]:
 def _fingerprints(config: ExportConfig, exporter: Exporter) -> dict[str, str]:
     found = {"exporter": source_fingerprint(type(exporter))}
     if config.model is not None:
-        from pivotrl_cli.checkpoint import fingerprint, resolve
+        from pivotrl_cli.model.folder import fingerprint, resolve
 
         found["chat format"] = fingerprint(resolve(config.model), weights=False)
     return found
@@ -76,8 +76,8 @@ def _fingerprints(config: ExportConfig, exporter: Exporter) -> dict[str, str]:
 def _chat(config: ExportConfig) -> ChatFormat | None:
     if config.model is None:
         return None
-    from pivotrl_cli.chat import ChatFormat
-    from pivotrl_cli.checkpoint import load_tokenizer, resolve
+    from pivotrl_cli.model.chat import ChatFormat
+    from pivotrl_cli.model.folder import load_tokenizer, resolve
 
     return ChatFormat(load_tokenizer(resolve(config.model)))
 

@@ -20,13 +20,13 @@ from pivotrl_cli.configs import ImportConfig
 from pivotrl_cli.errors import ConfigError, InputError, RunError
 from pivotrl_cli.importers import Importer, WithOthers, detect, load_importer, unknown
 from pivotrl_cli.importers.results import File, Reported
-from pivotrl_cli.provenance import Input, Provenance, file_input
 from pivotrl_cli.readers.document import RowsDocument, bad_record
 from pivotrl_cli.readers.fields import RecordError
 from pivotrl_cli.readers.sources import Source, find
 from pivotrl_cli.rows import EvalResult, Reject
-from pivotrl_cli.stages.scores import summarise
-from pivotrl_cli.table import TableWriter, current_summary
+from pivotrl_cli.stages.eval.summary import summarise
+from pivotrl_cli.storage.provenance import Input, Provenance, file_input
+from pivotrl_cli.storage.table import TableWriter, current_summary
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

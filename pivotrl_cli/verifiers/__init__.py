@@ -15,12 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from pivotrl_cli.actions import Category, Difference, UnverifiableError
-from pivotrl_cli.actions.batches import Score
-from pivotrl_cli.actions.talk import speech_difference
 from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.registry import load
 from pivotrl_cli.rows import Candidate, Message
+from pivotrl_cli.verifiers.compare import Category, Difference, UnverifiableError
+from pivotrl_cli.verifiers.compare.batches import Score
+from pivotrl_cli.verifiers.compare.talk import speech_difference
 
 __all__ = [
     "VERIFIERS",
@@ -69,17 +69,17 @@ Verifier = Callable[[Candidate, Message], Verdict]
 
 VERIFIERS: dict[str, str] = {
     "tool_call": "pivotrl_cli.verifiers.tool_call:verify",
-    "tool_call_compat": "pivotrl_cli.verifiers.tool_call_compat:verify",
+    "tool_call_compat": "pivotrl_cli.verifiers.nvidia.tool_call_compat:verify",
     "tool_name": "pivotrl_cli.verifiers.tool_name:verify",
     "exact": "pivotrl_cli.verifiers.exact:verify",
     "swe": "pivotrl_cli.verifiers.swe:verify",
     "swe_continuous": "pivotrl_cli.verifiers.swe:verify_continuous",
-    "swe_compat": "pivotrl_cli.verifiers.swe_compat:verify",
-    "swe_compat_continuous": "pivotrl_cli.verifiers.swe_compat:verify_continuous",
+    "swe_compat": "pivotrl_cli.verifiers.nvidia.swe_compat:verify",
+    "swe_compat_continuous": "pivotrl_cli.verifiers.nvidia.swe_compat:verify_continuous",
     "terminal": "pivotrl_cli.verifiers.terminal:verify",
-    "terminal_compat": "pivotrl_cli.verifiers.terminal_compat:verify",
-    "terminus_compat": "pivotrl_cli.verifiers.terminus_compat:verify",
-    "xlam_fc_compat": "pivotrl_cli.verifiers.xlam_fc_compat:verify",
+    "terminal_compat": "pivotrl_cli.verifiers.nvidia.terminal_compat:verify",
+    "terminus_compat": "pivotrl_cli.verifiers.nvidia.terminus_compat:verify",
+    "xlam_fc_compat": "pivotrl_cli.verifiers.nvidia.xlam_fc_compat:verify",
     "search": "pivotrl_cli.verifiers.search:verify",
     "execute": "pivotrl_cli.verifiers.execute:verify",
     "judge": "pivotrl_cli.verifiers.judge:Judge",

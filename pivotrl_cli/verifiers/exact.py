@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pivotrl_cli.actions import (
+from pivotrl_cli.rows import Candidate, Message
+from pivotrl_cli.verifiers import Verdict
+from pivotrl_cli.verifiers.compare import (
     Call,
     Category,
     Difference,
@@ -20,8 +22,6 @@ from pivotrl_cli.actions import (
     require_demonstration,
     value_difference,
 )
-from pivotrl_cli.rows import Candidate, Message
-from pivotrl_cli.verifiers import Verdict
 
 
 def verify(candidate: Candidate, action: Message) -> Verdict:

@@ -18,7 +18,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pivotrl_cli.actions import (
+from pivotrl_cli.registry import load
+from pivotrl_cli.rows import Candidate, Message
+from pivotrl_cli.verifiers import Verdict
+from pivotrl_cli.verifiers.compare import (
     Call,
     Category,
     UnverifiableError,
@@ -28,12 +31,9 @@ from pivotrl_cli.actions import (
     talk_difference,
     value_difference,
 )
-from pivotrl_cli.actions.arguments import arguments_difference
-from pivotrl_cli.actions.batches import MAX_SURPLUS, Credit, credit_of, score_calls
-from pivotrl_cli.actions.parameters import shape_of
-from pivotrl_cli.registry import load
-from pivotrl_cli.rows import Candidate, Message
-from pivotrl_cli.verifiers import Verdict
+from pivotrl_cli.verifiers.compare.arguments import arguments_difference
+from pivotrl_cli.verifiers.compare.batches import MAX_SURPLUS, Credit, credit_of, score_calls
+from pivotrl_cli.verifiers.compare.parameters import shape_of
 
 WORLDS: dict[str, str] = {
     "desk": "pivotrl_cli.environments.desk.world_before:start",

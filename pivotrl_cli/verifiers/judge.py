@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-from pivotrl_cli.chat import to_template
 from pivotrl_cli.endpoint import Endpoint, EndpointSettings
+from pivotrl_cli.model.chat import to_template
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers import Verdict
 

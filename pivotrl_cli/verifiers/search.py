@@ -13,15 +13,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pivotrl_cli.actions import Call, Category, Difference, talk_difference, value_difference
-from pivotrl_cli.actions.arguments import Rule, arguments_difference, value_difference_at
-from pivotrl_cli.actions.batches import Credit, credit_of, score_calls
-from pivotrl_cli.actions.matching import maximum_matching
-from pivotrl_cli.actions.parameters import shape_of
-from pivotrl_cli.actions.queries import query_difference
-from pivotrl_cli.actions.urls import is_url, url_difference
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers import Verdict
+from pivotrl_cli.verifiers.compare import Call, Category, Difference, talk_difference, value_difference
+from pivotrl_cli.verifiers.compare.arguments import Rule, arguments_difference, value_difference_at
+from pivotrl_cli.verifiers.compare.batches import Credit, credit_of, score_calls
+from pivotrl_cli.verifiers.compare.matching import maximum_matching
+from pivotrl_cli.verifiers.compare.parameters import shape_of
+from pivotrl_cli.verifiers.compare.queries import query_difference
+from pivotrl_cli.verifiers.compare.urls import is_url, url_difference
 
 QUERY_KEYS = frozenset({"keyword", "keywords", "q", "queries", "query", "search", "search_query", "search_term"})
 """Names of arguments that hold search queries."""

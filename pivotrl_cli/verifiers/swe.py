@@ -26,11 +26,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pivotrl_cli.actions import Call, Category, Difference, shown, talk_difference, value_difference
-from pivotrl_cli.actions.arguments import arguments_difference
-from pivotrl_cli.actions.batches import FULL, Credit, credit_of, score_calls
-from pivotrl_cli.actions.calls import read_json
-from pivotrl_cli.actions.coding import (
+from pivotrl_cli.rows import Candidate, Message
+from pivotrl_cli.verifiers import Verdict
+from pivotrl_cli.verifiers.compare import Call, Category, Difference, shown, talk_difference, value_difference
+from pivotrl_cli.verifiers.compare.arguments import arguments_difference
+from pivotrl_cli.verifiers.compare.batches import FULL, Credit, credit_of, score_calls
+from pivotrl_cli.verifiers.compare.calls import read_json
+from pivotrl_cli.verifiers.compare.coding import (
     COMMAND_KEYS,
     PATH_KEYS,
     TEXT_KEYS,
@@ -41,12 +43,10 @@ from pivotrl_cli.actions.coding import (
     same_tool,
     text_under,
 )
-from pivotrl_cli.actions.commands import path_end, paths, quoted
-from pivotrl_cli.actions.parameters import shape_of
-from pivotrl_cli.actions.prose import prose_difference
-from pivotrl_cli.actions.similarity import indel_ratio
-from pivotrl_cli.rows import Candidate, Message
-from pivotrl_cli.verifiers import Verdict
+from pivotrl_cli.verifiers.compare.commands import path_end, paths, quoted
+from pivotrl_cli.verifiers.compare.parameters import shape_of
+from pivotrl_cli.verifiers.compare.prose import prose_difference
+from pivotrl_cli.verifiers.compare.similarity import indel_ratio
 
 FULL_CREDIT = 0.8
 """Likeness from which the whole reward is earned."""

@@ -18,15 +18,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from pivotrl_cli.actions import Call, Category, Difference, talk_difference, value_difference
-from pivotrl_cli.actions.arguments import Rule, arguments_difference, ignored, value_difference_at
-from pivotrl_cli.actions.batches import Credit, credit_of, score_calls
-from pivotrl_cli.actions.commands import code_difference, command_difference, text_difference
-from pivotrl_cli.actions.parameters import shape_of
-from pivotrl_cli.actions.prose import prose_difference
-from pivotrl_cli.actions.queries import query_difference
-from pivotrl_cli.actions.talk import speech_difference
-from pivotrl_cli.actions.terminus import (
+from pivotrl_cli.rows import Candidate, Message
+from pivotrl_cli.verifiers import Verdict
+from pivotrl_cli.verifiers.compare import Call, Category, Difference, talk_difference, value_difference
+from pivotrl_cli.verifiers.compare.arguments import Rule, arguments_difference, ignored, value_difference_at
+from pivotrl_cli.verifiers.compare.batches import Credit, credit_of, score_calls
+from pivotrl_cli.verifiers.compare.commands import code_difference, command_difference, text_difference
+from pivotrl_cli.verifiers.compare.parameters import shape_of
+from pivotrl_cli.verifiers.compare.prose import prose_difference
+from pivotrl_cli.verifiers.compare.queries import query_difference
+from pivotrl_cli.verifiers.compare.talk import speech_difference
+from pivotrl_cli.verifiers.compare.terminus import (
     blocks,
     guess_harness,
     is_valid,
@@ -36,9 +38,7 @@ from pivotrl_cli.actions.terminus import (
     seconds,
     spoken_text,
 )
-from pivotrl_cli.actions.urls import url_difference
-from pivotrl_cli.rows import Candidate, Message
-from pivotrl_cli.verifiers import Verdict
+from pivotrl_cli.verifiers.compare.urls import url_difference
 
 THRESHOLD = 0.9
 """Similarity from which commands and file contents are the same."""

@@ -29,12 +29,12 @@ Left out: partial credit within one call, and any likeness of commands and code 
 
 from __future__ import annotations
 
-from pivotrl_cli.actions import Call, Category, Difference, talk_difference, value_difference
-from pivotrl_cli.actions.arguments import arguments_difference
-from pivotrl_cli.actions.batches import Credit, credit_of, score_calls
-from pivotrl_cli.actions.parameters import shape_of
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers import Verdict
+from pivotrl_cli.verifiers.compare import Call, Category, Difference, talk_difference, value_difference
+from pivotrl_cli.verifiers.compare.arguments import arguments_difference
+from pivotrl_cli.verifiers.compare.batches import Credit, credit_of, score_calls
+from pivotrl_cli.verifiers.compare.parameters import shape_of
 
 
 def verify(candidate: Candidate, action: Message) -> Verdict:

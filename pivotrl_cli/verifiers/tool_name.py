@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pivotrl_cli.actions import Category, Difference, count_difference, listed, talk_difference
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers import Verdict
+from pivotrl_cli.verifiers.compare import Category, Difference, count_difference, listed, talk_difference
 
 
 def verify(candidate: Candidate, action: Message) -> Verdict:

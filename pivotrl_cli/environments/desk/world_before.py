@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any, get_args
 
-from pivotrl_cli.actions import UnverifiableError
 from pivotrl_cli.environments.desk.episode import DeskEpisode
 from pivotrl_cli.environments.desk.tasks import DeskTask, Split, make_task
 from pivotrl_cli.environments.desk.world import SCHEMAS
 from pivotrl_cli.rows import Candidate, Message
+from pivotrl_cli.verifiers.compare import UnverifiableError
 
 _PREFIX = "desk-"
 

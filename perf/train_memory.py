@@ -1,0 +1,184 @@
+"""Memory and time of training against the formulas of docs/scaling.md.
+
+    python -m benchmarks.train_memory
+
+Counted are bytes of tensors, which are the same on every device: what autograd keeps of a forward pass, what a step of
+the optimiser holds, what a cache of keys and values holds. Models are random Qwen3 of different shapes. Time is CPU
+time of one thread for forward and backward; the first line sets the rate by which the others are predicted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+
+from perf.train_step import Case, batch_of, our_loss, positions, saved_bytes
+from pivotrl_cli.learn.optimizer import Optimiser
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A decoder: layers, width, inner width, heads of queries and of keys, head size, vocabulary."""
+
+    layers: int
+    hidden: int
+    inner: int
+    heads: int
+    kv_heads: int
+    head: int
+    vocabulary: int
+
+    def model(self, dtype: str) -> PreTrainedModel:
+        """With random weights."""
+        config = Qwen3Config(
+            vocab_size=self.vocabulary,
+            hidden_size=self.hidden,
+            intermediate_size=self.inner,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.kv_heads,
+            head_dim=self.head,
+            max_position_embeddings=8192,
+        )
+        torch.manual_seed(0)
+        torch.set_default_dtype(DTYPES[dtype])
+        model: PreTrainedModel = Qwen3ForCausalLM(config)  # type: ignore[no-untyped-call]
+        torch.set_default_dtype(torch.float32)
+        model.train(False)
+        return model
+
+
+SHAPES = [
+    Shape(4, 256, 768, 8, 4, 32, 4096),
+    Shape(8, 256, 1024, 4, 4, 64, 4096),
+    Shape(4, 512, 1536, 8, 2, 64, 8192),
+    Shape(12, 384, 1024, 6, 2, 64, 16384),
+]
+CASES = [Case([512], 8, 32, []), Case([1024, 1200, 1400], 8, 64, [])]
+
+
+# ---- the formulas -----------------------------------------------------------------------------------------------
+
+
+def activation_bytes(shape: Shape, dtype: str, n_positions: int, n_completion_tokens: int) -> int:
+    """What autograd keeps of a forward pass: layers and both ends by position, the head by completion token."""
+    by_hidden, by_inner, by_heads, ends = (24, 16, 16, 8) if dtype == "float32" else (16, 8, 10, 6)
+    attention = by_heads * shape.head * (shape.heads + shape.kv_heads)
+    layer = by_hidden * shape.hidden + by_inner * shape.inner + attention
+    head = (4 * shape.vocabulary + DTYPES[dtype].itemsize * shape.hidden) * n_completion_tokens
+    return (shape.layers * layer + ends * shape.hidden) * n_positions + head
+
+
+def optimiser_bytes(n_parameters: int, dtype: str) -> int:
+    """Weights, gradients and AdamW's state: four times 4 bytes; 16-bit weights and gradients come to those."""
+    return n_parameters * (16 if dtype == "float32" else 20)
+
+
+def cache_bytes(shape: Shape, dtype: str, n_positions: int) -> int:
+    """Keys and values of all layers."""
+    return 2 * shape.layers * shape.kv_heads * shape.head * DTYPES[dtype].itemsize * n_positions
+
+
+def step_flops(model: PreTrainedModel, shape: Shape, n_positions: int, n_completion_tokens: int) -> int:
+    """Forward and backward: 6 per weight of the layers and position, 6 per weight of the head and completion token."""
+    head = shape.vocabulary * shape.hidden
+    layers = sum(w.numel() for name, w in model.named_parameters() if ".layers." in name)
+    return 6 * (layers * n_positions + head * n_completion_tokens)
+
+
+# ---- the measurements -------------------------------------------------------------------------------------------
+
+
+def activations(shape: Shape, dtype: str, case: Case) -> tuple[int, int]:
+    """Bytes measured and predicted."""
+    batch = batch_of(case)
+    n_tokens = len(case.prompts) * case.group_size * case.completion
+    found = saved_bytes(model := shape.model(dtype), our_loss(model, n_tokens, tree=True), batch)
+    return found, activation_bytes(shape, dtype, positions(batch, "tree"), n_tokens)
+
+
+def optimiser(shape: Shape, dtype: str) -> tuple[int, int]:
+    """Bytes measured and predicted, when the backward pass of a second step has just ended."""
+    model = shape.model(dtype)
+    adamw = Optimiser(model)
+    loss = our_loss(model, 64, tree=True)
+    for _ in range(2):
+        torch.autograd.backward(loss(batch_of(Case([64], 4, 16, []))))
+        adamw.step(1e-6)
+    torch.autograd.backward(loss(batch_of(Case([64], 4, 16, []))))
+    adamw.collect()
+    torch.autograd.backward(loss(batch_of(Case([64], 4, 16, []))))
+    held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in _held(model, adamw)}
+    return sum(held.values()), optimiser_bytes(model.num_parameters(), dtype)
+
+
+def _held(model: PreTrainedModel, adamw: Optimiser) -> Iterator[Tensor]:
+    masters = [weight for group in adamw._adamw.param_groups for weight in group["params"]]
+    for weight in [*model.parameters(), *masters]:
+        yield weight
+        if weight.grad is not None:
+            yield weight.grad
+    for name, tensor in adamw.state().items():
+        if not name.endswith("master"):
+            yield tensor
+
+
+def cache(shape: Shape, dtype: str) -> tuple[int, int]:
+    """Bytes measured and predicted, 4 prompts of 100 tokens."""
+    with torch.no_grad():
+        held = shape.model(dtype)(torch.ones(4, 100, dtype=torch.long), use_cache=True).past_key_values
+    found = sum(layer.keys.nbytes + layer.values.nbytes for layer in held.layers)
+    return found, cache_bytes(shape, dtype, 400)
+
+
+def seconds(shape: Shape, case: Case) -> tuple[float, int]:
+    """CPU seconds of the fastest of three steps, and its floating-point operations."""
+    model, batch = shape.model("float32"), batch_of(case)
+    n_tokens = len(case.prompts) * case.group_size * case.completion
+    loss, times = our_loss(model, n_tokens, tree=True), []
+    for _ in range(3):
+        started = time.process_time()
+        torch.autograd.backward(loss(batch))
+        times.append(time.process_time() - started)
+    return min(times), step_flops(model, shape, positions(batch, "tree"), n_tokens)
+
+
+def main() -> None:
+    """Measure and print."""
+    torch.set_num_threads(1)
+    print("| what | model | measured | formula | error |\n|---|---|---|---|---|")
+    for dtype in DTYPES:
+        for shape in SHAPES:
+            for case in CASES:
+                name = f"activations, {dtype}, {positions(batch_of(case), 'tree'):,} positions"
+                print(_line(name, shape, *activations(shape, dtype, case)))
+            print(_line(f"optimiser, {dtype}", shape, *optimiser(shape, dtype)))
+            print(_line(f"cache, {dtype}", shape, *cache(shape, dtype)))
+    rate = None
+    for shape in SHAPES:
+        for case in CASES:
+            took, flops = seconds(shape, case)
+            rate = rate or flops / took
+            name, predicted = f"step, {positions(batch_of(case), 'tree'):,} positions", flops / rate
+            print(f"| {name} | {_named(shape)} | {took:.2f} s | {predicted:.2f} s | {predicted / took - 1:+.0%} |")
+    print(f"\n{rate or 0:.3g} operations per second in the first line")
+
+
+def _line(name: str, shape: Shape, found: int, predicted: int) -> str:
+    error = predicted / found - 1
+    return f"| {name} | {_named(shape)} | {found / 2**20:,.1f} MiB | {predicted / 2**20:,.1f} MiB | {error:+.1%} |"
+
+
+def _named(shape: Shape) -> str:
+    return f"{shape.layers} x {shape.hidden}, {shape.vocabulary:,}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Model folders: find one, fingerprint it, load it, save one that transformers loads unchanged.
+
+`desk` is the policy that ships with the package. Only safetensors are read and written, and no code from a model
+folder is ever run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pivotrl_cli.errors import ConfigError, InputError
+from pivotrl_cli.storage.files import writing
+
+if TYPE_CHECKING:  # torch and transformers cost seconds
+    import torch
+    from peft import PeftModel
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+_SHIPPED = {"desk": Path(__file__).parents[1] / "policies" / "desk"}
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+_FORMAT = ("config.json", "generation_config.json", "tokenizer*", "chat_template*", "vocab.json", "merges.txt")
+
+
+def resolve(model: str) -> Path:
+    """Local folder of a model given as a folder, the name of a shipped policy, or a hub name."""
+    folder = local_folder(model)
+    if not folder.is_dir():
+        folder = _from_hub(model)
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{model}: no config.json in the model folder", "name a folder that transformers can load")
+    if not any(folder.glob("*.safetensors")):
+        raise InputError(f"{model}: no .safetensors weights in the model folder", "save the model as safetensors")
+    return folder
+
+
+def _from_hub(model: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    if model.count("/") > 1 or model.startswith((".", "/")) or model.endswith("/"):
+        raise InputError(f"{model}: no such model folder", "check the path, or use --model desk")
+    try:
+        return Path(snapshot_download(model, allow_patterns=[*_WEIGHTS, *_FORMAT]))
+    except (OSError, ValueError, HFValidationError) as error:
+        raise InputError(
+            f"{model}: neither a model folder nor to be had from the hub", "check the name, or use --model desk"
+        ) from error
+
+
+def local_folder(model: str) -> Path:
+    """The folder that a name or a path means without a look at the hub."""
+    return _SHIPPED.get(model, Path(model))
+
+
+def fingerprint(folder: Path, *, weights: bool = True) -> str:
+    """sha256 over everything that decides what the model writes: config, weights, tokenizer, chat template."""
+    digest = hashlib.sha256()
+    patterns = (*_WEIGHTS, *_FORMAT) if weights else _FORMAT
+    files = {path for pattern in patterns for path in folder.glob(pattern)}
+    for path in sorted(files):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The folder's tokenizer."""
+    _quiet()
+    from transformers import AutoTokenizer
+
+    tokenizer: PreTrainedTokenizerBase = _loaded(
+        folder, "tokenizer", lambda: AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    )
+    return tokenizer
+
+
+def load_generation_config(folder: Path) -> GenerationConfig:
+    """How the folder's model generates: its generation config, or what its config says where there is none."""
+    _quiet()
+    from transformers import AutoConfig, GenerationConfig
+
+    def load() -> GenerationConfig:
+        if (folder / "generation_config.json").is_file():
+            return GenerationConfig.from_pretrained(folder, local_files_only=True)
+        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder, local_files_only=True))
+
+    config: GenerationConfig = _loaded(folder, "generation config", load)
+    return config
+
+
+def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    """The folder's causal language model, in evaluation mode."""
+    _quiet()
+    from transformers import AutoModelForCausalLM
+
+    def load() -> Any:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, dtype=dtype, use_safetensors=True, output_loading_info=True
+        )
+        model, found = loaded
+        if found["missing_keys"]:  # transformers would go on with random ones
+            raise ValueError(f"the weights lack {sorted(found['missing_keys'])[0]}")
+        return model
+
+    model: PreTrainedModel = _loaded(folder, "model", load)
+    model.to(device)  # type: ignore[arg-type]
+    model.train(False)
+    return model
+
+
+_FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
+"""What transformers raises on files that it does not expect."""
+
+
+def _loaded(folder: Path, what: str, load: Callable[[], Any]) -> Any:
+    from safetensors import SafetensorError
+
+    try:
+        return load()
+    except (*_FAULTS, SafetensorError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{folder}: transformers cannot load the {what}: {first_line}", "check the folder") from error
+
+
+def place(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
+    """Torch device and number format for the two options of that name."""
+    import torch
+
+    try:
+        chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    except RuntimeError as error:
+        raise ConfigError(f"--device {device}: torch does not know it", "use cpu, cuda, cuda:0 or auto") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"--device {device}: torch sees no GPU", "use --device cpu, or a CUDA build of torch")
+    if dtype == "auto":
+        return chosen, torch.bfloat16 if chosen.type == "cuda" else torch.float32
+    return chosen, {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
+
+
+def save(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    state: dict[str, torch.Tensor] | None = None,
+) -> None:
+    """Write weights, config, tokenizer and chat template, for transformers to load unchanged; adapters go alone.
+
+    `state` holds the weights of a model whose own are sharded.
+    """
+    _quiet()
+    adapters: Any = {"save_embedding_layers": False} if hasattr(model, "get_base_model") else {}  # peft asks the hub
+    with _saving(folder):
+        model.save_pretrained(str(folder), state_dict=state, safe_serialization=True, **adapters)
+        (folder / "README.md").unlink(missing_ok=True)  # peft's card, all blanks
+        tokenizer.save_pretrained(folder)
+
+
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write tensors by name."""
+    from safetensors.torch import save_file
+
+    with _saving(path):
+        save_file(tensors, path)
+
+
+@contextmanager
+def _saving(place: Path) -> Iterator[None]:
+    """The library of safetensors has errors of its own for a full disk."""
+    from safetensors import SafetensorError
+
+    with writing(place):
+        try:
+            yield
+        except SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]) if number else None, str(error)) from error
+
+
+def _quiet() -> None:
+    """Keep transformers' notices and bars off the terminal; ours say what a user can act on."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,0 +1,1 @@
+"""One file per trajectory format; `pivotrl_cli.readers.READERS` lists them."""

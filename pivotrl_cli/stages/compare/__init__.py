@@ -1,0 +1,1 @@
+"""`compare`: evaluations side by side, paired by item."""

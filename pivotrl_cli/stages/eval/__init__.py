@@ -1,0 +1,1 @@
+"""`eval`: a policy on benchmarks. `run` plays the episodes, `summary` makes the scores."""

@@ -1,0 +1,1 @@
+"""`harness`: plans and runs other evaluation harnesses, each in its own environment."""

@@ -1,0 +1,220 @@
+"""Harness: the exact commands of other evaluation harnesses, what they lack here, and with `--run` their results.
+
+    group the tasks by harness
+    plan: commands and needs, printed
+    run:  canary; each command as a subprocess, its words going to a log; its folder imported into a table
+
+Each harness gets its own folder and table, because a table is one model's as one harness names it.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pivotrl_cli.configs import HarnessConfig, ImportConfig
+from pivotrl_cli.errors import ConfigError, OutputError, RunError
+from pivotrl_cli.harnesses import ALSO, HARNESSES, SUITES, Harness, load_harness
+from pivotrl_cli.harnesses.job import NO_SERVER, Job, Need, Step, given
+from pivotrl_cli.model.folder import local_folder
+from pivotrl_cli.stages import import_eval
+from pivotrl_cli.stages.harness.serving import check_calls, check_model, serve_words, served_model
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One harness's share."""
+
+    name: str
+    harness: Harness
+    job: Job
+    steps: list[Step]
+    needs: list[Need]
+    also: list[str]
+    """Where else the tasks are: `aime25 is lm-eval:aime25 too`."""
+
+    @property
+    def missing(self) -> list[Need]:
+        """What is known not to be there."""
+        return [need for need in self.needs if need.there is False]
+
+
+def run(config: HarnessConfig) -> None:
+    """Print the plan; with `--run`, do it and print the means."""
+    plans = [_plan(config, name, tasks) for name, tasks in _by_harness(config).items()]
+    if not config.run:
+        _print_plans(config, plans)
+        return
+    for plan in plans:
+        if plan.missing:
+            need = plan.missing[0]
+            raise ConfigError(f"{plan.name} lacks {need.what}", need.hint)
+        if not plan.harness.goes_on and plan.job.output.is_dir() and any(plan.job.output.iterdir()):
+            raise OutputError(f"{plan.job.output} has results, and {plan.name} begins anew", "choose another -o")
+    with _server(config, plans):
+        summaries = {plan.name: _run(config, plan) for plan in plans}
+    if config.json_summary:
+        print(json.dumps(summaries))
+
+
+def _by_harness(config: HarnessConfig) -> dict[str, list[str]]:
+    named = [*config.tasks, *(SUITES[config.suite] if config.suite else ())]
+    if not named:
+        raise ConfigError("no task is named", "name some as HARNESS:TASK, such as lm-eval:gsm8k, or --suite ood")
+    grouped: dict[str, list[str]] = {}
+    for one in dict.fromkeys(named):
+        name, colon, task = one.partition(":")
+        if not colon or not task:
+            raise ConfigError(f"{one!r} is not HARNESS:TASK", f"harnesses: {', '.join(HARNESSES)}")
+        load_harness(name)
+        grouped.setdefault(name, []).append(task)
+    return grouped
+
+
+def _plan(config: HarnessConfig, name: str, tasks: list[str]) -> Plan:
+    url = f"http://127.0.0.1:{config.serve_port}/v1" if config.serve else config.endpoint
+    environment = _of(config.env, name, "--env", "FOLDER")
+    job = Job(
+        harness=name,
+        tasks=tuple(tasks),
+        output=(config.output / name).resolve(),
+        model=config.model if url else str(local_folder(config.model)),
+        url=url,
+        key_variable=config.endpoint_key_variable,
+        user_model=config.user_model,
+        user_url=config.user_url,
+        judge_model=config.judge_model,
+        judge_url=config.judge_url,
+        registry_model=config.registry_model,
+        tokenizer=config.tokenizer.resolve() if config.tokenizer else None,
+        environment=Path(environment).expanduser().resolve() if environment else None,
+        limit=config.limit,
+        trials=config.trials,
+        seed=config.seed,
+        temperature=config.temperature,
+        max_new_tokens=config.max_new_tokens,
+        concurrency=config.concurrency,
+        words=tuple(shlex.split(_of(config.args, name, "--args", "WORDS") or "")),
+    )
+    harness = load_harness(name)
+    also = [f"{task} is {', '.join(ALSO[f'{name}:{task}'])} too" for task in tasks if f"{name}:{task}" in ALSO]
+    steps = harness.steps(job)
+    talks = any(NO_SERVER in str(step) for step in steps)
+    server = [given("a server of the model", None, "--endpoint http://HOST:PORT/v1, or --serve")] if talks else []
+    return Plan(name, harness, job, steps, [*server, *harness.needs(job)], also)
+
+
+def _of(pairs: list[str], name: str, option: str, value: str) -> str | None:
+    """What `HARNESS=VALUE` options say of a harness; raises on one of no known harness."""
+    found = None
+    for pair in pairs:
+        key, equals, said = pair.partition("=")
+        if key not in HARNESSES or not equals:
+            raise ConfigError(f"{option} {pair!r} is not HARNESS={value}", f"harnesses: {', '.join(HARNESSES)}")
+        found = said if key == name else found
+    return found
+
+
+def _print_plans(config: HarnessConfig, plans: list[Plan]) -> None:
+    if config.json_summary:
+        print(json.dumps({plan.name: _as_json(plan) for plan in plans}))
+        return
+    if config.serve:
+        print(f"# the model's server\n{shlex.join(serve_words(config, config.model))}\n")
+    for plan in plans:
+        print(f"# {plan.name}: {', '.join(plan.job.tasks)}")
+        print(*plan.steps, sep="\n")
+        print(
+            shlex.join(["pivotrl", "import-eval", str(plan.job.output), "--format", plan.harness.importer])
+            + f" -o {shlex.quote(str(_table(plan)))}"
+        )
+        for need in plan.needs:
+            state = {True: "there", False: "MISSING", None: "unknown"}[need.there]
+            hint = f": {need.hint}" if need.hint and need.there is not True else ""
+            print(f"#   {state:<8}{need.what}{hint}")
+        for line in plan.also:
+            print(f"#   {line}")
+        print()
+    n_missing = sum(len(plan.missing) for plan in plans)
+    verdict = f"missing: {n_missing}" if n_missing else "nothing is known to be missing"
+    print(f"{verdict}; --run runs the plan", file=sys.stderr)
+
+
+def _as_json(plan: Plan) -> dict[str, Any]:
+    return {
+        "tasks": plan.job.tasks,
+        "commands": [str(step) for step in plan.steps],
+        "needs": [asdict(need) for need in plan.needs],
+        "also": plan.also,
+        "table": str(_table(plan)),
+    }
+
+
+def _table(plan: Plan) -> Path:
+    return plan.job.output.with_name(f"{plan.name}.parquet")
+
+
+@contextmanager
+def _server(config: HarnessConfig, plans: list[Plan]) -> Iterator[None]:
+    """The model's server, started where that is asked for, and tried before anything is measured."""
+    if not config.serve:
+        _check(config, plans)
+        yield
+        return
+    with served_model(config, config.model, config.output / "vllm-serve.log"):
+        _check(config, plans)
+        yield
+
+
+def _check(config: HarnessConfig, plans: list[Plan]) -> None:
+    url = next((plan.job.url for plan in plans if plan.job.url), None)
+    if url is None:
+        return
+    check_model(config, url)
+    if any(plan.harness.calls_tools for plan in plans):
+        check_calls(config, url, config.model)
+
+
+def _run(config: HarnessConfig, plan: Plan) -> dict[str, Any]:
+    plan.job.output.mkdir(parents=True, exist_ok=True)
+    log = plan.job.output.with_name(f"{plan.name}.log")
+    for step in plan.steps:
+        _do(plan.name, step, log)
+    importing = ImportConfig(
+        sources=[str(plan.job.output)],
+        format=plan.harness.importer,
+        output=str(_table(plan)),
+        force=True,
+        max_error_rate=config.max_error_rate,
+    )
+    summary = import_eval.run(importing)
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    console.print(import_eval.describe(summary))
+    console.print(f"{_table(plan)} written", soft_wrap=True)
+    return summary
+
+
+def _do(name: str, step: Step, log: Path) -> None:
+    """One command; what it says goes to the log, and its last lines into the error where it fails."""
+    print(f"{name}: {step} (log: {log})", file=sys.stderr, flush=True)
+    with log.open("ab") as file:
+        try:
+            done = subprocess.run(
+                step.words, env=step.variables(), cwd=step.folder, stdout=file, stderr=subprocess.STDOUT, check=False
+            )
+        except OSError as error:
+            raise RunError(
+                f"{name}: {step.words[0]}: {error.strerror}", f"name its environment: --env {name}=FOLDER"
+            ) from error
+    if done.returncode:
+        last = log.read_text(errors="replace").strip().splitlines()[-1:] or [""]
+        raise RunError(f"{name} ended with {done.returncode}: {last[0][:300]}", f"see {log}")

@@ -1,0 +1,1 @@
+"""`inspect`: a table, a run or a lineage in the terminal."""

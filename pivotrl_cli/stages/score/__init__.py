@@ -1,0 +1,1 @@
+"""`score`: recorded rollouts under other verifiers; `--audit` scores wrong actions made on purpose."""

@@ -1,0 +1,201 @@
+"""Audit: what would a candidates table's verifiers let through?
+
+A policy finds whatever its reward accepts. So each demonstration is scored against itself (it must be accepted), and
+against actions that are wrong on purpose: another turn's action, the demonstration without one of its arguments, with
+one value changed, a message that does nothing, and all declared tools called at once. The shares accepted are what a
+policy could exploit; a few are honest (another turn may well do the same).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pivotrl_cli.rows import Candidate, Message, ToolCall
+from pivotrl_cli.storage.table import Table
+from pivotrl_cli.verifiers import Verifier
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+NO_OP = "OK, I will look into it."
+"""A message that is polite and does nothing."""
+
+Probe = Callable[[Candidate, Message | None], Message | None]
+"""(candidate, the action of the turn before) -> the wrong action, or None where the probe does not apply."""
+
+
+def other_turn(candidate: Candidate, previous: Message | None) -> Message | None:
+    """The action of the turn before, unless it is the same."""
+    return None if previous is None or _same(previous, candidate.expected_action) else previous
+
+
+def dropped_argument(candidate: Candidate, previous: Message | None) -> Message | None:
+    """The demonstration without the first argument that its tool requires."""
+    return _with_arguments(candidate, lambda arguments, required: _without(arguments, required))
+
+
+def changed_value(candidate: Candidate, previous: Message | None) -> Message | None:
+    """The demonstration with its first argument's value changed."""
+    return _with_arguments(candidate, lambda arguments, required: _changed(arguments))
+
+
+def no_op(candidate: Candidate, previous: Message | None) -> Message | None:
+    """A message that does nothing."""
+    return Message(role="assistant", content=NO_OP)
+
+
+def every_tool(candidate: Candidate, previous: Message | None) -> Message | None:
+    """All declared tools at once, the demonstrated calls among them."""
+    demonstrated = candidate.expected_action.tool_calls
+    names = [tool["function"]["name"] for tool in json.loads(candidate.tools)]
+    others = [ToolCall(name=name, arguments="{}") for name in names if name not in {c.name for c in demonstrated}]
+    return Message(role="assistant", tool_calls=[*demonstrated, *others]) if demonstrated and others else None
+
+
+PROBES: dict[str, Probe] = {
+    "another turn's action": other_turn,
+    "a required argument dropped": dropped_argument,
+    "a value changed": changed_value,
+    "a message that does nothing": no_op,
+    "all tools at once": every_tool,
+}
+
+
+@dataclass(slots=True)
+class ProbeCount:
+    """What became of one probe."""
+
+    tried: int = 0
+    accepted: int = 0
+    partial: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, candidate_id: str, reward: float) -> None:
+        """Count one verdict; the first few accepted ones are named."""
+        self.tried += 1
+        self.partial += 0.0 < reward < 1.0
+        if reward >= 1.0:
+            self.accepted += 1
+            self.examples += [candidate_id] if len(self.examples) < 3 else []
+
+
+def audit(table: Table[Candidate], verifiers: dict[str, Verifier], override: str | None) -> dict[str, Any]:
+    """Score every probe at every candidate; the summary as JSON values."""
+    counts = {name: ProbeCount() for name in PROBES}
+    refused: list[str] = []
+    previous: Candidate | None = None
+    for candidate in table.rows():
+        verify = verifiers[override or candidate.verifier]
+        if verify(candidate, candidate.expected_action).reward < 1.0:
+            refused.append(candidate.candidate_id)
+        follows = previous is not None and previous.trajectory_id == candidate.trajectory_id
+        before = previous.expected_action if previous is not None and follows else None
+        for name, wrong in _probes(candidate, before):
+            counts[name].add(candidate.candidate_id, verify(candidate, wrong).reward)
+        previous = candidate
+    return {
+        "candidates": table.n_rows,
+        "demonstrations_refused": len(refused),
+        "refused_examples": refused[:3],
+        "probes": {
+            name: {"tried": c.tried, "accepted": c.accepted, "partial": c.partial, "examples": c.examples}
+            for name, c in counts.items()
+        },
+    }
+
+
+def _probes(candidate: Candidate, previous: Message | None) -> Iterator[tuple[str, Message]]:
+    for name, probe in PROBES.items():
+        wrong = probe(candidate, previous)
+        if wrong is not None:
+            yield name, wrong
+
+
+def _same(first: Message, second: Message) -> bool:
+    def essence(message: Message) -> Any:
+        return message.content.strip(), [(c.name, _arguments(c)) for c in message.tool_calls]
+
+    return bool(essence(first) == essence(second))
+
+
+def _arguments(call: ToolCall) -> Any:
+    try:
+        return json.loads(call.arguments)
+    except (ValueError, RecursionError):
+        return call.arguments
+
+
+Change = Callable[[dict[str, Any], list[str]], dict[str, Any] | None]
+
+
+def _with_arguments(candidate: Candidate, change: Change) -> Message | None:
+    """The demonstration with its first call's arguments changed."""
+    calls = candidate.expected_action.tool_calls
+    arguments = _arguments(calls[0]) if calls else None
+    if not isinstance(arguments, dict) or not arguments:
+        return None
+    changed = change(arguments, _required(candidate, calls[0].name))
+    if changed is None:
+        return None
+    first = calls[0].model_copy(update={"arguments": json.dumps(changed)})
+    return candidate.expected_action.model_copy(update={"tool_calls": [first, *calls[1:]]})
+
+
+def _required(candidate: Candidate, name: str) -> list[str]:
+    """Required arguments of a declared tool."""
+    for tool in json.loads(candidate.tools):
+        function = tool["function"]
+        if function["name"] == name:
+            required = (function.get("parameters") or {}).get("required")
+            return required if isinstance(required, list) else []
+    return []
+
+
+def _without(arguments: dict[str, Any], required: list[str]) -> dict[str, Any] | None:
+    droppable = [key for key in arguments if not required or key in required]
+    return {k: v for k, v in arguments.items() if k != droppable[0]} if droppable else None
+
+
+def _changed(arguments: dict[str, Any]) -> dict[str, Any]:
+    key, value = next(iter(arguments.items()))
+    match value:
+        case bool():
+            other: Any = not value
+        case int() | float():
+            other = value + 1
+        case str():
+            other = "something else entirely"
+        case list():
+            other = [*value, "one more"]
+        case _:
+            other = "something else entirely"
+    return arguments | {key: other}
+
+
+def describe(found: dict[str, Any]) -> RenderableType:
+    """The audit for a terminal."""
+    from rich.table import Table as RichTable
+
+    table = RichTable(title="audit", title_justify="left", box=None, pad_edge=False)
+    for column in ("probe", "tried", "accepted", "share", "partly", "for example"):
+        table.add_column(column, justify="left" if column in ("probe", "for example") else "right", overflow="fold")
+    n, refused = found["candidates"], found["demonstrations_refused"]
+    table.add_row("the demonstration itself", f"{n:,}", f"{n - refused:,}", _share(n - refused, n), "", "")
+    for name, c in found["probes"].items():
+        examples = " ".join(c["examples"])
+        table.add_row(
+            name,
+            f"{c['tried']:,}",
+            f"{c['accepted']:,}",
+            _share(c["accepted"], c["tried"]),
+            f"{c['partial']:,}",
+            examples,
+        )
+    return table
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "-"

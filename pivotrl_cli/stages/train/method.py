@@ -1,0 +1,88 @@
+"""What the methods of training have in common: a step, and what a checkpoint keeps beside the weights."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from abc import ABC, abstractmethod
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, get_args
+
+from pivotrl_cli.configs import TrainConfig
+from pivotrl_cli.learn.optimizer import Optimiser, learning_rate
+from pivotrl_cli.learn.step import UpdateStats
+from pivotrl_cli.model.chat import ChatFormat
+from pivotrl_cli.rows import StepMetrics, TrainRollout
+from pivotrl_cli.stages.train.pivot_order import Deck
+from pivotrl_cli.stages.train.stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Learner(ABC):
+    """Takes steps, and can be set to where another one stood."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: PreTrainedModel,
+        chat: ChatFormat,
+        optimiser: Optimiser,
+        deck: Deck,
+        *,
+        tree: bool,
+    ) -> None:
+        self.config, self.model, self.chat, self.tree = config, model, chat, tree
+        self.optimiser, self.deck = optimiser, deck
+        self.rollout_turns = 0
+
+    @abstractmethod
+    def step(self, step: int) -> tuple[StepMetrics, list[TrainRollout]]:
+        """Take step `step`, counted from 1; returns what happened."""
+
+    def cursor(self) -> dict[str, Any]:
+        """Where in its data the learner stands, as JSON values."""
+        return {"dealt": self.deck.n_dealt, "rollout_turns": self.rollout_turns}
+
+    def go_to(self, cursor: dict[str, Any]) -> None:
+        """Stand where `cursor` says."""
+        self.deck.skip(cursor["dealt"])
+        self.rollout_turns = cursor["rollout_turns"]
+
+    def close(self) -> None:  # noqa: B027  # most hold nothing
+        """Give back what the method holds."""
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step."""
+        return learning_rate(
+            step,
+            peak=self.config.learning_rate,
+            schedule=self.config.schedule,
+            warmup_steps=self.config.warmup_steps,
+            total_steps=self.config.steps,
+        )
+
+
+def step_metrics(
+    step: int, rate: float, stats: UpdateStats | None, watch: Stopwatch, n_tokens: int, **known: Any
+) -> StepMetrics:
+    """A row of the metrics table: what the update measured, what else is `known`, null or 0 for the rest.
+
+    `n_tokens` are those of all full sequences of the step.
+    """
+    fields = StepMetrics.model_fields.items()
+    empty = {name: None if type(None) in get_args(field.annotation) else 0 for name, field in fields}
+    measured = asdict(stats) if stats is not None else {}
+    machine = {"tokens_per_second": n_tokens / watch.total, "peak_memory": peak_memory(), **watch.columns()}
+    return StepMetrics(**{**empty, **measured, **machine, "step": step, "learning_rate": rate, **known})
+
+
+def peak_memory() -> float:
+    """Most memory so far, in GiB: of the GPU where this process uses one, else of the process."""
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated() / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -1,0 +1,370 @@
+"""Tables: typed rows to Parquet and back, whole or not at all, with their provenance inside.
+
+Reading streams one row group at a time, so the states of a long file are never in memory together. Histories keep
+their dictionary encoding on the way through (`arrow.py`), so filtering a table costs what it keeps. `-` is standard
+input or output; both are spooled through a temporary file, because Parquet is read from its end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Generic, Self, TypeVar, cast
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from pivotrl_cli.errors import InputError
+from pivotrl_cli.rows import Message, Row
+from pivotrl_cli.storage.arrow import (
+    compact,
+    conform,
+    dictionary_leaves,
+    histories,
+    return_freed_memory,
+    rows_to_table,
+)
+from pivotrl_cli.storage.files import open_input, open_partial, partial_path, publish, remove_partial, writing
+from pivotrl_cli.storage.provenance import TABLES, Input, Provenance, hash_stream, refuse_another, table_name
+from pivotrl_cli.storage.schema_check import PROVENANCE, SUMMARY, check_columns, sound, stored_json
+
+R = TypeVar("R", bound=Row)
+
+_FLUSH_BYTES = 8 << 20
+_FLUSH_ROWS = 8192
+_FLUSH_REFERENCES = 100_000
+"""Entries of all buffered histories together; each costs some 60 bytes until it is written."""
+_SPLIT_REFERENCES = 4_000_000
+"""Above it even one trajectory is split over row groups, each with its messages again: 2,000 turns fit in one."""
+_KEPT_GROUPS = 8
+_THREADS = False
+"""No reading ahead, no decoding in threads: one that lets go of a Python file while the interpreter exits aborts it."""
+
+
+class TableWriter:
+    """Writes one table; use as a context manager. Nothing stands under the final name unless the block succeeds."""
+
+    def __init__(self, output: str | Path, row: type[Row], provenance: Provenance) -> None:
+        self.row = row
+        self._output = str(output)
+        self._provenance = provenance
+        self._summary: dict[str, Any] = {}
+        self._buffer: list[Row] = []
+        self._tables: list[pa.Table] = []
+        self._buffered_bytes = self._references = 0
+        self._seen: set[int] = set()
+        self.n_rows = 0
+
+    def __enter__(self) -> Self:
+        self._file = open_partial(self._output)
+        # Arrow writes to a file of its own without the copy that Python's would need.
+        self._sink = self._file if self._output == "-" else pa.OSFile(str(partial_path(self._output)), "wb")
+        self._writer: pq.ParquetWriter | None = None
+        return self
+
+    def write(self, row: Row) -> None:
+        """Add one row. Rows of one trajectory must follow each other, for their shared messages to be stored once."""
+        if self._is_full() and self._may_split_before(row):
+            self._flush_rows()
+        self._buffer.append(row)
+        self._buffered_bytes += self._new_bytes(row)
+        self._references += sum(len(getattr(row, name)) for name in self._histories)
+
+    def end_trajectory(self) -> None:
+        """Say that the next row belongs to another trajectory, so that a large one need not wait for it in memory."""
+        if self._buffer and self._is_full():
+            self._flush_rows()
+
+    def write_table(self, table: pa.Table) -> None:
+        """Add the rows of an Arrow table that has this row model's columns; histories must be dictionary-encoded."""
+        self._flush_rows()
+        if table.num_rows:
+            self._tables.append(table.select(list(self.row.model_fields)))
+        if sum(t.num_rows for t in self._tables) >= _FLUSH_ROWS or sum(t.nbytes for t in self._tables) >= _FLUSH_BYTES:
+            self._flush_tables()
+
+    def end_group(self) -> None:
+        """Write what was given since the last group as one row group, large or small."""
+        self._flush_rows()
+        self._flush_tables()
+
+    def set_summary(self, summary: dict[str, Any]) -> None:
+        """Store the stage's summary with the table, for runs that find it up to date."""
+        self._summary = summary
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._abandon()
+            return
+        try:
+            self._finish()
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _finish(self) -> None:
+        self._flush_rows()
+        self._flush_tables()
+        if self._writer is None:
+            self._write_group(rows_to_table(self.row, []))
+        assert self._writer is not None
+        stored = {PROVENANCE: self._provenance.to_dict(), SUMMARY: self._summary}
+        self._writer.add_key_value_metadata({key: json.dumps(value) for key, value in stored.items()})
+        with writing(self._output):
+            self._writer.close()
+            if self._sink is not self._file:
+                self._sink.close()
+        publish(self._file, self._output)
+
+    def _abandon(self) -> None:
+        """Leave nothing behind."""
+        for one in (self._writer, self._sink, self._file):
+            with suppress(OSError):  # on a full disk closing fails once more
+                if one is not None:
+                    one.close()
+        remove_partial(self._output)
+
+    def _is_full(self) -> bool:
+        return (
+            self._buffered_bytes >= _FLUSH_BYTES
+            or len(self._buffer) >= _FLUSH_ROWS
+            or self._references >= _FLUSH_REFERENCES
+        )
+
+    def _may_split_before(self, row: Row) -> bool:
+        current = getattr(self._buffer[-1], "trajectory_id", None)
+        same = current is not None and current == getattr(row, "trajectory_id", None)
+        return not same or self._references >= _SPLIT_REFERENCES
+
+    def _new_bytes(self, row: Row) -> int:
+        size = 0
+        for name in self._histories:
+            for message in reversed(cast(list[Message], getattr(row, name))):
+                if id(message) in self._seen:
+                    break  # an earlier row of this trajectory already brought the rest
+                self._seen.add(id(message))
+                size += len(message.content) + sum(len(call.arguments) for call in message.tool_calls)
+        return size + 256
+
+    @cached_property
+    def _histories(self) -> list[str]:
+        return histories(self.row)
+
+    def _flush_rows(self) -> None:
+        rows, self._buffer, self._buffered_bytes, self._references = self._buffer, [], 0, 0
+        self._seen.clear()
+        if rows:
+            self._flush_tables()
+            table = rows_to_table(self.row, rows)
+            del rows
+            self._write_group(table)
+            return_freed_memory()
+
+    def _flush_tables(self) -> None:
+        if self._tables:
+            self._write_group(compact(pa.concat_tables(self._tables), self._histories))
+        self._tables = []
+
+    def _write_group(self, table: pa.Table) -> None:
+        return_freed_memory()
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(
+                self._sink,
+                table.schema,
+                compression="zstd",
+                dictionary_pagesize_limit=1 << 30,  # above it, pyarrow writes every repetition in full
+                store_schema=False,
+                write_page_checksum=True,
+            )
+        with writing(self._output):
+            self._writer.write_table(table.cast(self._writer.schema), row_group_size=max(1, table.num_rows))
+        self.n_rows += table.num_rows
+
+
+class Table(Generic[R]):
+    """An open input table whose rows are at least those of `row`.
+
+    Example: `with Table.open("candidates.parquet", Candidate) as table: first = next(table.rows())`
+    """
+
+    def __init__(self, name: str, file: BinaryIO, row: type[R]) -> None:
+        self.name = name
+        self.row = row
+        self._source = file
+        self._kept_groups: dict[int, pa.Table] = {}
+        try:
+            self._file = pq.ParquetFile(file, pre_buffer=_THREADS)
+            check_columns(self._file, row, name)
+            leaves = {self._file.schema.column(i).path for i in range(len(self._file.schema))}
+            shared = [path for path in dictionary_leaves(row) if path in leaves]
+            self._file = pq.ParquetFile(
+                file,
+                metadata=self._file.metadata,
+                read_dictionary=shared,
+                pre_buffer=_THREADS,
+                page_checksum_verification=True,
+            )
+        except (pa.ArrowInvalid, OSError) as error:
+            file.close()
+            raise InputError(f"{name}: not a Parquet file, or cut short", "write it again with pivotrl") from error
+        except InputError:
+            file.close()
+            raise
+
+    @classmethod
+    def open(cls, path: str | Path, row: type[R]) -> Table[R]:
+        """Open a table; `-` is standard input."""
+        return cls("standard input" if str(path) == "-" else str(path), open_input(str(path)), row)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._source.close()
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return int(self._file.metadata.num_rows)
+
+    @cached_property
+    def provenance(self) -> dict[str, Any] | None:
+        """The stored provenance, or None where the file is not ours."""
+        return stored_json(self._file, PROVENANCE)
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The stored summary of the stage that wrote it."""
+        return stored_json(self._file, SUMMARY) or {}
+
+    def as_input(self) -> Input:
+        """This table as an input of another run."""
+        self._source.seek(0)
+        return Input(Path(self.name).name, hash_stream(self._source), self.provenance)
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Row groups, in order, with histories dictionary-encoded."""
+        for i in range(self._file.num_row_groups):
+            yield self._read_group(i)
+
+    def chosen(self, mask: np.ndarray) -> Iterator[tuple[pa.Table, np.ndarray]]:
+        """The rows where `mask` is true, by row group, with their numbers; groups without any are not read."""
+        for i, end in enumerate(self._group_ends):
+            first = int(end) - self._file.metadata.row_group(i).num_rows
+            if mask[first:end].any():
+                chosen = self._read_group(i).filter(pa.array(mask[first:end]))
+                yield chosen, first + np.flatnonzero(mask[first:end])
+
+    def rows(self) -> Iterator[R]:
+        """Validated rows, in order, one in memory at a time."""
+        number = 0
+        for table in self.tables():
+            yield from rows_of(table, self.row, self.name, number)
+            number += table.num_rows
+
+    def has(self, column: str) -> bool:
+        """Whether the file has a column beyond those of its row model."""
+        return column in self._file.schema_arrow.names
+
+    @property
+    def flat_columns(self) -> list[str]:
+        """Columns of the file that are neither lists nor structs, those beyond its row model included."""
+        return [field.name for field in self._file.schema_arrow if not pa.types.is_nested(field.type)]
+
+    def at(self, index: int) -> R:
+        """One validated row by its number; a few row groups are kept, for rows that are near each other."""
+        group = int(np.searchsorted(self._group_ends, index, side="right"))
+        first = int(self._group_ends[group - 1]) if group else 0
+        return next(rows_of(self._group(group).slice(index - first, 1), self.row, self.name, index))
+
+    @cached_property
+    def _group_ends(self) -> np.ndarray:
+        metadata = self._file.metadata
+        return np.cumsum([metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)])
+
+    def _group(self, i: int) -> pa.Table:
+        if i not in self._kept_groups:
+            if len(self._kept_groups) >= _KEPT_GROUPS:
+                self._kept_groups.pop(next(iter(self._kept_groups)))
+            self._kept_groups[i] = self._read_group(i)
+        return self._kept_groups[i]
+
+    def _read_group(self, i: int) -> pa.Table:
+        columns = list(self.row.model_fields)
+        with sound(self.name):
+            return conform(self._file.read_row_group(i, columns=columns, use_threads=_THREADS), self.row)
+
+    def take(self, rows: np.ndarray) -> pa.Table:
+        """The rows of these numbers, which ascend; only row groups that hold one of them are read."""
+        groups = np.searchsorted(self._group_ends, rows, side="right")
+        parts = []
+        for i in np.unique(groups):
+            first = int(self._group_ends[i - 1]) if i else 0
+            parts.append(compact(self._group(int(i)).take(rows[groups == i] - first), histories(self.row)))
+        return pa.concat_tables(parts)
+
+    def frame(self, columns: Sequence[str]) -> pl.DataFrame:
+        """Some columns of all rows, nested ones by their Parquet path; leave the histories out of it."""
+        with sound(self.name):
+            return cast(pl.DataFrame, pl.from_arrow(self._file.read(columns=list(columns), use_threads=_THREADS)))
+
+    def frames(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """The same by row group, for what is not to be in memory at once."""
+        for i in range(self._file.num_row_groups):
+            with sound(self.name):
+                part = self._file.read_row_group(i, columns=list(columns), use_threads=_THREADS)
+            yield cast(pl.DataFrame, pl.from_arrow(part))
+
+
+def rows_of(table: pa.Table, row: type[R], name: str = "table", first: int = 0) -> Iterator[R]:
+    """Validated rows of an Arrow table; errors name the file and the row, counted from `first`."""
+    for i in range(table.num_rows):
+        record = table.slice(i, 1).to_pylist()[0]
+        try:
+            yield row.model_validate(record)
+        except ValidationError as error:
+            first_error = error.errors()[0]
+            place = ".".join(map(str, first_error["loc"]))
+            raise InputError(
+                f"{name} row {first + i}: {place}: {first_error['msg']} (expected table: {table_name(row)})",
+                "write the table again with pivotrl, or mend that row",
+            ) from error
+
+
+def table_kind(path: str) -> type[Row]:
+    """Row model of a table that we wrote, from its own provenance."""
+    with open_input(path) as file:
+        try:
+            stored = stored_json(pq.ParquetFile(file), PROVENANCE)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputError(f"{path}: not a Parquet file, or cut short", "write it again with pivotrl") from error
+    if stored is None or stored.get("table") not in TABLES:
+        raise InputError(f"{path}: a Parquet file, but not one that pivotrl wrote", "read it with polars or duckdb")
+    return TABLES[stored["table"]]
+
+
+def current_summary(output: str | Path, provenance: Provenance, force: bool) -> dict[str, Any] | None:
+    """The stored summary if `output` is what this run would write, else None.
+
+    Raises `OutputError` with the differing keys when another run's output is in the way and `force` is off.
+    """
+    output = str(output)
+    if output == "-" or force or not Path(output).exists():
+        return None
+    try:
+        with Path(output).open("rb") as file:
+            parquet = pq.ParquetFile(file)
+            stored, summary = stored_json(parquet, PROVENANCE), stored_json(parquet, SUMMARY)
+    except (pa.ArrowInvalid, OSError):
+        stored, summary = None, None
+    refuse_another(output, stored, provenance)
+    return summary or {}

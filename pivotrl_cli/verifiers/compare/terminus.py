@@ -1,0 +1,99 @@
+"""The message form of the Terminus harnesses: a JSON object with an analysis, a plan and commands to type.
+
+Two versions are known. Both refuse keys that they do not name; commands and keystrokes are what counts.
+
+    terminus_1  state_analysis, explanation, commands [keystrokes, is_blocking, timeout_sec], is_task_complete
+    terminus_2  analysis, plan, commands [keystrokes, (duration)], (task_complete)            ( ) = optional
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from pivotrl_cli.verifiers.compare.calls import read_json
+
+
+class Form(NamedTuple):
+    """Keys and JSON types of the object and of its commands; the optional keys are named again."""
+
+    keys: dict[str, str]
+    command_keys: dict[str, str]
+    optional: frozenset[str]
+
+
+HARNESSES = {
+    "terminus_1": Form(
+        {"state_analysis": "string", "explanation": "string", "commands": "list", "is_task_complete": "boolean"},
+        {"keystrokes": "string", "is_blocking": "boolean", "timeout_sec": "number"},
+        frozenset(),
+    ),
+    "terminus_2": Form(
+        {"analysis": "string", "plan": "string", "commands": "list", "task_complete": "boolean"},
+        {"keystrokes": "string", "duration": "number"},
+        frozenset({"duration", "task_complete"}),
+    ),
+}
+
+
+def spoken_text(text: str) -> str:
+    """What follows the last closing tag of a thought."""
+    return text.strip().rpartition("</think>")[2].strip()
+
+
+def json_object(text: str) -> dict[str, Any] | None:
+    """A JSON object, or None for any other text."""
+    value, problem = read_json(text, "commands")
+    return value if problem is None and isinstance(value, dict) else None
+
+
+def guess_harness(text: str) -> str | None:
+    """The harness whose analysis the object has, else None."""
+    found = json_object(spoken_text(text)) or {}
+    return next((name for name, form in HARNESSES.items() if next(iter(form.keys)) in found), None)
+
+
+def is_valid(value: dict[str, Any], harness: str) -> bool:
+    """Whether an object is in the form of a harness."""
+    form = HARNESSES[harness]
+    return _has_form(value, form.keys, form.optional) and all(
+        isinstance(command, dict) and _has_form(command, form.command_keys, form.optional)
+        for command in value["commands"]
+    )
+
+
+def _has_form(value: dict[str, Any], keys: dict[str, str], optional: frozenset[str]) -> bool:
+    known = value.keys() <= keys.keys() and keys.keys() - optional <= value.keys()
+    return known and all(_TYPES[keys[key]](item) for key, item in value.items())
+
+
+_TYPES = {
+    "string": lambda value: isinstance(value, str),
+    "list": lambda value: isinstance(value, list),
+    "boolean": lambda value: isinstance(value, bool),
+    "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+}
+
+
+def keystrokes(value: dict[str, Any]) -> str:
+    """All that is typed, as the terminal receives it."""
+    return "".join(command["keystrokes"] for command in value["commands"])
+
+
+def says_complete(value: dict[str, Any]) -> bool:
+    """Whether the task is declared done."""
+    return bool(value.get("task_complete") or value.get("is_task_complete"))
+
+
+def seconds(value: dict[str, Any]) -> float:
+    """How long the terminal is waited for in all; a terminus_2 command waits 1 second unless it says."""
+    return sum(_seconds(command.get("timeout_sec", command.get("duration", 1.0))) for command in value["commands"])
+
+
+def _seconds(value: float) -> float:
+    """Between none and a billion; what is no number is none."""
+    return float(max(0, min(value, 10**9))) if value == value else 0.0
+
+
+def blocks(value: dict[str, Any]) -> bool:
+    """Whether the output of the last command is awaited; always in terminus_2."""
+    return not value["commands"] or bool(value["commands"][-1].get("is_blocking", True))

@@ -1,0 +1,72 @@
+"""Whether two URLs open the same page.
+
+Equal are: `http` and `https`, host names in any case, a default port and none, a path with and without its last slash,
+percent-encodings of the same character, parameters in any order, and any fragment that only scrolls. Parameters that
+track where a visitor came from are dropped. A fragment that begins with `!` or `/` is a script's page, so it counts.
+
+Left out: redirects, `www.`, mobile hosts and parameters that happen to change nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from pivotrl_cli.verifiers.compare.differences import Category, Difference, value_difference
+
+MAX_CHARACTERS = 100_000
+"""Longer ones are compared as they stand."""
+
+_TRACKING = re.compile(r"utm_\w+|mc_[ce]id|_ga|_gl|[gy]clid|dclid|fbclid|msclkid|twclid|[gw]braid|igshid|ref_src")
+_PORTS = {"http": "80", "https": "443"}
+_SLASH = re.compile("%2f", re.IGNORECASE)
+_IS_URL = re.compile(r"\s*https?://", re.IGNORECASE)
+
+
+def is_url(value: object) -> bool:
+    """Whether a value looks like the address of a page."""
+    return isinstance(value, str) and _IS_URL.match(value) is not None
+
+
+def url_difference(expected: str, actual: str) -> Difference | None:
+    """The same page."""
+    if expected.strip() == actual.strip() or normal_url(expected) == normal_url(actual):
+        return None
+    return value_difference(Category.URL_DIFFERENT, expected, actual)
+
+
+def normal_url(url: str) -> str:
+    """One spelling for all URLs of a page; what is no URL stays as it is.
+
+    >>> normal_url("HTTP://Example.com:80/a/?utm_source=x&b=2&a=1#top")
+    '//example.com/a?a=1&b=2'
+    """
+    url = url.strip()
+    if len(url) > MAX_CHARACTERS:
+        return url
+    try:
+        parts = urlsplit(url if "//" in url else f"//{url}")
+        query, path = _query(parts.query), _path(parts.path)
+    except ValueError:  # no address at all, or one that cannot be encoded
+        return url
+    route = f"#{parts.fragment}" if parts.fragment[:1] in ("!", "/") else ""
+    return f"//{_host(parts.scheme.lower() or 'https', parts.netloc)}{path}{query}{route}"
+
+
+def _query(text: str) -> str:
+    pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=1_000)
+    kept = sorted((key, value) for key, value in pairs if not _TRACKING.fullmatch(key))
+    return "?" + "&".join(f"{quote(key)}={quote(value)}" for key, value in kept) if kept else ""
+
+
+def _path(text: str) -> str:
+    decoded = unquote(_SLASH.sub("%252F", text))  # an encoded slash is no separator
+    return quote(decoded, safe="/:@!$&'()*+,;=-._~").rstrip("/")
+
+
+def _host(scheme: str, location: str) -> str:
+    location = location.casefold()
+    port = _PORTS.get(scheme)
+    if port is None:
+        return f"{scheme}:{location}"
+    return location.removesuffix(f":{port}").removesuffix(":").removesuffix(".")

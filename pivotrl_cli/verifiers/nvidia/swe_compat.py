@@ -1,0 +1,256 @@
+"""NVIDIA's public verifier for software engineering pivots, reproduced reward by reward and code by code.
+
+It follows the behaviour of `swe_pivot` in NVIDIA-NeMo/Gym at 07d6b0d07b22 with all of its knobs; `swe` lists what the
+default does otherwise. Four levels: 0 the kind of tool, 1 the target (file, lines, program), 2 the likeness of the edit
+or command by difflib's ratio on the first 2,000 characters, 4 a penalty for long edits (continuous mode only).
+
+Faults that are kept: a view of `[1, -1]` does not cover itself; malformed arguments and absent keys pass; search
+patterns, `think` and `finish` are never read; only the first call counts. Its own demonstration is accepted unless it
+is a message, several calls, or such a view; in continuous mode an edit loses some reward even against itself.
+
+Difference, where their parser would go on: arguments nested more than 200 levels deep (some 1,000 there) or longer than
+16 million characters are an `unknown_error`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal, NamedTuple
+
+from pivotrl_cli.rows import Candidate, Message, ToolCall
+from pivotrl_cli.verifiers import Verdict
+from pivotrl_cli.verifiers.compare.calls import read_call
+from pivotrl_cli.verifiers.compare.coding import (
+    Kind,
+    command_of,
+    edit_text,
+    file_path,
+    first_program,
+    kind_of,
+    same_tool,
+)
+from pivotrl_cli.verifiers.compare.commands import path_end
+from pivotrl_cli.verifiers.compare.differences import Category
+from pivotrl_cli.verifiers.compare.similarity import difflib_ratio
+from pivotrl_cli.verifiers.nvidia.hints import is_batch
+
+MAX_COMPARED = 2_000
+"""Characters of each text that the similarity sees."""
+
+
+class SweCode(StrEnum):
+    """Their failure codes."""
+
+    NONE = "none"
+    """Accepted."""
+    EXPECTED_ACTION_INVALID = "expected_action_invalid"
+    """The demonstration is not a single call."""
+    MODEL_OUTPUT_INVALID = "model_output_invalid"
+    """The action has no call."""
+    TOOL_NAME_MISMATCH = "tool_name_mismatch"
+    """Level 0: another kind of tool."""
+    TARGET_MISMATCH = "target_mismatch"
+    """Level 1: another file, range of lines or program."""
+    SIMILARITY_BELOW_THRESHOLD = "similarity_below_threshold"
+    """Level 2: the edit or command is too unlike."""
+    UNKNOWN_ERROR = "unknown_error"
+    """Their code throws and catches, on arguments that are no object for example."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweConfig:
+    """Their configuration keys under their names."""
+
+    reward_mode: Literal["binary", "continuous"] = "binary"
+    """Whether likeness earns part of the reward."""
+    enable_target_match: bool = True
+    """Level 1."""
+    enable_argument_similarity: bool = True
+    """Level 2."""
+    similarity_threshold: float = 0.4
+    """Likeness from which half the reward is earned; continuous mode only."""
+    similarity_full_credit: float = 0.8
+    """Likeness from which all of it is earned."""
+    enable_diff_size_shaping: bool = True
+    """Level 4; continuous mode only."""
+    diff_size_alpha: float = 0.1
+    """Share of the reward that an edit of 500 characters and more loses."""
+
+
+class SweScore(NamedTuple):
+    """What their server reports; None where a level was not reached."""
+
+    reward: float
+    code: SweCode
+    tool_name_match: bool = False
+    target_match: bool | None = None
+    similarity: float | None = None
+    penalty: float | None = None
+
+
+def verify(candidate: Candidate, action: Message) -> Verdict:
+    """Score `action` as NVIDIA's server does with its defaults: binary, all levels."""
+    return _verdict(candidate, action, SweConfig())
+
+
+def verify_continuous(candidate: Candidate, action: Message) -> Verdict:
+    """Score `action` with partial credit and the penalty for long edits."""
+    return _verdict(candidate, action, SweConfig(reward_mode="continuous"))
+
+
+def _verdict(candidate: Candidate, action: Message, config: SweConfig) -> Verdict:
+    score = compare_actions(candidate.expected_action, action, config, batch=is_batch(candidate))
+    detail = "" if score.similarity is None else f"similarity {score.similarity:.3f}"
+    return Verdict(score.reward, str(score.code), detail)
+
+
+def compare_actions(expected: Message, actual: Message, config: SweConfig, batch: bool = False) -> SweScore:
+    """The demonstrated call, if it is no batch, against the first call of the action, level by level."""
+    if len(expected.tool_calls) != 1 or batch:
+        return SweScore(0.0, SweCode.EXPECTED_ACTION_INVALID)
+    want = expected.tool_calls[0]
+    try:
+        wanted = parse_arguments(want)
+        if not actual.tool_calls:
+            return SweScore(0.0, SweCode.MODEL_OUTPUT_INVALID)
+        given = parse_arguments(actual.tool_calls[0])
+    except OverflowError:
+        return SweScore(0.0, SweCode.UNKNOWN_ERROR)
+    if not same_tool(actual.tool_calls[0].name, want.name):
+        return SweScore(0.0, SweCode.TOOL_NAME_MISMATCH)
+    return _compare(kind_of(want.name), given, wanted, config)
+
+
+def parse_arguments(call: ToolCall) -> Any:
+    """Any JSON value; nothing at all for what is not JSON. Beyond the parser's limits it throws, as theirs does."""
+    parsed = read_call(call)
+    if parsed.problem is None:
+        return parsed.arguments
+    if parsed.problem.category == Category.ARGUMENTS_DECODE_ERROR:
+        return {}
+    raise OverflowError(parsed.problem.detail)
+
+
+def _compare(kind: Kind, given: Any, wanted: Any, config: SweConfig) -> SweScore:
+    score = SweScore(1.0, SweCode.NONE, tool_name_match=True)
+    try:
+        if config.enable_target_match:
+            score = score._replace(target_match=target_match(kind, given, wanted))
+            if not score.target_match:
+                return score._replace(reward=0.0, code=SweCode.TARGET_MISMATCH)
+        if config.enable_argument_similarity:
+            score = score._replace(similarity=argument_similarity(kind, given, wanted))
+            score = score._replace(reward=_credit(score.similarity or 0.0, config))
+            if score.reward == 0.0:
+                return score._replace(code=SweCode.SIMILARITY_BELOW_THRESHOLD)
+        if config.enable_diff_size_shaping and config.reward_mode == "continuous":
+            penalty = diff_size_penalty(kind, given, config.diff_size_alpha)
+            score = score._replace(penalty=penalty, reward=score.reward * (1.0 - penalty))
+    except (TypeError, AttributeError, OverflowError, RecursionError):  # arguments of another type than an object
+        return score._replace(reward=0.0, code=SweCode.UNKNOWN_ERROR)
+    return score
+
+
+def _credit(similarity: float, config: SweConfig) -> float:
+    full, threshold = config.similarity_full_credit, config.similarity_threshold
+    if similarity >= full:
+        return 1.0
+    if config.reward_mode == "binary" or similarity < threshold:
+        return 0.0
+    return 0.5 + 0.5 * (similarity - threshold) / (full - threshold)
+
+
+def target_match(kind: Kind, given: Any, wanted: Any) -> bool:
+    """Whether both work on the same file, range of lines or program; what one of them does not name, matches."""
+    if kind == Kind.EDIT:
+        return _same_edit_target(given, wanted)
+    if kind == Kind.BASH:
+        return _same_bash_target(command_of(given), command_of(wanted))
+    if kind in (Kind.SEARCH, Kind.READ):
+        return _same_path(file_path(given), file_path(wanted), 3)
+    return True
+
+
+def _agree(given: str, wanted: str) -> bool:
+    return not given or not wanted or given == wanted
+
+
+def _same_path(given: str, wanted: str, parts: int) -> bool:
+    return not given or not wanted or path_end(given, parts) == path_end(wanted, parts)
+
+
+def _same_edit_target(given: Any, wanted: Any) -> bool:
+    given_verb, wanted_verb = str(given.get("command", "")), str(wanted.get("command", ""))
+    if not _agree(given_verb, wanted_verb) or not _same_path(file_path(given), file_path(wanted), 2):
+        return False
+    if given_verb == wanted_verb == "view":
+        return _covers(_lines(given.get("view_range")), _lines(wanted.get("view_range")))
+    return True
+
+
+def _covers(given: tuple[int, int] | None, wanted: tuple[int, int] | None) -> bool:
+    """Whether four fifths of the expected range are seen; lengths are ends minus starts, so -1 as an end is no end."""
+    if given is None or wanted is None:
+        return True
+    seen = max(0, min(given[1], wanted[1]) - max(given[0], wanted[0]))
+    return seen / max(1, wanted[1] - wanted[0]) >= 0.8
+
+
+def _lines(value: Any) -> tuple[int, int] | None:
+    try:
+        pair = json.loads(value) if isinstance(value, str) else value
+        return (int(pair[0]), int(pair[1])) if isinstance(pair, list) and len(pair) == 2 else None
+    except (ValueError, TypeError):
+        return None
+
+
+_PATH = re.compile(r"""(?:^|[\s='"(])((?:/[\w.-]+)+|\.{1,2}/[\w./-]+|[\w.-]+/[\w./-]+)""")
+
+
+def _same_bash_target(given: str, wanted: str) -> bool:
+    """The first words, one path where both have some, and a likeness of 0.3."""
+    if not given or not wanted:
+        return True
+    if not _agree(first_program(given), first_program(wanted)):
+        return False
+    given_ends, wanted_ends = _path_ends(given), _path_ends(wanted)
+    if given_ends and wanted_ends and not given_ends & wanted_ends:
+        return False
+    return similarity(given, wanted) >= 0.3
+
+
+def _path_ends(command: str) -> set[str]:
+    paths = (path for path in _PATH.findall(command) if len(path) > 2 and not path.startswith("--"))
+    return {path_end(path, 3) for path in paths} - {""}
+
+
+def similarity(given: str, wanted: str) -> float:
+    """difflib's ratio of the beginnings; the order of the arguments matters to it."""
+    ratio = difflib_ratio(given[:MAX_COMPARED], wanted[:MAX_COMPARED], 0.0)
+    assert ratio is not None  # the beginnings are within its limit
+    return ratio
+
+
+def argument_similarity(kind: Kind, given: Any, wanted: Any) -> float:
+    """Edits by what they replace and by what they write, the lesser; commands as a whole; all else is alike."""
+    if kind == Kind.EDIT:
+        sides = [(str(given.get(key, "")), str(wanted.get(key, ""))) for key in ("old_str", "new_str")]
+        if any(side[0] for side in sides) and any(side[1] for side in sides):
+            return min(_alike(*side) for side in sides)
+        return _alike(edit_text(given), edit_text(wanted))
+    if kind == Kind.BASH:
+        given_command, wanted_command = command_of(given), command_of(wanted)
+        return similarity(given_command, wanted_command) if given_command and wanted_command else 1.0
+    return 1.0
+
+
+def _alike(given: str, wanted: str) -> float:
+    return similarity(given, wanted) if given and wanted else float(given == wanted)
+
+
+def diff_size_penalty(kind: Kind, given: Any, alpha: float) -> float:
+    """`alpha * min(length / 500, 1)` of an edit's text."""
+    return alpha * min(len(edit_text(given)) / 500, 1.0) if kind == Kind.EDIT else 0.0

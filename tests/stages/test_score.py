@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tables import CUT, FAILED, RIGHT, TALK, TOOLS, WRONG, calls, candidate, read, says, script, user, write
+
+from pivotrl_cli.configs import ExtractConfig, ProfileConfig, ScoreConfig
+from pivotrl_cli.errors import ConfigError, InputError
+from pivotrl_cli.rows import Candidate, Profile, ProfileStatus, TrainRollout
+from pivotrl_cli.stages.extract import run as extract
+from pivotrl_cli.stages.profile import run as profile
+from pivotrl_cli.stages.score import audit
+from pivotrl_cli.stages.score import run as score
+from pivotrl_cli.storage.table import Table
+from pivotrl_cli.verifiers import load_verifier
+
+SHARED = Path(__file__).parents[2] / "../shared/data"
+
+
+@pytest.fixture
+def profiled(tmp_path) -> Path:
+    """Two candidates, four rollouts each: right, wrong value, talk, cut; and one that failed."""
+    write(tmp_path / "c.parquet", [candidate("a-000"), candidate("b-000")])
+    lines = {"a-000": [RIGHT, WRONG, TALK, CUT], "b-000": [RIGHT, RIGHT, "<tool_call>broken", FAILED]}
+    config = ProfileConfig(
+        candidates=str(tmp_path / "c.parquet"),
+        engine="replay",
+        replay=script(tmp_path / "s.jsonl", lines),
+        n=4,
+        output=str(tmp_path / "p.parquet"),
+    )
+    profile.run(config)
+    return tmp_path / "p.parquet"
+
+
+def test_recorded_rewards_are_compared_with_every_verifiers(profiled):
+    found = score.run(ScoreConfig(rollouts=str(profiled), verifier=["tool_call", "tool_name"]))
+    assert found["rollouts"] == 6
+    assert found["unscored"] == 2
+    assert found["means"] == {"recorded": 3 / 6, "tool_call": 3 / 6, "tool_name": 4 / 6}
+    zeros = {"other": 0}
+    assert found["pairs"] == [
+        {"first": "recorded", "second": "tool_call", "both": 3, "neither": 3, "only_first": 0, "only_second": 0}
+        | zeros,
+        {"first": "recorded", "second": "tool_name", "both": 3, "neither": 2, "only_first": 0, "only_second": 1}
+        | zeros,
+        {"first": "tool_call", "second": "tool_name", "both": 3, "neither": 2, "only_first": 0, "only_second": 1}
+        | zeros,
+    ]
+    assert [(row["candidate_id"], row["sample"], row["alike"]) for row in found["telling"]] == [("a-000", 1, 1)]
+    assert found["telling"][0]["rewards"] == {"recorded": 0.0, "tool_call": 0.0, "tool_name": 1.0}
+    assert found["telling"][0]["expected"] == 'look {"order": 7}'
+
+
+def test_a_profile_is_written_anew_with_the_first_verifiers_rewards(profiled, tmp_path):
+    config = ScoreConfig(rollouts=str(profiled), verifier=["tool_name"], output=str(tmp_path / "new.parquet"))
+    score.run(config)
+    old, new = read(profiled, Profile), read(tmp_path / "new.parquet", Profile)
+    assert [[r.reward for r in row.rollouts] for row in old] == [[1.0, 0.0, 0.0, None], [1.0, 1.0, 0.0, None]]
+    assert [[r.reward for r in row.rollouts] for row in new] == [[1.0, 1.0, 0.0, None], [1.0, 1.0, 0.0, None]]
+    assert [row.reward_mean for row in new] == [2 / 3, 2 / 3]
+    assert [row.status for row in new] == [ProfileStatus.OK, ProfileStatus.OK]
+    assert [(row.candidate_id, row.state, row.n_error, row.n_truncated) for row in new] == [
+        (row.candidate_id, row.state, row.n_error, row.n_truncated) for row in old
+    ]
+    assert score.run(config)["cached"] is True
+
+
+def test_scoring_with_the_same_verifier_changes_nothing(profiled, tmp_path):
+    score.run(ScoreConfig(rollouts=str(profiled), output=str(tmp_path / "same.parquet")))
+    assert read(tmp_path / "same.parquet", Profile) == read(profiled, Profile)
+
+
+def test_training_rollouts_need_their_pivots(tmp_path):
+    rows = [
+        TrainRollout(
+            step=1, candidate_id="a-000", sample=i, text=text, reward=reward, verdict="v", advantage=None,
+            n_tokens=3, finish_reason="stop",
+        )
+        for i, (text, reward) in enumerate([(RIGHT, 1.0), (WRONG, 0.0), ("cut", None)])
+    ]  # fmt: skip
+    write(tmp_path / "r.parquet", rows, TrainRollout)
+    write(tmp_path / "c.parquet", [candidate("a-000")])
+    with pytest.raises(ConfigError, match="by id alone"):
+        score.run(ScoreConfig(rollouts=str(tmp_path / "r.parquet"), verifier=["exact"]))
+    found = score.run(
+        ScoreConfig(rollouts=str(tmp_path / "r.parquet"), candidates=tmp_path / "c.parquet", verifier=["exact"])
+    )
+    assert (found["rollouts"], found["unscored"], found["means"]) == (2, 1, {"recorded": 0.5, "exact": 0.5})
+
+
+def test_a_candidates_table_has_no_rollouts(tmp_path):
+    path = write(tmp_path / "c.parquet", [candidate("a-000")])
+    with pytest.raises(InputError, match="no rollouts in this table"):
+        score.run(ScoreConfig(rollouts=str(path), verifier=["exact"]))
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared recorded runs are not here")
+@pytest.mark.parametrize(
+    ("server", "verifier", "mean"),
+    [
+        ("single_step_tool_use_with_argument_comparison", "tool_call_compat", 3 / 5),
+        ("terminal_multi_harness", "terminal_compat", 4 / 5),
+        ("terminus_judge", "terminus_compat", 0.0),
+    ],
+)
+def test_nemo_gyms_own_rollouts_are_scored_as_they_were(server, verifier, mean):
+    path = SHARED / "nemo_gym" / server / "example_rollouts.jsonl"
+    found = score.run(ScoreConfig(rollouts=str(path), verifier=[verifier]))
+    assert (found["rollouts"], found["telling"]) == (5, [])
+    assert found["means"] == {"recorded": mean, verifier: mean}
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared recorded runs are not here")
+@pytest.mark.parametrize(("server", "verifier"), [("xlam_fc", "xlam_fc_compat"), ("swe_pivot", "swe_compat")])
+def test_nemo_gyms_rollouts_find_their_demonstrations_among_candidates(tmp_path, server, verifier):
+    folder, table = SHARED / "nemo_gym" / server, tmp_path / "c.parquet"
+    extract.run(ExtractConfig(sources=[str(folder / "example.jsonl")], verifier=verifier, output=str(table)))
+    rollouts = str(folder / "example_rollouts.jsonl")
+    found = score.run(ScoreConfig(rollouts=rollouts, candidates=table))
+    assert (found["rollouts"], found["telling"], list(found["means"])) == (5, [], ["recorded", verifier])
+    with pytest.raises(InputError, match="does not say what was demonstrated"):
+        score.run(ScoreConfig(rollouts=rollouts, verifier=[verifier]))
+
+
+def test_audit_counts_what_is_accepted(tmp_path):
+    rows = [
+        candidate("a-000", turn=0, n_turns=3),
+        candidate("a-001", turn=1, n_turns=3, expected_action=says("Order 7 is on its way to you now.")),
+        candidate("a-002", turn=2, n_turns=3, expected_action=calls("look", '{"order": 9}')),
+    ]
+    path = write(tmp_path / "c.parquet", rows)
+    found = score.run(ScoreConfig(rollouts=str(path), audit=True))["audit"]
+    assert found["demonstrations_refused"] == 0
+    tried = {name: (c["tried"], c["accepted"]) for name, c in found["probes"].items()}
+    assert tried == {
+        "another turn's action": (2, 0),
+        "a required argument dropped": (2, 0),
+        "a value changed": (2, 0),
+        "a message that does nothing": (3, 0),
+        "all tools at once": (0, 0),
+    }
+    compat = score.run(ScoreConfig(rollouts=str(path), audit=True, verifier=["tool_call_compat"]))["audit"]["probes"]
+    assert compat["a message that does nothing"]["accepted"] == 1
+    name_only = score.run(ScoreConfig(rollouts=str(path), audit=True, verifier=["tool_name"]))["audit"]["probes"]
+    assert name_only["another turn's action"] == {"tried": 2, "accepted": 0, "partial": 0, "examples": []}
+    assert name_only["a value changed"]["examples"] == ["a-000", "a-002"]
+
+
+def test_probes_are_what_they_say():
+    two = json.dumps([*json.loads(TOOLS), {"type": "function", "function": {"name": "act", "parameters": {}}}])
+    one = candidate("a-000", tools=two, state=[user("?")])
+    wrong = {name: probe(one, says("Hello.")) for name, probe in audit.PROBES.items()}
+    assert wrong == {
+        "another turn's action": says("Hello."),
+        "a required argument dropped": calls("look", "{}"),
+        "a value changed": calls("look", '{"order": 8}'),
+        "a message that does nothing": says(audit.NO_OP),
+        "all tools at once": one.expected_action.model_copy(
+            update={"tool_calls": [*one.expected_action.tool_calls, *calls("act", "{}").tool_calls]}
+        ),
+    }
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared recorded runs are not here")
+def test_the_default_verifier_lets_no_exploit_through_on_recorded_runs(tmp_path):
+    from pivotrl_cli.configs import ExtractConfig
+    from pivotrl_cli.stages.extract import run as extract
+
+    output = tmp_path / "c.parquet"
+    extract.run(ExtractConfig(sources=[str(SHARED / "tau2_bench/openai_sft")], output=str(output)))
+    with Table.open(output, Candidate) as table:
+        found = audit.audit(table, {"tool_call": load_verifier("tool_call")}, None)
+    accepted = {name: c["accepted"] for name, c in found["probes"].items()}
+    tried = {name: c["tried"] for name, c in found["probes"].items()}
+    assert found["demonstrations_refused"] == 0
+    assert tried["all tools at once"] > 300
+    assert accepted.pop("another turn's action") < 0.05 * tried["another turn's action"]
+    assert accepted == {
+        "a required argument dropped": 0,
+        "a value changed": 0,
+        "a message that does nothing": 0,
+        "all tools at once": 0,
+    }

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pivotrl_cli.configs import FilterConfig
+from pivotrl_cli.errors import OutputError
+from pivotrl_cli.rows import Pivot
+from pivotrl_cli.storage.journal import Journal, journal_path, unfinished
+from pivotrl_cli.storage.provenance import Provenance
+
+
+def provenance(seed: int = 0) -> Provenance:
+    return Provenance.of("filter", Pivot, FilterConfig(profile="p.parquet", seed=seed), [])
+
+
+def opened(folder: Path, seed: int = 0, *, force: bool = False) -> Journal:
+    return Journal.beside(folder / "p.parquet", provenance(seed), force=force)
+
+
+def test_finished_work_is_there_on_the_next_opening(tmp_path):
+    with opened(tmp_path) as journal:
+        journal.add({"a": 1, "b": [2]})
+        journal.add({"c": {"d": "ü\n"}})
+    with opened(tmp_path) as journal:
+        assert list(journal) == ["a", "b", "c"]
+        assert ("b" in journal, "d" in journal) == (True, False)
+        journal.add({"e": 5, "a": 6})
+        assert journal.read("abcde") == {"a": 6, "b": [2], "c": {"d": "ü\n"}, "e": 5}
+        assert len(journal) == 4
+    with opened(tmp_path) as journal:
+        assert journal.read("ae") == {"a": 6, "e": 5}
+        journal.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_journal_without_work_leaves_nothing_behind(tmp_path):
+    with opened(tmp_path):
+        assert journal_path(tmp_path / "p.parquet").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_work_of_a_run_made_differently_is_refused_and_forced(tmp_path):
+    with opened(tmp_path) as journal:
+        journal.add({"a": 1})
+    with pytest.raises(OutputError, match=r"of an unfinished run made differently: config\.seed: 0 -> 1$"):
+        opened(tmp_path, seed=1)
+    assert unfinished(tmp_path / "p.parquet") == {"provenance": provenance().to_dict(), "forced": False}
+    with opened(tmp_path, seed=1, force=True) as journal:
+        assert len(journal) == 0
+        journal.add({"b": 1})
+    assert unfinished(tmp_path / "p.parquet") == {"provenance": provenance(1).to_dict(), "forced": True}
+
+
+def test_a_killed_run_that_finished_nothing_is_in_nobodys_way(tmp_path):
+    other = opened(tmp_path, seed=1)
+    other._file.close()
+    other._lock.release()
+    with opened(tmp_path) as journal:
+        journal.add({"a": 1})
+    with opened(tmp_path) as journal:
+        assert list(journal) == ["a"]
+
+
+def test_two_runs_never_write_one_output(tmp_path):
+    with opened(tmp_path) as journal:
+        with pytest.raises(OutputError, match=rf"^another run is writing .*p\.parquet: process {os.getpid()} on "):
+            opened(tmp_path)
+        with pytest.raises(OutputError, match="another run"):
+            opened(tmp_path, force=True)
+        journal.add({"a": 1})
+    with opened(tmp_path) as journal:
+        assert list(journal) == ["a"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(cut=st.integers(1, 1200), tail=st.binary(max_size=40))
+def test_a_cut_at_any_byte_loses_at_most_the_batches_behind_it(tmp_path_factory, cut, tail):
+    folder = tmp_path_factory.mktemp("cut")
+    with opened(folder) as journal:
+        ends = []
+        for i in range(8):
+            journal.add({str(i): "x" * i})
+            ends.append(journal.path.stat().st_size)
+    size = max(ends[-1] - cut, 0)
+    os.truncate(journal.path, size)
+    with journal.path.open("ab") as file:
+        file.write(tail if size > 100 else b"")
+    with opened(folder) as journal:
+        assert [str(i) in journal for i in range(8)] == [end <= size for end in ends]
+        journal.add({"new": True})
+    with opened(folder) as journal:
+        assert journal.read(["new", "0"]) == {"new": True} | ({"0": ""} if ends[0] <= size else {})
+
+
+def test_a_hole_of_zeros_that_a_power_cut_left_ends_the_journal(tmp_path):
+    with opened(tmp_path) as journal:
+        journal.add({"a": 1})
+    with journal.path.open("ab") as file:
+        file.write(bytes(4096))
+    with opened(tmp_path) as journal:
+        assert list(journal) == ["a"]
+        journal.add({"b": 2})
+    with opened(tmp_path) as journal:
+        assert journal.read("ab") == {"a": 1, "b": 2}
+
+
+def test_a_foreign_file_is_not_overwritten(tmp_path):
+    journal_path(tmp_path / "p.parquet").write_bytes(b"Dear diary,\n")
+    with pytest.raises(OutputError, match="is not a journal of pivotrl"):
+        opened(tmp_path)
+    assert journal_path(tmp_path / "p.parquet").read_bytes() == b"Dear diary,\n"
+
+
+def test_what_was_added_survives_sigkill(tmp_path):
+    script = (
+        "import os, signal, sys; sys.path.insert(0, sys.argv[1]); from test_journal import *\n"
+        "journal = opened(Path(sys.argv[2]))\n"
+        "journal.add({'a': 1}); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path)],
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert killed.returncode == -9
+    with opened(tmp_path) as journal:
+        assert journal.read("a") == {"a": 1}

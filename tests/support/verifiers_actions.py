@@ -1,0 +1,103 @@
+"""Short hands for actions and candidates, and the real demonstrations of the reference data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pivotrl_cli.rows import Candidate, Message, ToolCall
+from pivotrl_cli.verifiers import VERIFIERS, Verdict, load_verifier
+
+BY_RULE = [name for name in VERIFIERS if name not in ("judge", "execute")]
+"""Verifiers that look at the two actions alone."""
+
+MENDED = [name for name in BY_RULE if "compat" not in name]
+"""Those that follow nobody."""
+
+DATA = Path(__file__).parents[2] / "../shared/data"
+
+
+def call(name: str, arguments: Any = None, **values: Any) -> ToolCall:
+    """`call("get", x=1)`, or `call("get", "raw text")`."""
+    return ToolCall(name=name, arguments=arguments if isinstance(arguments, str) else json.dumps(arguments or values))
+
+
+def calls(*tool_calls: ToolCall, content: str = "") -> Message:
+    return Message(role="assistant", content=content, tool_calls=list(tool_calls))
+
+
+def says(content: str) -> Message:
+    return Message(role="assistant", content=content)
+
+
+def candidate(expected: Message, tools: str = "[]", provenance: str = "{}") -> Candidate:
+    return Candidate(
+        candidate_id="t-0",
+        trajectory_id="t",
+        task_id="",
+        source="s.jsonl",
+        turn=0,
+        n_turns=1,
+        domain="",
+        verifier="tool_call",
+        state=[Message(role="user", content="hello")],
+        tools=tools,
+        expected_action=expected,
+        outcome=None,
+        split="train",
+        provenance=provenance,
+    )
+
+
+def score(name: str, expected: Message, action: Message, tools: str = "[]", provenance: str = "{}") -> Verdict:
+    return load_verifier(name)(candidate(expected, tools, provenance), action)
+
+
+def tool(name: str, required: list[str] | None = None, **properties: Any) -> str:
+    """A `tools` column with one tool."""
+    parameters = {"type": "object", "properties": properties, "required": required or []}
+    return json.dumps([{"type": "function", "function": {"name": name, "parameters": parameters}}])
+
+
+def data(path: str) -> Path:
+    """A reference file, or a skip where the checkout has none."""
+    if not (DATA / path).exists():
+        pytest.skip(f"no reference data beside this checkout: {path}")
+    return DATA / path
+
+
+def records(path: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in data(path).read_text().splitlines()]
+
+
+def gym_action(action: dict[str, Any]) -> Message:
+    """A NeMo Gym action as a message."""
+    if action["type"] == "message":
+        return says(action["content"])
+    return calls(*(call(c["name"], c["arguments"]) for c in action.get("calls", [action])))
+
+
+def gym_output(items: list[dict[str, Any]]) -> Message:
+    """The output items of a Responses-API reply as a message."""
+    texts = [part["text"] for item in items if item["type"] == "message" for part in item["content"]]
+    found = [call(item["name"], item["arguments"]) for item in items if item["type"] == "function_call"]
+    return calls(*found, content="\n".join(texts))
+
+
+def demonstrations(path: str) -> Iterator[Message]:
+    """Every assistant message of a tau-bench or OpenAI fine-tuning file."""
+    text = data(path).read_text()
+    if path.endswith(".jsonl"):
+        trajectories = [json.loads(line)["messages"] for line in text.splitlines()]
+    else:
+        trajectories = [run["traj"] for run in json.loads(text)]
+    for messages in trajectories:
+        for message in messages:
+            if message["role"] == "assistant":
+                functions = [c["function"] for c in message.get("tool_calls") or []]
+                tool_calls = [call(f["name"], f["arguments"]) for f in functions]
+                yield calls(*tool_calls, content=message.get("content") or "")

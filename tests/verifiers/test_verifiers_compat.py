@@ -1,0 +1,343 @@
+"""Conformance: NVIDIA's recorded verdicts, reward by reward and category by category."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from verifiers_actions import call, calls, gym_action, gym_output, records, says, score
+
+from pivotrl_cli.rows import Message
+from pivotrl_cli.verifiers import Verdict
+from pivotrl_cli.verifiers.compare.coding import (
+    command_of,
+    edit_text,
+    file_path,
+    first_program,
+    kind_of,
+    same_tool,
+)
+from pivotrl_cli.verifiers.nvidia import swe_compat, terminal_compat, terminus_compat
+from pivotrl_cli.verifiers.nvidia.swe_compat import SweConfig, SweScore
+from pivotrl_cli.verifiers.nvidia.terminus_compat import TerminusConfig
+from pivotrl_cli.verifiers.nvidia.tool_call_compat import CompatConfig, arguments_difference, compare_actions
+
+
+def conformance(name: str) -> list[dict[str, Any]]:
+    return records(f"conformance/{name}.jsonl")
+
+
+def rollouts(server: str) -> list[dict[str, Any]]:
+    return records(f"nemo_gym/{server}/example_rollouts.jsonl")
+
+
+# --- single step
+
+
+def single_step_verdict(record: dict[str, Any], expected: str, actual: str) -> tuple[float, str]:
+    verdict = compare_actions(
+        gym_action(record[expected]), gym_action(record[actual]), CompatConfig(**record["config"])
+    )
+    return verdict.reward, verdict.category.upper()
+
+
+@pytest.mark.parametrize(
+    ("file", "expected", "actual", "count"),
+    [
+        ("single_step_compare_action", "expected_action", "actual_action", 38),
+        ("edge_single_step", "expected_action", "actual_action", 78),
+        ("single_step_compare_tool_call", "expected", "actual", 2),
+    ],
+)
+def test_single_step_actions(file: str, expected: str, actual: str, count: int) -> None:
+    scored = [r for r in conformance(file) if "raises" not in r]
+    assert [single_step_verdict(r, expected, actual) for r in scored] == [(r["reward"], r["category"]) for r in scored]
+    assert len(scored) == count
+
+
+def test_single_step_arguments() -> None:
+    found = conformance("single_step_compare_arguments")
+    for record in found:
+        difference = arguments_difference(record["expected"], record["actual"], CompatConfig(**record["config"]))
+        assert (difference is None) == record["match"]
+        assert (difference.category.upper() if difference else None) == record["category"]
+    assert len(found) == 4
+
+
+def test_single_step_gives_a_verdict_where_their_code_throws() -> None:
+    thrown = [r for r in conformance("edge_single_step") if "raises" in r]
+    found = [single_step_verdict(r, "expected_action", "actual_action") for r in thrown]
+    assert found == [(0.0, "ARGUMENTS_BEYOND_LIMITS")]
+
+
+def test_single_step_keeps_the_known_exploits() -> None:
+    expected = calls(call("t", x=1))
+    assert score("tool_call_compat", says("The total is 12."), says("")) == Verdict(1.0, "expected_chat_message_found")
+    assert score("tool_call_compat", expected, calls(call("t", x=2), call("u"), call("t", x=1))) == Verdict(
+        1.0, "expected_tool_call"
+    )
+    # 1 / 4 of the words shared is above 0.1
+    assert score("tool_call_compat", calls(call("t", x="New York")), calls(call("t", x="New Jersey"))).reward == 1.0
+    assert score("tool_call_compat", calls(call("t", "[1]")), calls(call("t", "[1]"))).reward == 1.0
+
+
+# --- software engineering
+
+
+def test_swe_verdicts() -> None:
+    found = conformance("edge_swe_pivot_verify")
+    scores = [
+        swe_compat.compare_actions(
+            gym_action(r["expected_action"]),
+            gym_output(r["output"]),
+            SweConfig(**r["config"]),
+            batch=r["expected_action"]["type"] == "function_call_batch",
+        )
+        for r in found
+    ]
+    keys = ["reward", "failure_reason", "tool_name_match", "target_match", "similarity_score", "diff_size_penalty"]
+    assert [tuple(score) for score in scores] == [tuple(r[key] for key in keys) for r in found]
+    assert len(found) == 52
+
+
+SWE_FUNCTIONS = {
+    "get_tool_category": kind_of,
+    "extract_file_path": file_path,
+    "extract_command": command_of,
+    "extract_command_verb": first_program,
+    "extract_editor_command": lambda arguments: arguments.get("command", ""),
+    "extract_edit_content": edit_text,
+    "verify_tool_name_match": lambda actual, _, expected, __: same_tool(actual, expected),
+    "verify_target_match": lambda kind, actual, _, expected: swe_compat.target_match(kind, actual, expected),
+    "compute_argument_similarity": lambda kind, actual, _, expected: swe_compat.argument_similarity(
+        kind, actual, expected
+    ),
+    "compute_diff_size_penalty": swe_compat.diff_size_penalty,
+    "_parse_arguments": lambda raw: parsed(raw),
+    "extract_tool_info": lambda raw: [raw["name"], kind_of(raw["name"]), parsed(raw["arguments"])],
+}
+
+
+def parsed(raw: Any) -> Any:
+    """Their arguments may be an object; ours are always text."""
+    return swe_compat.parse_arguments(call("t", raw if isinstance(raw, str) else json.dumps(raw)))
+
+
+def test_swe_functions() -> None:
+    found = conformance("swe_pivot_functions")
+    assert [SWE_FUNCTIONS[r["fn"]](*r["args"], **r["kwargs"]) for r in found] == [r["result"] for r in found]
+    assert len(found) == 167
+
+
+def test_swe_compat_by_name() -> None:
+    edit = call("edit", path="a.py", old_str="a", new_str="b")
+    assert score("swe_compat", calls(edit), calls(edit, call("finish"))) == Verdict(1.0, "none", "similarity 1.000")
+    assert score("swe_compat_continuous", calls(edit), calls(edit)).reward == 1 - 0.1 * 3 / 500
+    assert score("swe_compat", says("hi"), says("hi")) == Verdict(0.0, "expected_action_invalid")
+    batch = '{"action_type": "function_call_batch"}'
+    assert score("swe_compat", calls(edit), calls(edit), provenance=batch).category == "expected_action_invalid"
+    deep = call("edit", "[" * 500 + "]" * 500)
+    assert swe_compat.compare_actions(calls(edit), calls(deep), SweConfig()) == SweScore(
+        0.0, swe_compat.SweCode.UNKNOWN_ERROR
+    )
+
+
+# --- terminal: Terminus
+
+
+def terminus_verdict(record: dict[str, Any]) -> tuple[float, str]:
+    """With the judge's recorded answers, in order; None stands for an answer without a label."""
+    answers = iter([verdict or "no label" for verdict in record["judge_verdicts"]])
+    theirs = dict(record["config"])
+    judged = theirs.pop("enable_llm_judge")
+    config = TerminusConfig(**theirs, judge=(lambda first, second: next(answers)) if judged else None)
+    harness = (record["metadata"] or {}).get("harness")
+    actual = gym_output(record["output"]).content
+    verdict = terminus_compat.compare_texts(record["expected_answer"] or "", actual, harness, config)
+    assert not list(answers)
+    return verdict.reward, verdict.category
+
+
+def test_terminus_verdicts() -> None:
+    found = conformance("terminus_judge_verify")
+    assert [terminus_verdict(r) for r in found] == [(r["reward"], r["failure_reason"]) for r in found]
+    assert len(found) == 27
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        ("so [[A!=B]]", False),
+        ("[[A!=B]], no: [[A=B]]", True),
+        ("[[A=B]] first" + "." * 300, True),
+        ("[[A!=B]] then [[A=B]]" + "." * 300, False),
+        ("[[A=B]]" + "." * 300 + "[[A!=B]]", False),
+        ("yes", None),
+        ("", None),
+    ],
+)
+def test_where_a_judge_says_it(answer: str, verdict: bool | None) -> None:
+    assert terminus_compat.read_verdict(answer, TerminusConfig()) is verdict
+
+
+def test_terminus_harness_and_threshold_come_from_the_provenance() -> None:
+    expected = says(json.dumps({"analysis": "", "plan": "", "commands": [{"keystrokes": "ls -la\n"}]}))
+    action = says(json.dumps({"analysis": "", "plan": "", "commands": [{"keystrokes": "ls -l\n"}]}))
+    # 12 of 13 characters
+    assert score("terminus_compat", expected, action) == Verdict(1.0, "none", "similarity 0.923")
+    strict = '{"metadata": {"harness": "terminus_2"}, "threshold": 0.95}'
+    assert score("terminus_compat", expected, action, provenance=strict).category == "string_similarity_below_threshold"
+    other = '{"harness": "terminus_1"}'
+    assert score("terminus_compat", expected, action, provenance=other).category == "expected_answer_invalid"
+    assert score("terminus_compat", expected, action, provenance='{"harness": "x"}').category == "unknown_harness"
+
+
+# --- terminal: harnesses that call tools
+
+
+def test_harness_verdicts() -> None:
+    found = conformance("terminal_multi_harness_compare_action")
+    verdicts = [
+        terminal_compat.compare_actions(
+            gym_action(r["expected_action"]),
+            gym_action(r["actual_action"]),
+            json.dumps(r["declared_tools"]),
+            r["harness"],
+            r["config"]["string_similarity_threshold"] if r["threshold"] is None else r["threshold"],
+        )
+        for r in found
+    ]
+    assert [(v.reward, v.category.upper()) for v in verdicts] == [(r["reward"], r["category"]) for r in found]
+    details = ["" if r["similarity_score"] is None else f"similarity {r['similarity_score']:.3f}" for r in found]
+    assert [v.detail for v in verdicts] == details
+    assert len(found) == 24
+
+
+def test_harness_arguments_on_which_their_server_fails() -> None:
+    tools = json.dumps([{"name": "t", "parameters": {}}])
+    assert (
+        score("terminal_compat", calls(call("t")), calls(call("t", "{x")), tools).category == "arguments_decode_error"
+    )
+    assert score("terminal_compat", calls(call("t")), calls(call("t", "[1]")), tools).category == "arguments_not_object"
+
+
+@pytest.mark.parametrize(
+    ("schema", "category"),
+    [
+        ({"type": "object"}, "expected_tool_call"),
+        ({"type": "nonsense"}, "tool_schema_validation_failed"),
+        ({"$ref": "https://example.invalid/schema"}, "tool_schema_validation_failed"),
+        ({"$ref": "#"}, "tool_schema_validation_failed"),
+        ({"required": ["y"]}, "tool_schema_validation_failed"),
+    ],
+)
+def test_harness_schemas(schema: dict[str, Any], category: str) -> None:
+    tools = json.dumps([{"name": "t", "parameters": schema}])
+    assert score("terminal_compat", calls(call("t", x=1)), calls(call("t", x=1)), tools).category == category
+
+
+def test_harness_finds_no_action_in_bare_reasoning() -> None:
+    action = Message(role="assistant", reasoning="Let me think.")
+    for name in ["tool_call_compat", "terminal_compat"]:
+        assert score(name, says("Hello"), action) == Verdict(0.0, "no_action_found")
+
+
+# --- recorded rewards
+
+
+def test_single_step_rewards() -> None:
+    found = rollouts("single_step_tool_use_with_argument_comparison")
+    rewards = [
+        score("tool_call_compat", gym_action(r["expected_action"]), gym_output(r["response"]["output"])).reward
+        for r in found
+    ]
+    assert rewards == [r["reward"] for r in found] == [1.0, 1.0, 0.0, 1.0, 0.0]
+
+
+def test_swe_rewards() -> None:
+    """The rollouts lack the demonstrations, which stand in the examples of the same name."""
+    examples = {r["uuid"]: r["expected_action"] for r in records("nemo_gym/swe_pivot/example.jsonl")}
+    found = rollouts("swe_pivot")
+    verdicts = [
+        score("swe_compat", gym_action(examples[r["uuid"]]), gym_output(r["response"]["output"])) for r in found
+    ]
+    assert [(v.reward, v.category) for v in verdicts] == [(r["reward"], r["failure_reason"]) for r in found]
+    assert len(found) == 5
+
+
+def test_terminus_rewards() -> None:
+    """All five were given to a judge, who said no; its category has another name since."""
+    found = rollouts("terminus_judge")
+    verdicts = [
+        score(
+            "terminus_compat",
+            says(r["expected_answer"]),
+            gym_output(r["response"]["output"]),
+            provenance=json.dumps({"metadata": r["metadata"]}),
+        )
+        for r in found
+    ]
+    assert [(v.reward, v.detail) for v in verdicts] == [
+        (r["reward"], f"similarity {r['similarity_score']:.3f}") for r in found
+    ]
+    assert len(found) == 5
+
+
+def test_harness_rewards() -> None:
+    found = rollouts("terminal_multi_harness")
+    rewards = [
+        score(
+            "terminal_compat",
+            gym_action(r["expected_action"]),
+            gym_output(r["response"]["output"]),
+            json.dumps(r["declared_tools"] or r["responses_create_params"]["tools"]),
+            json.dumps({"harness": r["harness"]}),
+        ).reward
+        for r in found
+    ]
+    assert rewards == [r["reward"] for r in found] == [1.0, 1.0, 1.0, 1.0, 0.0]
+
+
+def asked(row: dict[str, Any]) -> str:
+    return str(row["responses_create_params"]["input"][-1]["content"])
+
+
+def test_function_calling_rewards() -> None:
+    """The rollouts lack the demonstrations, which stand in the examples of the same prompt."""
+    examples = {
+        asked(r): calls(*(call(c["name"], c["arguments"]) for c in r["expected_answers"]))
+        for r in records("nemo_gym/xlam_fc/example.jsonl")
+    }
+    found = rollouts("xlam_fc")
+    rewards = [score("xlam_fc_compat", examples[asked(r)], gym_output(r["response"]["output"])).reward for r in found]
+    assert rewards == [r["reward"] for r in found] == [1.0, 1.0, 1.0, 0.0, 0.0]
+
+
+F, G = call("f", x=1), call("f", x=1, y=2)
+
+
+@pytest.mark.parametrize(
+    ("expected", "action", "reward", "category"),
+    [
+        ([F], [G], 1.0, "expected_tool_call"),
+        ([G], [F], 0.0, "argument_object_keys_different"),
+        ([F, G], [F, G], 1.0, "expected_tool_call_batch"),
+        ([F, G], [G, F], 0.0, "argument_object_keys_different"),
+        ([G, F], [F, G], 1.0, "expected_tool_call_batch"),
+        ([F], [F, F], 0.0, "function_call_batch_length_different"),
+        ([F], [], 0.0, "no_expected_tool_call"),
+        ([F], [call("F", x=1)], 0.0, "unexpected_tool"),
+        ([F], [call("f", x=True)], 1.0, "expected_tool_call"),
+        ([F], [call("f", x=1.0)], 1.0, "expected_tool_call"),
+        ([F], [call("f", x="1")], 0.0, "argument_value_different"),
+        ([F], [call("f", "{x")], 0.0, "arguments_decode_error"),
+        ([F], [call("f", '["x"]')], 0.0, "argument_object_keys_different"),
+        ([call("f", "{}")], [call("f", "{x")], 1.0, "expected_tool_call"),
+        ([], [], 1.0, "expected_chat_message_found"),
+        ([], [F], 0.0, "no_expected_chat_message"),
+    ],
+)
+def test_function_calling(expected: list[Any], action: list[Any], reward: float, category: str) -> None:
+    verdict = score("xlam_fc_compat", calls(*expected, content="a"), calls(*action, content="b"))
+    assert (verdict.reward, verdict.category) == (reward, category)
