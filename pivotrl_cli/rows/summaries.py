@@ -1,0 +1,22 @@
+"""What a stage says when it is done."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Summary(BaseModel):
+    """Base of every stage's summary: `--json` prints it, and the output's metadata keeps it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    THIS_RUN: ClassVar[frozenset[str]] = frozenset({"cached"})
+    """Fields about one run of the command rather than its output; the metadata leaves them out."""
+
+    cached: bool = False
+    """The output was up to date, so nothing was run."""
+
+    def stored(self) -> dict[str, Any]:
+        """The part that the output's metadata keeps, as JSON values."""
+        return self.model_dump(mode="json", exclude=set(self.THIS_RUN))
