@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TEMPLATE
 from safetensors.torch import load_file, save_file
 from tables import CUT, FAILED, RIGHT, TALK, TOOLS, calls, says, script, user
+from tiny_models import TEMPLATE
 from transformers import AutoTokenizer
 
 from pivotrl_cli.configs import EngineConfig

@@ -3,10 +3,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import tiny_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables import RIGHT, TOOLS, calls, says, user
+from tiny_models import tiny_tokenizer
 
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.model.chat import ChatFormat, UnparsableError, UnrenderableError, parse_hermes

@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from conftest import TEMPLATE, tiny_tokenizer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jinja2 import Environment
 from tables import TOOLS, calls, says, user
+from tiny_models import TEMPLATE, tiny_tokenizer
 
 from pivotrl_cli.model.chat import ChatFormat, UnrenderableError, to_template
 from pivotrl_cli.model.template_faults import FaultKind, TemplateFault, faults

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from chain import COMMANDS, contents, linked, output_of, run
-from test_disk import but_times
+from chain import COMMANDS, but_times, contents, linked, output_of, run
 
 import pivotrl_cli
 from pivotrl_cli.endpoint import _asked_wait

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from chain import COMMANDS, contents, linked, mounted, output_of, run
+from chain import COMMANDS, but_times, contents, linked, mounted, output_of, run
 
 from pivotrl_cli.storage.journal import journal_path
 
@@ -29,11 +29,6 @@ def whole(chain_inputs, tmp_path_factory) -> dict[str, dict[str, bytes]]:
         assert run(folder, *arguments, "--force" if name != "desk" else "-n2")[0] == 0
         (folder / output_of(name)).rename(folder / name)
     return {name: contents(folder / name) for name in COMMANDS}
-
-
-def but_times(files: dict[str, bytes]) -> dict[str, bytes]:
-    """Without the one table that has seconds in it."""
-    return {name: data for name, data in files.items() if name != "metrics.parquet"}
 
 
 def fill(folder: Path, free: int) -> Path:

@@ -63,6 +63,27 @@ def tool(name: str, required: list[str] | None = None, **properties: Any) -> str
     return json.dumps([{"type": "function", "function": {"name": name, "parameters": parameters}}])
 
 
+EVERY_TOOL = json.dumps(
+    [json.loads(tool(name))[0] for name in ("get", "bash", "edit", "grep", "think", "web_search", "t")]
+)
+"""A `tools` column with the tools of all of these actions."""
+
+
+def demonstrated() -> list[Message]:
+    """One short action for each way of comparing."""
+    keystrokes = {"analysis": "", "plan": "", "commands": [{"keystrokes": "cat order_12.txt | grep total\n"}]}
+    return [
+        says("The total is 12 today."),
+        says(json.dumps(keystrokes)),
+        calls(call("t", x="please tell the customer about order 12")),
+        calls(call("bash", command="cat order_12.txt | grep total")),
+        calls(call("edit", path="src/a.py", old_str="total = 1", new_str="total = 12")),
+        calls(call("grep", pattern="total", path="src")),
+        calls(call("think", thought="The total of order 12 is wrong.")),
+        calls(call("web_search", query="total of order 12", url="https://a.org/12")),
+    ]
+
+
 def data(path: str) -> Path:
     """A reference file, or a skip where the checkout has none."""
     if not (DATA / path).exists():

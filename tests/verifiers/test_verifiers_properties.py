@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from verifiers_actions import BY_RULE, MENDED, call, calls, says, score, tool
+from verifiers_actions import BY_RULE, EVERY_TOOL, MENDED, call, calls, demonstrated, says, score
 
 from pivotrl_cli.rows import Message, ToolCall
 from pivotrl_cli.verifiers import UnverifiableError
@@ -21,7 +21,6 @@ from pivotrl_cli.verifiers.nvidia.terminus_compat import TerminusCode
 
 HUGE_INT = '{"x": ' + "1" * 5_000 + "}"
 DEEP = '{"x": ' + "[" * 10_000 + "]" * 10_000 + "}"
-TOOLS = json.dumps([json.loads(tool(name))[0] for name in ("get", "bash", "edit", "grep", "think", "web_search", "t")])
 CATEGORIES = {*Category, *SweCode, *HarnessCode, *TerminusCode}
 
 
@@ -80,25 +79,10 @@ def test_compat_cannot_verify_a_demonstration_that_is_not_json() -> None:
 @pytest.mark.parametrize("verifier", [name for name in BY_RULE if name != "terminus_compat"])
 def test_nesting_up_to_the_limit_is_compared(verifier: str) -> None:
     expected = calls(call("t", nested(MAX_NESTING)))
-    assert score(verifier, expected, expected, TOOLS).reward == 1.0
+    assert score(verifier, expected, expected, EVERY_TOOL).reward == 1.0
 
 
 # --- time
-
-
-def demonstrated() -> list[Message]:
-    """One short action for each way of comparing."""
-    keystrokes = {"analysis": "", "plan": "", "commands": [{"keystrokes": "cat order_12.txt | grep total\n"}]}
-    return [
-        says("The total is 12 today."),
-        says(json.dumps(keystrokes)),
-        calls(call("t", x="please tell the customer about order 12")),
-        calls(call("bash", command="cat order_12.txt | grep total")),
-        calls(call("edit", path="src/a.py", old_str="total = 1", new_str="total = 12")),
-        calls(call("grep", pattern="total", path="src")),
-        calls(call("think", thought="The total of order 12 is wrong.")),
-        calls(call("web_search", query="total of order 12", url="https://a.org/12")),
-    ]
 
 
 def swollen(action: Message, text: str) -> list[Message]:
@@ -116,7 +100,7 @@ def seconds(verifier: str, text: str) -> float:
     start = time.perf_counter()
     for expected in demonstrated():
         for action in swollen(expected, text):
-            assert 0 <= score(verifier, expected, action, TOOLS).reward <= 1
+            assert 0 <= score(verifier, expected, action, EVERY_TOOL).reward <= 1
     return time.perf_counter() - start
 
 
@@ -151,8 +135,8 @@ def test_alike_texts_of_a_megabyte_end(verifier: str) -> None:
         ("web_search", "query"),
     ]:
         expected, action = calls(call(name, {key: text})), calls(call(name, {key: text[1:] + "y"}))
-        score(verifier, expected, action, TOOLS)
-        assert verifier == "terminus_compat" or score(verifier, expected, expected, TOOLS).reward > 0.8
+        score(verifier, expected, action, EVERY_TOOL)
+        assert verifier == "terminus_compat" or score(verifier, expected, expected, EVERY_TOOL).reward > 0.8
     assert time.perf_counter() - start < 60
 
 
@@ -248,7 +232,7 @@ def least(verifier: str, action: Message) -> float:
 @quick
 @given(action=valid_actions)
 def test_every_verifier_accepts_its_own_demonstration(verifier: str, action: Message) -> None:
-    assert score(verifier, action, action, TOOLS).reward >= least(verifier, action)
+    assert score(verifier, action, action, EVERY_TOOL).reward >= least(verifier, action)
 
 
 @pytest.mark.parametrize("verifier", BY_RULE)
@@ -256,17 +240,17 @@ def test_every_verifier_accepts_its_own_demonstration(verifier: str, action: Mes
 @given(expected=valid_actions, action=valid_actions)
 def test_key_order_ids_and_repetition_do_not_matter(verifier: str, expected: Message, action: Message) -> None:
     assume("swe_compat" not in verifier or not holds_objects(action))  # their text of an object depends on its order
-    reward = score(verifier, expected, action, TOOLS).reward
-    assert score(verifier, expected, action, TOOLS) == score(verifier, expected, action, TOOLS)
-    assert score(verifier, reworked(expected), reworked(action), TOOLS).reward == reward
-    assert score(verifier, expected, reworked(action), TOOLS).reward == reward
+    reward = score(verifier, expected, action, EVERY_TOOL).reward
+    assert score(verifier, expected, action, EVERY_TOOL) == score(verifier, expected, action, EVERY_TOOL)
+    assert score(verifier, reworked(expected), reworked(action), EVERY_TOOL).reward == reward
+    assert score(verifier, expected, reworked(action), EVERY_TOOL).reward == reward
 
 
 @pytest.mark.parametrize("verifier", BY_RULE)
 @quick
 @given(expected=valid_actions, action=any_actions)
 def test_any_action_gets_a_verdict(verifier: str, expected: Message, action: Message) -> None:
-    verdict = score(verifier, expected, action, TOOLS)
+    verdict = score(verifier, expected, action, EVERY_TOOL)
     assert 0 <= verdict.reward <= 1
     assert verdict.category in CATEGORIES
     assert type(verdict.category) is str

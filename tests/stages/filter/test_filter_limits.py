@@ -5,10 +5,10 @@ from fractions import Fraction
 
 import polars as pl
 import pytest
+from filtering import MANY, ids, profiled, run, steps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables import calls, says
-from test_filter import MANY, ids, profiled, run, steps
 
 from pivotrl_cli.configs import FilterConfig
 from pivotrl_cli.rows import DropReason

@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import polars as pl
 import pytest
+from filtering import ids, profiled, run, steps
 from scipy import integrate
 from scipy import stats as scipy_stats
-from test_filter import ids, profiled, run, steps
 
 from pivotrl_cli.rows import DropReason
 from pivotrl_cli.stages.filter.draws import draws

@@ -21,7 +21,7 @@ import pytest
 from chain import COMMANDS as CHAIN
 from chain import ON_CPU, REPLAY, ROOT, contents, linked, run
 from tables import candidate, read, says, user, write
-from test_train import without_seconds
+from training import without_seconds
 
 from pivotrl_cli.rows import StepMetrics
 from pivotrl_cli.stages.train import run as train

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
+from filtering import profiled
 from tables import candidate, read
-from test_filter import profiled
 
 from pivotrl_cli.configs import FilterConfig, ProfileConfig, ScoreConfig, TrainConfig
 from pivotrl_cli.errors import InputError

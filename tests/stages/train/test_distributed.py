@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import four_processes
@@ -15,7 +12,7 @@ import torch
 from learn_models import KINDS
 from safetensors.torch import load_file, save_file
 from tables import candidate, read, says, user, write
-from test_train import MACHINE
+from training import MACHINE, TORCHRUN, in_two, run_process
 
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.errors import ConfigError, InputError
@@ -69,23 +66,6 @@ def config(tmp_path, talker) -> TrainConfig:
         learning_rate=2e-3,
         max_new_tokens=8,
         device="cpu",
-    )
-
-
-TORCHRUN = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-
-
-def in_two(
-    config: TrainConfig, *flags: str, outside: bool = False, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """The command in two processes, by a torchrun of its own or by one from outside."""
-    given = config.model_dump(mode="json", exclude={"pivots", "json_summary"}, exclude_defaults=True)
-    options = [word for name, value in given.items() for word in ("--" + name.replace("_", "-"), str(value))]
-    command = ["-m", "pivotrl_cli", "train", config.pivots, *options, *flags]
-    command = [*TORCHRUN, "2", *command] if outside else [sys.executable, *command, "--nproc", "2"]
-    environment = {"OMP_NUM_THREADS": "1"} | environment
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=300, env=os.environ | environment
     )
 
 
@@ -170,8 +150,7 @@ def test_every_kind_of_model_is_updated_as_by_one_process():
 
 def measured_by(script: str, n_processes: str, *arguments: str) -> dict[str, str]:
     """The lines that a script in several processes prints."""
-    command = [*TORCHRUN, n_processes, str(Path(__file__).parents[2] / "support" / script), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
+    done = run_process(*TORCHRUN, n_processes, str(Path(four_processes.__file__).parent / script), *arguments)
     assert done.returncode == 0, done.stderr
     return dict(line.split(": ") for line in done.stdout.splitlines())
 

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,117 +8,18 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 from tables import candidate, read, says, user, write
+from training import MACHINE, MODEL_FOLDER, kill, metrics_of, rollouts_of, says_yes, weights_of, without_seconds
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pivotrl_cli.configs import EngineConfig, TrainConfig
-from pivotrl_cli.engines import Request, Sampling, each_group, hf
+from pivotrl_cli.engines import hf
 from pivotrl_cli.errors import ConfigError, InputError, OutputError, RunError
 from pivotrl_cli.learn import policy
-from pivotrl_cli.rows import Candidate, StepMetrics, TrainRollout
+from pivotrl_cli.rows import Candidate, StepMetrics
 from pivotrl_cli.stages.train import run as train
 from pivotrl_cli.stages.train.pivot_order import Deck
 from pivotrl_cli.stages.train.sft import Sft
 from pivotrl_cli.storage.table import Table
-
-VERIFIERS = """
-import os
-import signal
-
-from pivotrl_cli.verifiers import Verdict
-
-def yes(candidate, action):
-    return Verdict(float(action.content == "yes"), "said")
-
-def always(candidate, action):
-    return Verdict(1.0, "said")
-
-turns = []
-
-def mortal(candidate, action):
-    if "LEFT" in os.environ:
-        os.environ["LEFT"] = str(int(os.environ["LEFT"]) - 1)
-        if os.environ["LEFT"] == "-1":
-            os.kill(os.getpid(), signal.SIGKILL)
-    return yes(candidate, action)
-
-def in_turn(candidate, action):
-    turns.append(1)
-    return Verdict(float(len(turns) % 2), "said")
-
-def broken(candidate, action):
-    raise RuntimeError("no judge")
-"""
-
-
-MODEL_FOLDER = [
-    "README.md",
-    "chat_template.jinja",
-    "config.json",
-    "generation_config.json",
-    "metrics.parquet",
-    "model.safetensors",
-    "pivotrl.json",
-    "rollouts.parquet",
-    "tokenizer.json",
-    "tokenizer_config.json",
-]
-"""Files of a finished run."""
-
-
-@pytest.fixture
-def verifiers(tmp_path) -> Path:
-    path = tmp_path / "mine.py"
-    path.write_text(VERIFIERS)
-    return path
-
-
-@pytest.fixture
-def questions(tmp_path) -> Path:
-    """Six states at which the talker says yes or never."""
-    rows = [
-        candidate(f"q{i}-0", state=[user(f"Question {i}?")], tools="[]", expected_action=says("yes"), verifier="exact")
-        for i in range(6)
-    ]
-    return write(tmp_path / "questions.parquet", rows)
-
-
-@pytest.fixture
-def config(tmp_path, questions, talker) -> TrainConfig:
-    return TrainConfig(
-        pivots=str(questions),
-        output=str(tmp_path / "trained"),
-        model=str(talker),
-        steps=3,
-        prompts_per_step=4,
-        group_size=8,
-        learning_rate=2e-3,
-        max_new_tokens=8,
-        device="cpu",
-    )
-
-
-def metrics_of(config: TrainConfig) -> list[StepMetrics]:
-    return read(Path(config.output) / "metrics.parquet", StepMetrics)
-
-
-def rollouts_of(config: TrainConfig) -> list[TrainRollout]:
-    return read(Path(config.output) / "rollouts.parquet", TrainRollout)
-
-
-def says_yes(folder: str | Path, n: int = 64) -> float:
-    """Share of samples at the six states that say yes."""
-    engine = hf.open_engine(EngineConfig(model=str(folder), device="cpu", token_budget=100_000))
-    requests = [Request(key=str(i), state=[user(f"Question {i}?")], tools="[]") for i in range(6)]
-    groups = each_group(engine, requests, Sampling(n=n, max_new_tokens=8, seed=9))
-    return float(np.mean([c.text == "yes" for group in groups for c in group.completions]))
-
-
-MACHINE = {name for name in StepMetrics.model_fields if "second" in name} | {"peak_memory"}
-"""Columns that differ from run to run."""
-
-
-def without_seconds(metrics: list[StepMetrics]) -> list[StepMetrics]:
-    return [m.model_copy(update=dict.fromkeys(MACHINE, 0.0)) for m in metrics]
 
 
 def test_grpo_makes_what_is_rewarded_likelier(config, verifiers, talker):
@@ -372,19 +270,6 @@ def test_rows_that_do_not_fit_are_counted(config, tmp_path, method):
     )
     with pytest.raises(RunError, match="4 rows that do not fit"):
         train.run(long)
-
-
-def kill(config: TrainConfig, n: int) -> None:
-    """Run the command in a process that its verifier kills at the `n`-th verdict."""
-    command = [sys.executable, "-m", "pivotrl_cli", "train", config.pivots]
-    flags = config.model_dump(mode="json", exclude={"pivots", "json_summary"}, exclude_defaults=True)
-    command += [word for name, value in flags.items() for word in ("--" + name.replace("_", "-"), str(value))]
-    killed = subprocess.run(command, capture_output=True, check=False, env=os.environ | {"LEFT": str(n)})
-    assert killed.returncode == -9, killed.stderr.decode()
-
-
-def weights_of(config: TrainConfig) -> bytes:
-    return (Path(config.output) / "model.safetensors").read_bytes()
 
 
 def test_a_killed_run_without_checkpoint_begins_again(config, verifiers):

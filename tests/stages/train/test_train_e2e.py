@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tables import candidate, read, says, user, write
+from training import in_two, kill, metrics_of, rollouts_of, weights_of
 
 from pivotrl_cli.configs import DeskConfig, ExtractConfig, ScoreConfig, TrainConfig
 from pivotrl_cli.environments import desk
 from pivotrl_cli.errors import ConfigError, InputError
 from pivotrl_cli.learn.step import GrpoBatch, GrpoOptions
-from pivotrl_cli.rows import Candidate, StepMetrics, TrainRollout
+from pivotrl_cli.rows import Candidate, StepMetrics
 from pivotrl_cli.stages import desk as desk_stage
 from pivotrl_cli.stages.extract import run as extract
 from pivotrl_cli.stages.score import run as score
@@ -94,21 +92,6 @@ def config(tmp_path, talker) -> TrainConfig:
     )
 
 
-def metrics_of(config: TrainConfig) -> list[StepMetrics]:
-    return read(Path(config.output) / "metrics.parquet", StepMetrics)
-
-
-def rollouts_of(config: TrainConfig) -> list[TrainRollout]:
-    return read(Path(config.output) / "rollouts.parquet", TrainRollout)
-
-
-def command(config: TrainConfig) -> list[str]:
-    """The same on the command line."""
-    flags = config.model_dump(mode="json", exclude={"pivots", "json_summary"}, exclude_defaults=True)
-    words = [word for name, value in flags.items() for word in ("--" + name.replace("_", "-"), str(value))]
-    return [sys.executable, "-m", "pivotrl_cli", "train", config.pivots, *words]
-
-
 def test_every_turn_is_counted_and_has_the_advantage_of_its_episode(config):
     summary = train.run(config)
     rollouts, turns = rollouts_of(config), 0
@@ -182,13 +165,10 @@ def test_a_killed_run_goes_on_to_the_same_bytes(config, tmp_path):
     config = config.model_copy(update={"steps": 4, "checkpoint_every": 1})
     whole = config.model_copy(update={"output": str(tmp_path / "whole")})
     train.run(whole)
-    killed = subprocess.run(command(config), capture_output=True, check=False, env=os.environ | {"LEFT": "150"})
-    assert killed.returncode == -9, killed.stderr.decode()
+    kill(config, 150)
     assert train.run(config)["resumed_after"] >= 1
     assert rollouts_of(config) == rollouts_of(whole)
-    assert (Path(config.output) / "model.safetensors").read_bytes() == (
-        Path(whole.output) / "model.safetensors"
-    ).read_bytes()
+    assert weights_of(config) == weights_of(whole)
 
 
 def test_rows_of_an_unknown_domain_need_an_environment(config):
@@ -235,8 +215,8 @@ def test_turns_of_a_rollout_weigh_as_one_sequence():
 def test_two_processes_play_and_re_profile_as_one_does(config, tmp_path):
     config = config.model_copy(update={"steps": 3, "reprofile_every": 1, "reprofile_pivots": 2, "prompts_per_step": 2})
     train.run(config)
-    two = config.model_copy(update={"output": str(tmp_path / "two"), "nproc": 2})
-    subprocess.run(command(two), capture_output=True, check=True)
+    two = config.model_copy(update={"output": str(tmp_path / "two")})
+    assert in_two(two).returncode == 0
     for one, other in zip(metrics_of(config), metrics_of(two), strict=True):
         counts = {name for name in StepMetrics.model_fields if name.startswith("n_")} | {"reward_mean", "rollout_turns"}
         assert one.model_dump(include=counts) == other.model_dump(include=counts)

@@ -8,12 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_train import config, metrics_of, questions, verifiers
+from training import metrics_of
 
 from pivotrl_cli.errors import ConfigError, MissingExtra
 from pivotrl_cli.stages.train import run as train
-
-__all__ = ["config", "questions", "verifiers"]  # fixtures
 
 
 def test_tensorboard_has_every_number_of_every_step(config):

@@ -6,15 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_train import (
+from training import (
     MODEL_FOLDER,
-    config,
     kill,
     metrics_of,
-    questions,
     rollouts_of,
     says_yes,
-    verifiers,
     weights_of,
     without_seconds,
 )
@@ -27,8 +24,6 @@ from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.learn.lora import adapt, adapters_off, merged_weights
 from pivotrl_cli.learn.policy import completion_logprobs
 from pivotrl_cli.stages.train import run as train
-
-__all__ = ["config", "questions", "verifiers"]  # fixtures
 
 BATCH = ([[5, 9, 2, 44]], [[[7, 1, 30], [4, 4]]])
 

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_train import config, kill, metrics_of, questions, rollouts_of, weights_of, without_seconds
+from training import kill, metrics_of, rollouts_of, weights_of, without_seconds
 
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.stages.train import run as train
 from pivotrl_cli.stages.train.curriculum import RECENT_STEPS, Changes, Roster
-
-__all__ = ["config", "questions"]  # fixtures
 
 VERIFIERS = """
 import os

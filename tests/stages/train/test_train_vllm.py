@@ -19,7 +19,7 @@ if find_spec("vllm") is None:
     pytest.skip("vLLM is not installed here: make test-vllm", allow_module_level=True)
 
 from tables import candidate, read, says, user, write
-from test_distributed import in_two
+from training import in_two
 
 from pivotrl_cli.configs import EngineConfig, TrainConfig
 from pivotrl_cli.endpoint import Endpoint, EndpointSettings
