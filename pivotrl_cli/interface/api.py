@@ -39,6 +39,7 @@ from pivotrl_cli.errors import ConfigError, InputError
 from pivotrl_cli.interface import frames
 from pivotrl_cli.interface.frames import as_file, opened, scratch
 from pivotrl_cli.interface.signatures import Given, config_of, hints_shown, keywords_of
+from pivotrl_cli.storage.folders import read_note
 from pivotrl_cli.storage.provenance import Provenance, table_name
 from pivotrl_cli.storage.table import Table, table_kind
 
@@ -66,7 +67,6 @@ __all__ = [
 AnyTable = str | Path | pl.DataFrame
 Run = Callable[[Any], dict[str, Any]]
 _TABLE = "str | Path | pl.DataFrame"
-_NOTE = "pivotrl.json"
 
 
 @hints_shown()
@@ -94,8 +94,8 @@ def write(frame: pl.DataFrame, path: str | Path, *, derived_from: AnyTable | Non
 @hints_shown()
 def summary(table: AnyTable) -> dict[str, Any]:
     """What the stage that made a table, or a folder, said of it: the numbers of `--json`."""
-    if not isinstance(table, pl.DataFrame) and (Path(table) / _NOTE).is_file():
-        noted: dict[str, Any] = json.loads((Path(table) / _NOTE).read_text())["summary"]
+    if not isinstance(table, pl.DataFrame) and (note := read_note(Path(table))):
+        noted: dict[str, Any] = note["summary"]
         return noted
     path = _known_file(table)
     with Table.open(path, table_kind(path)) as opened_table:

@@ -8,11 +8,7 @@ what the target cannot hold and which rows are left out stands in the summary, e
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +16,8 @@ from pivotrl_cli.configs import ExportConfig
 from pivotrl_cli.errors import ConfigError, RunError
 from pivotrl_cli.exporters import Destination, Exporter, load_exporter
 from pivotrl_cli.rows import Candidate, Pivot, Profile
-from pivotrl_cli.stages.train.run_folder import stored_summary
-from pivotrl_cli.storage.files import partial_path, sync_folder, writing
+from pivotrl_cli.storage.files import partial_path
+from pivotrl_cli.storage.folders import new_folder, stored_summary, write_note
 from pivotrl_cli.storage.locks import Lock
 from pivotrl_cli.storage.provenance import Provenance, source_fingerprint
 from pivotrl_cli.storage.table import Table
@@ -32,8 +28,6 @@ if TYPE_CHECKING:
 
     from pivotrl_cli.model.chat import ChatFormat
 
-_NOTE = "pivotrl.json"
-
 
 def run(config: ExportConfig) -> dict[str, Any]:
     """Write the folder; returns the summary."""
@@ -41,7 +35,7 @@ def run(config: ExportConfig) -> dict[str, Any]:
     _check(config, exporter)
     with Table.open(config.pivots, _kind(config.pivots)) as table:
         provenance = Provenance.of("export", table.row, config, [table.as_input()], _fingerprints(config, exporter))
-        stored = stored_summary(Path(config.output), provenance, config.force)
+        stored = stored_summary(Path(config.output), provenance, force=config.force)
         if stored is not None:
             return stored | {"cached": True}
         return _write(exporter, table, config, provenance)
@@ -83,28 +77,15 @@ def _chat(config: ExportConfig) -> ChatFormat | None:
 
 
 def _write(exporter: Exporter, table: Table[Candidate], config: ExportConfig, provenance: Provenance) -> dict[str, Any]:
-    final, stored = Path(config.output), provenance.to_dict()
-    making = partial_path(final)
-    to = Destination(making, _chat(config), stored)
-    with Lock(final), writing(final), _removed(making):
-        making.mkdir(parents=True)
+    final = Path(config.output)
+    to = Destination(partial_path(final), _chat(config), provenance.to_dict())
+    with Lock(final), new_folder(final, to.folder) as making:
         exporter.write(_rows(table, config.verifier), to)
         summary = {"to": config.to, "n_given": table.n_rows, **to.tally.summary()}
         if not to.tally.n_rows:
             raise RunError(_nothing(table, summary), "inspect the table, or choose another target")
-        (making / _NOTE).write_text(json.dumps({"provenance": stored, "summary": summary}, indent=1) + "\n")
-        _publish(making, final)
+        write_note(making, provenance, summary)
     return summary
-
-
-@contextmanager
-def _removed(making: Path) -> Iterator[None]:
-    """Without what a killed run left there before, and without what this one leaves there after."""
-    shutil.rmtree(making, ignore_errors=True)
-    try:
-        yield
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
 
 
 def _rows(table: Table[Candidate], verifier: str | None) -> Iterator[Candidate]:
@@ -115,18 +96,6 @@ def _rows(table: Table[Candidate], verifier: str | None) -> Iterator[Candidate]:
 def _nothing(table: Table[Candidate], summary: dict[str, Any]) -> str:
     reasons = "; ".join(f"{one['n']:,} {one['what']}" for one in summary["left_out"]) or "the table is empty"
     return f"{table.name}: nothing to export ({reasons})"
-
-
-def _publish(making: Path, final: Path) -> None:
-    """Give the finished folder its name."""
-    for file in sorted(making.iterdir()):
-        with file.open("rb+") as written:
-            os.fsync(written.fileno())
-    sync_folder(making)
-    if final.is_dir():
-        shutil.rmtree(final)
-    making.rename(final)
-    sync_folder(final.parent)
 
 
 def describe(summary: dict[str, Any]) -> RenderableType:

@@ -111,16 +111,16 @@ def publish(file: BinaryIO, output: str) -> None:
             os.fsync(file.fileno())
             file.close()
             partial_path(output).replace(output)
-            sync_folder(Path(output).parent)
+            sync_to_disk(Path(output).parent)
     except OutputError:
         remove_partial(output)
         raise
     _unfinished.pop(Path(output))[1].release()
 
 
-def sync_folder(folder: Path) -> None:
-    """Make what a folder lists survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync_to_disk(path: Path) -> None:
+    """Make a file, or the list of names in a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from pivotrl_cli.errors import InputError, OutputError
-from pivotrl_cli.storage.files import sync_folder
+from pivotrl_cli.storage.files import sync_to_disk
 from pivotrl_cli.storage.locks import Lock
 from pivotrl_cli.storage.provenance import Provenance, differences
 
@@ -104,7 +104,7 @@ class Journal(JournalReader):
         if self._n_frames <= 1:
             self._end = 0
             self._append(_MAGIC + _frame([], header))
-            sync_folder(path.parent)
+            sync_to_disk(path.parent)
         self._file.truncate(self._end)
 
     @classmethod

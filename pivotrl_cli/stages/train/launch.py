@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.errors import ConfigError, Interrupted, RunError
 from pivotrl_cli.model.folder import load_model, place, resolve
-from pivotrl_cli.stages.train.run_folder import Onlooker, RunFolder, published, stored_summary
+from pivotrl_cli.stages.train.run_folder import Onlooker, RunFolder, published
+from pivotrl_cli.storage.folders import stored_summary
 from pivotrl_cli.storage.locks import Lock
 from pivotrl_cli.storage.provenance import Provenance
 
@@ -125,7 +126,7 @@ def open_run(folder: Path, provenance: Provenance, config: TrainConfig, stack: E
     from pivotrl_cli.learn.distributed import of_first, rank
 
     def opened() -> RunFolder | dict[str, Any]:
-        stored = stored_summary(folder, provenance, config.force)
+        stored = stored_summary(folder, provenance, force=config.force)
         if stored is not None:
             return stored
         stack.enter_context(Lock(folder))

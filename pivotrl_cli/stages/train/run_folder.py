@@ -7,24 +7,21 @@ checkpoint is a folder that transformers loads, with the optimiser's tensors and
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pivotrl_cli.errors import OutputError
 from pivotrl_cli.rows import StepMetrics, TrainRollout
 from pivotrl_cli.storage.files import writing
+from pivotrl_cli.storage.folders import new_folder, read_note, replace_folder, sync_files, write_json, write_note
 from pivotrl_cli.storage.provenance import Provenance, differences, refuse_another
 from pivotrl_cli.storage.table import Table, TableWriter
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_NOTE = "pivotrl.json"
 _CURSOR = "cursor.json"
 
 
@@ -64,24 +61,10 @@ class Checkpoint:
         return load_file(self.folder / self.TENSORS)
 
 
-def stored_summary(folder: Path, provenance: Provenance, force: bool) -> dict[str, Any] | None:
-    """The summary of a finished run with this provenance; raises where another output is in the way."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return None
-    stored = _note(folder)
-    if force:
-        if not stored:
-            raise OutputError(f"{folder} exists and pivotrl did not write it", "choose another name")
-        return None
-    refuse_another(str(folder), stored.get("provenance"), provenance)
-    summary: dict[str, Any] = stored["summary"]
-    return summary
-
-
 def published(final: Path, provenance: Provenance) -> dict[str, Any] | None:
     """The summary of a run that was complete but for its name when it was killed; it has it now."""
     partial = partial_folder(final)
-    stored = _note(partial)
+    stored = read_note(partial)
     if "summary" not in stored or differences(stored["provenance"], provenance.to_dict()):
         return None
     _publish(final)
@@ -92,15 +75,6 @@ def published(final: Path, provenance: Provenance) -> dict[str, Any] | None:
 def partial_folder(final: Path) -> Path:
     """Where a run lives until it is complete."""
     return final.with_name(f"{final.name}.partial")
-
-
-def _note(folder: Path) -> dict[str, Any]:
-    note = folder / _NOTE
-    try:
-        found = json.loads(note.read_text()) if note.is_file() else {}
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 class RunFolder:
@@ -119,14 +93,14 @@ class RunFolder:
             shutil.rmtree(self.partial, ignore_errors=True)
             (self.partial / "rollouts").mkdir(parents=True)
             (self.partial / "checkpoints").mkdir()
-            _write(self.partial / _NOTE, {"provenance": self.provenance.to_dict()})
+            write_note(self.partial, self.provenance)
 
     def _resume(self, force: bool) -> Checkpoint | None:
         """The last checkpoint of an ended run; what came after it is forgotten. Refuses to lose another run's."""
         kept = self._checkpoints()
         if force or not kept:
             return None
-        refuse_another(str(self.partial), _note(self.partial).get("provenance"), self.provenance)
+        refuse_another(str(self.partial), read_note(self.partial).get("provenance"), self.provenance)
         last = kept[-1]
         with Table.open(self.partial / "metrics.parquet", StepMetrics) as table:
             self.metrics = [row for row in table.rows() if row.step <= last.step]
@@ -153,15 +127,16 @@ class RunFolder:
     def write_checkpoint(self, write: Callable[[Path], None], cursor: dict[str, Any]) -> None:
         """Have the state after the last step that was written saved into a folder; older ones beyond `keep` go."""
         place = self._place()
-        with _made_whole(place) as making:
+        with new_folder(place, place.with_suffix(".making")) as making:
             write(making)
-            _write(making / _CURSOR, cursor)
+            write_json(making / _CURSOR, cursor)
         for old in self._checkpoints()[: -self.keep]:
             shutil.rmtree(old.folder)
 
     def write_copy(self, write: Callable[[Path], None]) -> None:
         """Have the model after the last step that was written saved to stay."""
-        with _made_whole(self.partial / "steps" / f"{self.metrics[-1].step:06d}") as making:
+        place = self.partial / "steps" / f"{self.metrics[-1].step:06d}"
+        with new_folder(place, place.with_suffix(".making")) as making:
             write(making)
 
     def finish(self, summary: dict[str, Any], card: str) -> None:
@@ -174,9 +149,8 @@ class RunFolder:
                         out.write_table(table)
         with writing(self.final):
             (self.partial / "README.md").write_text(card)
-            for file in filter(Path.is_file, self.partial.iterdir()):
-                _to_disk(file)
-            _write(self.partial / _NOTE, {"provenance": self.provenance.to_dict(), "summary": summary})
+            sync_files(self.partial)
+            write_note(self.partial, self.provenance, summary)
             _publish(self.final)
 
     def _place(self) -> Path:
@@ -209,44 +183,9 @@ class Onlooker(RunFolder):
         """Leave it to the first process."""
 
 
-@contextmanager
-def _made_whole(place: Path) -> Iterator[Path]:
-    """An empty folder that gets its name once all in it is on the disk."""
-    making = place.with_suffix(".making")
-    with writing(place):
-        shutil.rmtree(making, ignore_errors=True)
-        making.mkdir(parents=True)
-        yield making
-        for file in making.iterdir():
-            _to_disk(file)
-        shutil.rmtree(place, ignore_errors=True)
-        making.rename(place)
-        _to_disk(place.parent)
-
-
 def _publish(final: Path) -> None:
     """Give a complete folder its name."""
     partial = partial_folder(final)
     for name in ("rollouts", "checkpoints"):
         shutil.rmtree(partial / name, ignore_errors=True)
-    if final.is_dir():
-        shutil.rmtree(final)
-    partial.rename(final)
-    _to_disk(final.parent)
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    """Whole or not at all: a note that was cut by a kill would be nobody's."""
-    making = path.with_suffix(".making")
-    making.write_text(json.dumps(content, indent=1) + "\n")
-    _to_disk(making)
-    making.replace(path)
-    _to_disk(path.parent)
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    replace_folder(partial, final)
