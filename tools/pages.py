@@ -17,12 +17,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
-from pivotrl_cli.configs import COMMANDS
 from pivotrl_cli.interface.cli import app
-from pivotrl_cli.interface.manual import SECTIONS, heading, value_word
-from pivotrl_cli.interface.options import flags_of
+from pivotrl_cli.interface.commands import COMMANDS
+from pivotrl_cli.interface.options import fields_by_panel, flags_of, metavar
 from pivotrl_cli.rows import Rollout, Row
 from pivotrl_cli.storage.provenance import TABLES
 
@@ -38,24 +38,18 @@ _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 
 def options(command: str) -> str:
-    """A command's options as a table with a line per heading."""
-    config = COMMANDS[command]
-    sections: dict[str, list[str]] = {title: [] for title in SECTIONS.get(command, {}) if title != "Output"}
-    for name, field in config.model_fields.items():
-        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-        word = value_word(name, field)
-        is_argument = extra.get("cli") == "argument"
-        shown = str(word) if is_argument else ", ".join(flags_of(name, field)) + (f" {word}" if word else "")
-        default = "required" if field.is_required() else _default(field.default)
-        title = "Arguments" if is_argument else heading(command, name, config)
-        sections.setdefault(title, []).append(f"| {_code(shown)} | {default} | {_cell(field.description)} |")
-    last = sections.pop("Output", [])
-    first = sections.pop("Arguments", [])
-    ordered = [("Arguments", first), *sections.items(), ("Output", last)]
+    """A command's options as a table with a line per panel."""
     lines = ["| option | default | |", "|---|---|---|"]
-    for title, rows in ordered:
-        lines += [f"| **{title}** | | |", *rows] if rows else []
+    for panel, fields in fields_by_panel(COMMANDS[command].config()).items():
+        lines += [f"| **{panel}** | | |", *(_option(panel, name, field) for name, field in fields.items())]
     return "\n".join(lines)
+
+
+def _option(panel: str, name: str, field: FieldInfo) -> str:
+    word = metavar(name, field)
+    shown = str(word) if panel == "Arguments" else ", ".join(flags_of(name, field)) + (f" {word}" if word else "")
+    default = "required" if field.is_required() else _default(field.default)
+    return f"| {_code(shown)} | {default} | {_cell(field.description)} |"
 
 
 def columns(table: str) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from pivotrl_cli.configs import COMMANDS
 from pivotrl_cli.interface.cli import app
+from pivotrl_cli.interface.commands import COMMANDS
 
 
 def help_of(*command: str) -> str:

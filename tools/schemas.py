@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from pivotrl_cli.configs import COMMANDS
+from pivotrl_cli.interface.commands import COMMANDS
 from pivotrl_cli.storage.provenance import TABLES
 
 FOLDER = Path(__file__).parents[1] / "schemas"
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parents[1] / "schemas"
 def schemas() -> dict[str, str]:
     """File names and their contents."""
     models: dict[str, type[BaseModel]] = {f"{name}.row.json": model for name, model in TABLES.items()}
-    models |= {f"{name}.config.json": model for name, model in COMMANDS.items()}
+    models |= {f"{name}.config.json": command.config() for name, command in COMMANDS.items()}
     return {name: json.dumps(model.model_json_schema(), indent=2) + "\n" for name, model in sorted(models.items())}
 
 

@@ -16,7 +16,6 @@ from pivotrl_cli.configs.shared import EngineConfig, JudgeConfig
 from pivotrl_cli.configs.training import TrainConfig
 
 __all__ = [
-    "COMMANDS",
     "CompareConfig",
     "Config",
     "DeskConfig",
@@ -38,21 +37,3 @@ __all__ = [
     "TrainConfig",
     "UserConfig",
 ]
-
-COMMANDS: dict[str, type[Config]] = {
-    "extract": ExtractConfig,
-    "profile": ProfileConfig,
-    "merge": MergeConfig,
-    "filter": FilterConfig,
-    "train": TrainConfig,
-    "eval": EvalConfig,
-    "harness": HarnessConfig,
-    "import-eval": ImportConfig,
-    "compare": CompareConfig,
-    "score": ScoreConfig,
-    "inspect": InspectConfig,
-    "report": ReportConfig,
-    "desk": DeskConfig,
-    "export": ExportConfig,
-    "doctor": DoctorConfig,
-}

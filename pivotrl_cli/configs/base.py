@@ -7,20 +7,34 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 
-def argument(default: Any = ..., **limits: Any) -> Any:
-    """A positional argument: an input path, which is recorded by its content instead of its name."""
-    return Field(default, json_schema_extra={"cli": "argument", "identity": False}, **limits)
+def argument(default: Any = ..., *, metavar: str | None = None, **bounds: Any) -> Any:
+    """A positional argument: an input path, recorded by its content instead of its name."""
+    return Field(default, json_schema_extra={"argument": True, "metavar": metavar, "identity": False}, **bounds)
 
 
-def option(default: Any, *flags: str, identity: bool | Literal["name", "key=name"] = True, **limits: Any) -> Any:
-    """An option with extra flags, or one that does not change the result.
+def option(
+    default: Any,
+    *flags: str,
+    panel: str = "Options",
+    metavar: str | None = None,
+    identity: bool | Literal["name", "key=name"] = True,
+    **bounds: Any,
+) -> Any:
+    """An option: its panel in `--help`, the word for its value where the type says too little, and further flags.
 
-    `identity="name"` is for what may be given as a path and is recorded by its content: only its last part is kept;
-    `"key=name"` keeps the key before it too.
+    `identity` is what the provenance records: the value, nothing (it does not change the result), or for a value that
+    may be a path and is recorded by its content, only the last part (`"name"`; `"key=name"` keeps the key before it).
     """
-    return Field(default, json_schema_extra={"flags": list(flags), "identity": identity}, **limits)
+    shown: dict[str, Any] = {"flags": list(flags), "panel": panel, "metavar": metavar, "identity": identity}
+    return Field(default, json_schema_extra=shown, **bounds)
+
+
+def shown(field: FieldInfo) -> dict[str, Any]:
+    """What `argument` and `option` keep of a field beside its type, default, help and bounds."""
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
 
 
 class Config(BaseModel):
@@ -30,10 +44,7 @@ class Config(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """The part of the config that decides the result, as JSON values, for the provenance."""
-        kinds = {
-            name: field.json_schema_extra.get("identity", True) if isinstance(field.json_schema_extra, dict) else True
-            for name, field in type(self).model_fields.items()
-        }
+        kinds = {name: shown(field).get("identity", True) for name, field in type(self).model_fields.items()}
         dumped = json.loads(self.model_dump_json(include={name for name, kind in kinds.items() if kind}))
         return {name: _recorded(value, kinds[name]) for name, value in dumped.items()}
 
@@ -51,9 +62,9 @@ def _recorded(value: Any, kind: Any) -> Any:
 class StageConfig(Config):
     """What every command that writes a table has."""
 
-    output: str = option("-", "-o", identity=False)
+    output: str = option("-", "-o", panel="Output", metavar="FILE", identity=False)
     """Output file; `-` writes Parquet to standard output."""
-    force: bool = option(False, identity=False)
+    force: bool = option(False, panel="Output", identity=False)
     """Run again even if the output is up to date, and overwrite whatever stands there."""
-    json_summary: bool = option(False, "--json", identity=False)
+    json_summary: bool = option(False, "--json", panel="Output", identity=False)
     """Print the summary as one JSON object on standard output."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
-
 from pivotrl_cli.configs.base import Config, StageConfig, argument, option
 
 
@@ -14,24 +12,24 @@ class InspectConfig(Config):
 
     file: str = argument()
     """Any table that pivotrl wrote or is writing, or the folder of a training run; `-` reads standard input."""
-    where: str | None = None
+    where: str | None = option(None, panel="Rows", metavar="SQL")
     """Look only at rows for which this SQL condition on the table's columns is true, such as `reward_mean < 0.5`."""
-    row: str | None = None
+    row: str | None = option(None, panel="Rows", metavar="ID")
     """Show the row with this candidate id, task id or step; the beginning of an id will do."""
-    sample: int | None = Field(None, ge=1)
+    sample: int | None = option(None, panel="Rows", ge=1)
     """Show this many rows, drawn at random."""
-    trajectory: str | None = None
+    trajectory: str | None = option(None, panel="Rows", metavar="ID")
     """Show this trajectory in the pager, with its pass rates turn by turn; the beginning of its id will do."""
-    disagreements: int | None = Field(None, ge=1)
+    disagreements: int | None = option(None, panel="Rows", ge=1)
     """Show this many completions that the verifier refused though they are like the demonstration, and as many that it
     accepted though they are not."""
-    messages: int = Field(6, ge=1)
+    messages: int = option(6, panel="Output", ge=1)
     """How many of a state's last messages to show."""
-    seed: int = Field(0, ge=0)
+    seed: int = option(0, panel="Rows", ge=0)
     """Seed of `--sample`."""
-    candidates: Path | None = option(None, identity=False)
+    candidates: Path | None = option(None, panel="Output", identity=False)
     """Of a profile that is still being made: its candidates table, where that is not beside it."""
-    json_summary: bool = option(False, "--json", identity=False)
+    json_summary: bool = option(False, "--json", panel="Output", identity=False)
     """Print what is shown as one JSON object on standard output."""
 
 
@@ -40,11 +38,11 @@ class ReportConfig(StageConfig):
 
     folder: str = argument()
     """Folder with the tables of a run, at any depth, finished or not."""
-    output: str = option("report.html", "-o", identity=False)
+    output: str = option("report.html", "-o", panel="Output", metavar="FILE", identity=False)
     """The page; `-` writes it to standard output."""
-    trajectories: int = Field(2000, ge=1)
+    trajectories: int = option(2000, ge=1)
     """Most trajectories of a profile to show turn by turn, spread evenly over it."""
-    baseline: str | None = None
+    baseline: str | None = option(None, metavar="NAME")
     """Evaluation that the others are compared with; by default the first with `base` in its name, else the first."""
 
 

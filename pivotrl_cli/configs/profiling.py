@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
-
 from pivotrl_cli.configs.base import StageConfig, argument, option
 from pivotrl_cli.configs.shared import EngineConfig, JudgeConfig
 
@@ -16,53 +14,53 @@ class ProfileConfig(EngineConfig, JudgeConfig, StageConfig):
 
     candidates: str = argument()
     """Candidates table; `-` reads standard input."""
-    n: int = option(16, "-n", ge=1)
+    n: int = option(16, "-n", panel="Rollouts", ge=1)
     """Rollouts per candidate (the paper's K); the most of them with `--adaptive`."""
-    adaptive: bool = False
+    adaptive: bool = option(False, panel="Adaptive")
     """Sample in rounds and stop at a candidate where the verdict of the pivot rule is clear, see docs/adaptive.md."""
-    adaptive_max_mean: float = Field(0.6, gt=0.0, le=1.0)
+    adaptive_max_mean: float = option(0.6, panel="Adaptive", gt=0.0, le=1.0)
     """With `--adaptive`: the `--max-mean` that filter will be given."""
-    adaptive_level: float = Field(0.88, gt=0.5, le=1.0)
+    adaptive_level: float = option(0.88, panel="Adaptive", gt=0.5, le=1.0)
     """With `--adaptive`: probability of the verdict from which on it counts as clear."""
-    temperature: float = Field(1.0, ge=0.0)
+    temperature: float = option(1.0, panel="Rollouts", ge=0.0)
     """Sampling temperature; 0 is greedy."""
-    max_new_tokens: int = Field(256, ge=1)
+    max_new_tokens: int = option(256, panel="Rollouts", ge=1)
     """Longest completion in tokens."""
-    verifier: str | None = option(None, identity="name")
+    verifier: str | None = option(None, panel="Rollouts", metavar="NAME", identity="name")
     """Score with this verifier instead of the one that the candidates name."""
-    truncated: Literal["exclude", "zero"] = "exclude"
+    truncated: Literal["exclude", "zero"] = option("exclude", panel="Rollouts")
     """Completions cut by the token limit: leave them out of the pass rate, or reward 0."""
-    split: Literal["train", "holdout", "all"] = "all"
+    split: Literal["train", "holdout", "all"] = option("all", panel="Candidates")
     """Which split to profile."""
-    limit: int | None = Field(None, ge=1)
+    limit: int | None = option(None, panel="Candidates", ge=1)
     """Profile only this many candidates, spread evenly over the file."""
-    seed: int = Field(0, ge=0)
+    seed: int = option(0, panel="Rollouts", ge=0)
     """Seed; each rollout's own seed derives from it, the candidate and the sample index."""
-    window: int = Field(512, ge=1)
+    window: int = option(512, panel="Candidates", ge=1)
     """Candidates that are sampled as one pool and make one row group, in whole trajectories; shards are made of whole
     windows."""
-    shard: str | None = option(None, identity=False)
+    shard: str | None = option(None, panel="Candidates", metavar="I/N", identity=False)
     """`I/N`: profile only part I of N (from 0), for `pivotrl merge`; each part is a run of whole trajectories."""
-    max_retries: int = option(2, identity=False, ge=0)
+    max_retries: int = option(2, panel="Failures", identity=False, ge=0)
     """How often a rollout whose sampling failed is sampled again before it is recorded as an error; a run that goes on
     where another ended tries the recorded ones as often again."""
-    max_error_rate: float = option(0.1, identity=False, ge=0.0, le=1.0)
+    max_error_rate: float = option(0.1, panel="Failures", identity=False, ge=0.0, le=1.0)
     """Stop with exit 1, keeping what is done, once more than this share of the rollouts so far stay failed after their
     retries, or none of the first attempts works; not looked at below 100 rollouts."""
 
-    executor: Literal["local", "ray"] = option("local", identity=False)
+    executor: Literal["local", "ray"] = option("local", panel="Ray", identity=False)
     """Where windows are sampled: in this process, or by Ray Data on workers that each hold the engine, see
     docs/scaling.md."""
-    workers: int | None = option(None, identity=False, ge=1)
+    workers: int | None = option(None, panel="Ray", identity=False, ge=1)
     """With `--executor ray`: how many; by default as many as its GPUs are enough for, or one without GPUs."""
-    ray_address: str | None = option(None, identity=False)
+    ray_address: str | None = option(None, panel="Ray", metavar="ADDRESS", identity=False)
     """With `--executor ray`: a cluster, such as `auto` or `ray://HOST:10001`; this machine by default."""
 
 
 class MergeConfig(StageConfig):
     """Put the shards of a profile together: the table that one run over all candidates would have written."""
 
-    shards: list[str] = argument()
+    shards: list[str] = argument(metavar="SHARD")
     """The tables that `pivotrl profile --shard 0/N` to `--shard N-1/N` wrote, in any order."""
 
 
@@ -71,11 +69,11 @@ class ScoreConfig(JudgeConfig, StageConfig):
 
     rollouts: str = argument()
     """Profile, training rollouts (with `--candidates`), or NeMo Gym rollouts (JSONL); candidates for an audit."""
-    verifier: list[str] = option([], identity="name")
+    verifier: list[str] = option([], metavar="NAME", identity="name")
     """Verifier to score with; repeat it to compare several. By default the one that each candidate names."""
     candidates: Path | None = option(None, identity=False)
     """Pivots that training rollouts come from, or candidates of NeMo Gym rollouts that lack the demonstration."""
     audit: bool = False
     """Score wrong actions made on purpose at every candidate instead, and report what is accepted."""
-    output: str | None = option(None, "-o", identity=False)  # type: ignore[assignment]
+    output: str | None = option(None, "-o", panel="Output", metavar="FILE", identity=False)  # type: ignore[assignment]
     """Write the profile with the first verifier's rewards here; nothing is written by default."""

@@ -1,26 +1,95 @@
-"""Command-line options drawn from a config model, so that no knob is spelled twice.
+"""Command-line options drawn from a config model: each field is a flag or an argument whose help is its docstring.
 
-Each field becomes a flag (or an argument, where the field says so) whose help is the field's docstring. `--config
-run.toml` sets the same keys; flags win.
+`--config run.toml` sets the same keys; flags win. `--help` is plain text by panel: typer draws panels only
+with rich, whose tables cut long flags and URLs short at 80 columns.
 """
 
 from __future__ import annotations
 
 import inspect
 import tomllib
+import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+from typer.core import TyperCommand
 
-from pivotrl_cli.configs import Config, EngineConfig, JudgeConfig, StageConfig, UserConfig
+from pivotrl_cli.configs import Config
+from pivotrl_cli.configs.base import shown
 from pivotrl_cli.errors import ConfigError
-from pivotrl_cli.interface.manual import value_word
 
 C = TypeVar("C", bound=Config)
+
+
+class Command(TyperCommand):
+    """A command whose help lists its options by panel, and its epilog line by line as examples."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return ["[OPTIONS]", *(_usage(p) for p in self.params if p.param_type_name == "argument")]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            panel = getattr(parameter, "rich_help_panel", None) or "Other"
+            name, text = parameter.get_help_record(ctx) or ("", "")
+            panels.setdefault(panel, []).append((_usage(parameter) if panel == "Arguments" else name, text))
+        for panel, records in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(records)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Examples"):
+            for example in (self.epilog or "").splitlines():
+                formatter.write(f"  {example}\n")
+
+
+def _usage(argument: Any) -> str:
+    return f"{argument.metavar}{'...' if argument.nargs == -1 else ''}"
+
+
+def fields_by_panel(config_type: type[Config]) -> dict[str, dict[str, FieldInfo]]:
+    """Panel -> name -> field: arguments first, then the command's own panels, the shared ones, and the output last."""
+    depth = {name: n for n, owner in enumerate(config_type.__mro__) for name in inspect.get_annotations(owner)}
+    found: dict[str, dict[str, FieldInfo]] = {"Arguments": {}}
+    for name in sorted(config_type.model_fields, key=lambda name: (name != "output", depth[name])):
+        field = config_type.model_fields[name]
+        panel = "Arguments" if "argument" in shown(field) else shown(field).get("panel", "Options")
+        found.setdefault(panel, {})[name] = field
+    return {panel: fields for panel, fields in found.items() if panel != "Output"} | {"Output": found.get("Output", {})}
+
+
+def metavar(name: str, field: FieldInfo) -> str | None:
+    """The word for a value, as `FILE` in `--output FILE`; None for a flag, which has none."""
+    if word := shown(field).get("metavar"):
+        return str(word)
+    kind = _scalar(field.annotation)
+    if kind is bool:
+        return None
+    if "argument" in shown(field):
+        return name.upper()
+    if get_origin(kind) is Literal:
+        return "|".join(get_args(kind))
+    return {int: "N", float: "X", Path: "FILE"}.get(kind, "TEXT")
+
+
+def _scalar(annotation: Any) -> Any:
+    """The type without `| None` and `list[...]`."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return _scalar(next(arg for arg in args if arg is not type(None)))
+    return _scalar(args[0]) if origin is list else annotation
+
+
+def flags_of(name: str, field: FieldInfo) -> list[str]:
+    """The flags of a field's option, the long one first."""
+    flags: list[str] = shown(field).get("flags", [])
+    if name == "n" or any(flag.startswith("--") for flag in flags):
+        return flags
+    return ["--" + name.replace("_", "-"), *flags]
 
 
 def with_options(config_type: type[C]) -> Callable[[Callable[[C], None]], Callable[..., None]]:
@@ -30,51 +99,48 @@ def with_options(config_type: type[C]) -> Callable[[Callable[[C], None]], Callab
         def run(ctx: typer.Context, **values: Any) -> None:
             command(_config(ctx, config_type, values))
 
+        parameters = _parameters(config_type)
         run.__name__, run.__doc__ = command.__name__, config_type.__doc__
-        run.__signature__ = inspect.Signature(_parameters(config_type))  # type: ignore[attr-defined]
-        run.__annotations__ = {p.name: p.annotation for p in _parameters(config_type)}
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
         return run
 
     return decorate
 
 
 def _parameters(config_type: type[Config]) -> list[inspect.Parameter]:
-    context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-    shared = (StageConfig, JudgeConfig, UserConfig, EngineConfig)
-    own_first = sorted(config_type.model_fields, key=lambda name: [name in base.model_fields for base in shared])
-    fields = [_parameter(name, config_type.model_fields[name]) for name in own_first]
     toml = typer.Option("--config", help="TOML file that sets the same keys; flags win.", metavar="FILE")
-    from_file = inspect.Parameter(
-        "config_file", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, toml]
+    return [
+        _keyword("ctx", inspect.Parameter.empty, typer.Context),
+        *(
+            _parameter(panel, name, field)
+            for panel, fields in fields_by_panel(config_type).items()
+            for name, field in fields.items()
+        ),
+        _keyword("config_file", None, Annotated[Path | None, toml]),
+    ]
+
+
+def _parameter(panel: str, name: str, field: FieldInfo) -> inspect.Parameter:
+    text, word = (field.description or "").replace("\n", " "), metavar(name, field)
+    if panel == "Arguments":
+        info: Any = typer.Argument(help=text, show_default=False, metavar=word, rich_help_panel=panel)
+        default = inspect.Parameter.empty if field.is_required() else field.default
+        return _keyword(name, default, Annotated[field.annotation, info])
+    required, default = field.is_required(), None if field.is_required() else field.default
+    info = typer.Option(
+        *flags_of(name, field),
+        help=text + ("  [required]" if required else ""),
+        show_default=default is not None,
+        metavar=word,
+        rich_help_panel=panel,
     )
-    return [context, *fields, from_file]
+    annotation: Any = field.annotation
+    return _keyword(name, default, Annotated[annotation | None if required else annotation, info])
 
 
-def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    default = None if field.is_required() else field.default
-    help_text = (field.description or "").replace("\n", " ")
-    word = value_word(name, field)
-    if extra.get("cli") == "argument":
-        info: Any = typer.Argument(help=help_text, show_default=False, metavar=word)
-        default = inspect.Parameter.empty if field.is_required() else default
-    else:
-        help_text += "  [required]" if field.is_required() else ""
-        info = typer.Option(*flags_of(name, field), help=help_text, show_default=default is not None, metavar=word)
-    annotation = field.annotation if not field.is_required() or extra.get("cli") else field.annotation | None  # type: ignore[operator]
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, info]
-    )
-
-
-def flags_of(name: str, field: FieldInfo) -> list[str]:
-    """The flags of a field's option, the long one first."""
-    extra: Any = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    flags = [str(flag) for flag in extra.get("flags", [])]
-    long = "--" + name.replace("_", "-")
-    if name == "n" or any(flag.startswith("--") for flag in flags):
-        return flags
-    return [long, *flags]
+def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _config(ctx: typer.Context, config_type: type[C], values: dict[str, Any]) -> C:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pivotrl_cli.configs import COMMANDS
+from pivotrl_cli.interface.commands import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

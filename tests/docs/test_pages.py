@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import pivotrl_cli as pv
-from pivotrl_cli.configs import COMMANDS
+from pivotrl_cli.interface.commands import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

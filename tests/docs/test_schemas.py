@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pivotrl_cli.configs import COMMANDS
+from pivotrl_cli.interface.commands import COMMANDS
 from pivotrl_cli.storage.arrow import arrow_schema
 from pivotrl_cli.storage.provenance import TABLES
 
@@ -17,7 +17,7 @@ def test_schemas_are_what_the_models_say():
     assert schemas.stale() == []
 
 
-@pytest.mark.parametrize("model", [*TABLES.values(), *COMMANDS.values()])
+@pytest.mark.parametrize("model", [*TABLES.values(), *(command.config() for command in COMMANDS.values())])
 def test_every_field_is_documented_and_has_a_type(model):
     undocumented = [name for name, field in model.model_fields.items() if not field.description]
     assert undocumented == []

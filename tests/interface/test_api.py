@@ -15,7 +15,6 @@ import pytest
 
 import pivotrl_cli as pv
 from pivotrl_cli.configs import (
-    COMMANDS,
     EvalConfig,
     ExtractConfig,
     FilterConfig,
@@ -25,6 +24,7 @@ from pivotrl_cli.configs import (
     TrainConfig,
 )
 from pivotrl_cli.interface import api, frames
+from pivotrl_cli.interface.commands import COMMANDS
 from pivotrl_cli.rows import EvalResult
 from pivotrl_cli.stages.filter import run as filter_stage
 from pivotrl_cli.storage.arrow import arrow_schema

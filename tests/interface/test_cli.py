@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 from tables import RIGHT, TALK, WRONG, candidate, read, script, write
 
-from pivotrl_cli.configs import COMMANDS
 from pivotrl_cli.interface.cli import main
+from pivotrl_cli.interface.commands import COMMANDS
 from pivotrl_cli.rows import Candidate, Pivot, Profile, Reject
 from pivotrl_cli.storage.table import Table
 

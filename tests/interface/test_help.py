@@ -1,4 +1,4 @@
-"""`--help` reads well at 80 columns, its headings hold fields that exist, and its examples parse."""
+"""`--help` reads well at 80 columns, lists options by panel, and its examples parse."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pivotrl_cli.configs import COMMANDS, TrainConfig
+from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.interface.cli import app
-from pivotrl_cli.interface.manual import EXAMPLES, SECTIONS, VALUES, heading
+from pivotrl_cli.interface.commands import COMMANDS
+from pivotrl_cli.interface.options import fields_by_panel
 
 
 def help_of(*command: str) -> str:
@@ -24,30 +25,26 @@ def test_help_fits_eighty_columns(command):
     assert lines[0].startswith(f"Usage: pivotrl {command} [OPTIONS]")
 
 
-def test_headings_and_words_are_of_fields_that_exist():
-    known = {name for config in COMMANDS.values() for name in config.model_fields}
-    assert sorted(VALUES.keys() - known) == []
-    for command, sections in SECTIONS.items():
-        named = [name for fields in sections.values() for name in fields.split()]
-        assert sorted(set(named) - COMMANDS[command].model_fields.keys()) == []
-        assert len(named) == len(set(named))
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_field_has_one_panel(command):
+    config = COMMANDS[command].config()
+    names = [name for fields in fields_by_panel(config).values() for name in fields]
+    assert sorted(names) == sorted(config.model_fields)
 
 
-def test_an_option_stands_under_its_own_heading_or_the_shared_one():
-    assert [heading("train", name, TrainConfig) for name in ("kl_coef", "judge_url", "force", "new_field")] == [
-        "Loss",
-        "Judge",
-        "Output",
-        "Options",
-    ]
+def test_shared_panels_follow_the_commands_own():
+    panels = list(fields_by_panel(TrainConfig))
+    assert panels[0] == "Arguments"
+    assert panels[-2:] == ["Judge", "Output"]
+    assert next(iter(fields_by_panel(TrainConfig)["Output"])) == "output"
 
 
-def test_sections_come_in_the_order_in_which_one_decides():
+def test_panels_come_in_the_order_of_the_fields():
     titles = [line[:-1] for line in help_of("filter").splitlines() if line.endswith(":") and line[0] != " "]
     assert titles == [
         "Arguments",
         "Rule",
-        "Which candidates",
+        "Candidates",
         "Limits",
         "Control",
         "Output",
@@ -56,12 +53,13 @@ def test_sections_come_in_the_order_in_which_one_decides():
     ]
 
 
-@pytest.mark.parametrize("example", [line for lines in EXAMPLES.values() for line in lines])
+@pytest.mark.parametrize("example", [line for command in COMMANDS.values() for line in command.examples])
 def test_examples_parse(example):
     program, name, *arguments = shlex.split(example)
     assert (program, name in COMMANDS) == ("pivotrl", True)
-    context = typer.main.get_command(app).commands[name].make_context(name, arguments)
-    assert context.params.keys() >= COMMANDS[name].model_fields.keys()
+    group = typer.main.get_command(app)
+    command = group.get_command(group.make_context("pivotrl", [name]), name)
+    assert command.make_context(name, arguments).params.keys() >= COMMANDS[name].config().model_fields.keys()
 
 
 def test_the_version_names_what_decides_a_result():
