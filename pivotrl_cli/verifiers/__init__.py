@@ -18,9 +18,14 @@ from typing import Protocol
 from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.registry import load
 from pivotrl_cli.rows import Candidate, Message
-from pivotrl_cli.verifiers.compare import Category, Difference, UnverifiableError
-from pivotrl_cli.verifiers.compare.batches import Score
-from pivotrl_cli.verifiers.compare.talk import speech_difference
+from pivotrl_cli.verifiers.compare import (
+    Difference,
+    UnverifiableError,
+    accepted_category,
+    message_difference,
+    message_mismatch,
+)
+from pivotrl_cli.verifiers.compare.batches import CallCredit, score_calls
 
 __all__ = [
     "VERIFIERS",
@@ -30,6 +35,7 @@ __all__ = [
     "Verdict",
     "Verifier",
     "asks_judge",
+    "compare_calls",
     "load_verifier",
     "rule_of",
 ]
@@ -50,22 +56,24 @@ class Verdict:
     """For a person."""
 
     @classmethod
-    def of(cls, difference: Difference | None, accepted: Category) -> Verdict:
-        """Reward 1 and the category `accepted` where nothing differs, else 0 and what differs."""
+    def of(cls, difference: Difference | None, expected: Message, reward: float = 0.0) -> Verdict:
+        """Reward 1 where the action does not differ from the expected one, else `reward` and what differs."""
         if difference is None:
-            return cls(1.0, str(accepted))
-        return cls(0.0, str(difference.category), difference.detail)
-
-    @classmethod
-    def of_calls(cls, score: Score, expected: Message) -> Verdict:
-        """The reward of several calls, and what keeps it from being 1."""
-        if score.difference is not None:
-            return cls(score.reward, str(score.difference.category), score.difference.detail)
-        several = len(expected.tool_calls) > 1
-        return cls(score.reward, str(Category.EXPECTED_TOOL_CALL_BATCH if several else Category.EXPECTED_TOOL_CALL))
+            return cls(1.0, str(accepted_category(expected)))
+        return cls(reward, str(difference.category), difference.detail)
 
 
 Verifier = Callable[[Candidate, Message], Verdict]
+
+
+def compare_calls(candidate: Candidate, action: Message, credit: CallCredit) -> Verdict:
+    """Calls by f1, each pair by `credit`; where a message was demonstrated, a message that says the same."""
+    expected = candidate.expected_action
+    if not expected.tool_calls:
+        return Verdict.of(message_difference(expected, action), expected)
+    score = score_calls(expected, action, credit)
+    return Verdict.of(score.difference, expected, score.reward)
+
 
 VERIFIERS: dict[str, str] = {
     "tool_call": "pivotrl_cli.verifiers.tool_call:verify",
@@ -117,11 +125,11 @@ class AnyMessage:
         self.__wrapped__ = rule
 
     def __call__(self, candidate: Candidate, action: Message) -> Verdict:
-        """The rule's verdict on calls; call or talk decides on messages."""
+        """The rule's verdict on calls; any message but a blank one where a message was demonstrated."""
         expected = candidate.expected_action
         if expected.tool_calls:
             return self.__wrapped__(candidate, action)
-        return Verdict.of(speech_difference(expected, action), Category.EXPECTED_CHAT_MESSAGE_FOUND)
+        return Verdict.of(message_mismatch(expected, action), expected)
 
 
 _JUDGE, _OR_JUDGE, _ANY_MESSAGE = "judge", "+judge", "+any_message"

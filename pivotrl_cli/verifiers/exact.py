@@ -16,7 +16,7 @@ from pivotrl_cli.verifiers.compare import (
     Call,
     Category,
     Difference,
-    count_difference,
+    call_count_difference,
     demonstrated_calls,
     read_object_call,
     require_demonstration,
@@ -30,17 +30,16 @@ def verify(candidate: Candidate, action: Message) -> Verdict:
     require_demonstration(expected)
     calls = demonstrated_calls(expected)
     if not calls:
-        return Verdict.of(_talk_difference(expected, action), Category.EXPECTED_CHAT_MESSAGE_FOUND)
+        return Verdict.of(_message_difference(expected, action), expected)
     difference = (
-        count_difference(expected, action)
+        call_count_difference(expected, action)
         or _calls_difference(calls, [read_object_call(call) for call in action.tool_calls])
         or _text_difference(expected, action)
     )
-    several = len(calls) > 1
-    return Verdict.of(difference, Category.EXPECTED_TOOL_CALL_BATCH if several else Category.EXPECTED_TOOL_CALL)
+    return Verdict.of(difference, expected)
 
 
-def _talk_difference(expected: Message, action: Message) -> Difference | None:
+def _message_difference(expected: Message, action: Message) -> Difference | None:
     if action.tool_calls:
         return Difference(Category.NO_EXPECTED_CHAT_MESSAGE, "expected a message, got a call")
     if not action.content.strip():

@@ -20,20 +20,15 @@ from typing import Any, Protocol
 
 from pivotrl_cli.registry import load
 from pivotrl_cli.rows import Candidate, Message
-from pivotrl_cli.verifiers import Verdict
+from pivotrl_cli.verifiers import Verdict, compare_calls
 from pivotrl_cli.verifiers.compare import (
-    Call,
-    Category,
     UnverifiableError,
-    count_difference,
+    accepted_category,
+    call_count_difference,
     demonstrated_calls,
     shown,
-    talk_difference,
-    value_difference,
 )
-from pivotrl_cli.verifiers.compare.arguments import arguments_difference
-from pivotrl_cli.verifiers.compare.batches import MAX_SURPLUS, Credit, credit_of, score_calls
-from pivotrl_cli.verifiers.compare.parameters import shape_of
+from pivotrl_cli.verifiers.compare.batches import MAX_SURPLUS, call_credit
 
 WORLDS: dict[str, str] = {
     "desk": "pivotrl_cli.environments.desk.world_before:start",
@@ -86,15 +81,15 @@ class Execute:
         """Run the demonstrated action and this one, and compare."""
         expected = candidate.expected_action
         if not expected.tool_calls:
-            return Verdict.of(talk_difference(expected, action), Category.EXPECTED_CHAT_MESSAGE_FOUND)
+            return _by_arguments(candidate, action)
         demonstrated_calls(expected)
         with self._lock:
             before, wanted = self._before(candidate)
             if wanted is None:
-                return _by_rule(candidate, action)
+                return _by_arguments(candidate, action)
             if not action.tool_calls or len(action.tool_calls) > len(expected.tool_calls) + MAX_SURPLUS:
-                return Verdict.of(count_difference(expected, action), Category.EXPECTED_TOOL_CALL)
-            return _compared(wanted, _effect(before, action), len(expected.tool_calls))
+                return Verdict.of(call_count_difference(expected, action), expected)
+            return _compare_effects(wanted, _effect(before, action), expected)
 
     def _before(self, candidate: Candidate) -> tuple[World, Effect | None]:
         """The world before the turn, and what the demonstration does in it; None where the world lacks its tools."""
@@ -143,7 +138,7 @@ def _effect(before: World, action: Message) -> Effect:
     return Effect(world.state(), list(replies))
 
 
-def _compared(wanted: Effect, got: Effect, n_wanted: int) -> Verdict:
+def _compare_effects(wanted: Effect, got: Effect, expected: Message) -> Verdict:
     if got.failure is not None:
         return Verdict(0.0, "execution_failed", f"a call fails: {shown(got.failure)}")
     if got.state != wanted.state:
@@ -155,7 +150,7 @@ def _compared(wanted: Effect, got: Effect, n_wanted: int) -> Verdict:
     if not same:
         listed = ", ".join(shown(text) for text, _ in got.replies)
         return Verdict(0.0, "output_different", f"returns something else: {listed}")
-    return Verdict(1.0, str(Category.EXPECTED_TOOL_CALL_BATCH if n_wanted > 1 else Category.EXPECTED_TOOL_CALL))
+    return Verdict(1.0, str(accepted_category(expected)))
 
 
 def _sorted(effect: Effect) -> list[str]:
@@ -170,12 +165,6 @@ def _content(text: str) -> Any:
         return text.strip()
 
 
-def _by_rule(candidate: Candidate, action: Message) -> Verdict:
-    """By names and arguments."""
-
-    def credit(want: Call, got: Call) -> Credit:
-        if want.name != got.name:
-            return credit_of(value_difference(Category.UNEXPECTED_TOOL, want.name, got.name))
-        return credit_of(arguments_difference(want.arguments, got.arguments, shape_of(candidate.tools, want.name)))
-
-    return Verdict.of_calls(score_calls(candidate.expected_action, action, credit), candidate.expected_action)
+def _by_arguments(candidate: Candidate, action: Message) -> Verdict:
+    """As `tool_call` does: by names and arguments, or by what the message says."""
+    return compare_calls(candidate, action, lambda want, got: call_credit(want, got, candidate.tools))

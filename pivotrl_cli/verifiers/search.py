@@ -14,12 +14,11 @@ from __future__ import annotations
 from typing import Any
 
 from pivotrl_cli.rows import Candidate, Message
-from pivotrl_cli.verifiers import Verdict
-from pivotrl_cli.verifiers.compare import Call, Category, Difference, talk_difference, value_difference
-from pivotrl_cli.verifiers.compare.arguments import Rule, arguments_difference, value_difference_at
-from pivotrl_cli.verifiers.compare.batches import Credit, credit_of, score_calls
+from pivotrl_cli.verifiers import Verdict, compare_calls
+from pivotrl_cli.verifiers.compare import Difference
+from pivotrl_cli.verifiers.compare.arguments import Rule, value_difference_at
+from pivotrl_cli.verifiers.compare.batches import call_credit
 from pivotrl_cli.verifiers.compare.matching import maximum_matching
-from pivotrl_cli.verifiers.compare.parameters import shape_of
 from pivotrl_cli.verifiers.compare.queries import query_difference
 from pivotrl_cli.verifiers.compare.urls import is_url, url_difference
 
@@ -32,20 +31,13 @@ MAX_LIST = 64
 
 def verify(candidate: Candidate, action: Message) -> Verdict:
     """Score `action` against the demonstrated one."""
-    expected = candidate.expected_action
-    if not expected.tool_calls:
-        return Verdict.of(talk_difference(expected, action), Category.EXPECTED_CHAT_MESSAGE_FOUND)
-    return Verdict.of_calls(
-        score_calls(expected, action, lambda want, got: _credit(want, got, candidate.tools)), expected
+    return compare_calls(
+        candidate, action, lambda want, got: call_credit(want, got, candidate.tools, _rules(want.arguments))
     )
 
 
-def _credit(expected: Call, actual: Call, tools: str) -> Credit:
-    if expected.name != actual.name:
-        return credit_of(value_difference(Category.UNEXPECTED_TOOL, expected.name, actual.name))
-    shape = shape_of(tools, expected.name)
-    rules = {key: rule for key, value in expected.arguments.items() if (rule := _rule(key, value))}
-    return credit_of(arguments_difference(expected.arguments, actual.arguments, shape, rules))
+def _rules(demonstrated: dict[str, Any]) -> dict[str, Rule]:
+    return {key: rule for key, value in demonstrated.items() if (rule := _rule(key, value))}
 
 
 def _rule(key: str, value: Any) -> Rule | None:

@@ -27,10 +27,10 @@ import json
 from typing import Any
 
 from pivotrl_cli.rows import Candidate, Message
-from pivotrl_cli.verifiers import Verdict
-from pivotrl_cli.verifiers.compare import Call, Category, Difference, shown, talk_difference, value_difference
+from pivotrl_cli.verifiers import Verdict, compare_calls
+from pivotrl_cli.verifiers.compare import Call, Category, Difference, shown, value_difference
 from pivotrl_cli.verifiers.compare.arguments import arguments_difference
-from pivotrl_cli.verifiers.compare.batches import FULL, Credit, credit_of, score_calls
+from pivotrl_cli.verifiers.compare.batches import FULL, Credit, credit_of
 from pivotrl_cli.verifiers.compare.calls import read_json
 from pivotrl_cli.verifiers.compare.coding import (
     COMMAND_KEYS,
@@ -69,23 +69,12 @@ MAX_PENALTY, FULL_PENALTY_CHARACTERS = 0.1, 500
 
 def verify(candidate: Candidate, action: Message) -> Verdict:
     """All or nothing for each call."""
-    return _verify(candidate, action, continuous=False)
+    return compare_calls(candidate, action, lambda want, got: call_credit(want, got, candidate.tools, False))
 
 
 def verify_continuous(candidate: Candidate, action: Message) -> Verdict:
     """Part of the reward for a likeness below full credit, and a penalty for longer edits."""
-    return _verify(candidate, action, continuous=True)
-
-
-def _verify(candidate: Candidate, action: Message, continuous: bool) -> Verdict:
-    expected = candidate.expected_action
-    if not expected.tool_calls:
-        return Verdict.of(talk_difference(expected, action), Category.EXPECTED_CHAT_MESSAGE_FOUND)
-
-    def credit(want: Call, got: Call) -> Credit:
-        return call_credit(want, got, candidate.tools, continuous)
-
-    return Verdict.of_calls(score_calls(expected, action, credit), expected)
+    return compare_calls(candidate, action, lambda want, got: call_credit(want, got, candidate.tools, True))
 
 
 def call_credit(expected: Call, actual: Call, tools: str, continuous: bool) -> Credit:

@@ -19,15 +19,13 @@ from __future__ import annotations
 from typing import Any
 
 from pivotrl_cli.rows import Candidate, Message
-from pivotrl_cli.verifiers import Verdict
-from pivotrl_cli.verifiers.compare import Call, Category, Difference, talk_difference, value_difference
-from pivotrl_cli.verifiers.compare.arguments import Rule, arguments_difference, ignored, value_difference_at
-from pivotrl_cli.verifiers.compare.batches import Credit, credit_of, score_calls
+from pivotrl_cli.verifiers import Verdict, compare_calls
+from pivotrl_cli.verifiers.compare import Category, Difference, message_mismatch, value_difference
+from pivotrl_cli.verifiers.compare.arguments import Rule, ignored, value_difference_at
+from pivotrl_cli.verifiers.compare.batches import call_credit
 from pivotrl_cli.verifiers.compare.commands import code_difference, command_difference, text_difference
-from pivotrl_cli.verifiers.compare.parameters import shape_of
 from pivotrl_cli.verifiers.compare.prose import prose_difference
 from pivotrl_cli.verifiers.compare.queries import query_difference
-from pivotrl_cli.verifiers.compare.talk import speech_difference
 from pivotrl_cli.verifiers.compare.terminus import (
     blocks,
     guess_harness,
@@ -50,16 +48,14 @@ WAIT_FACTOR, WAIT_SECONDS = 4.0, 10.0
 def verify(candidate: Candidate, action: Message) -> Verdict:
     """Score `action` against the demonstrated one."""
     expected = candidate.expected_action
-    if expected.tool_calls:
-        return Verdict.of_calls(
-            score_calls(expected, action, lambda want, got: _credit(want, got, candidate.tools)), expected
-        )
-    harness = guess_harness(expected.content)
+    harness = None if expected.tool_calls else guess_harness(expected.content)
     wanted = json_object(spoken_text(expected.content)) if harness else None
     if harness is None or wanted is None or not is_valid(wanted, harness):
-        return Verdict.of(talk_difference(expected, action), Category.EXPECTED_CHAT_MESSAGE_FOUND)
-    difference = speech_difference(expected, action) or _typed_difference(wanted, action.content, harness)
-    return Verdict.of(difference, Category.EXPECTED_CHAT_MESSAGE_FOUND)
+        return compare_calls(
+            candidate, action, lambda want, got: call_credit(want, got, candidate.tools, RULES.get(want.name))
+        )
+    difference = message_mismatch(expected, action) or _typed_difference(wanted, action.content, harness)
+    return Verdict.of(difference, expected)
 
 
 # --- Terminus messages
@@ -85,13 +81,6 @@ def _wait_difference(wanted: dict[str, Any], given: dict[str, Any]) -> Differenc
 
 
 # --- calls
-
-
-def _credit(expected: Call, actual: Call, tools: str) -> Credit:
-    if expected.name != actual.name:
-        return credit_of(value_difference(Category.UNEXPECTED_TOOL, expected.name, actual.name))
-    rules = RULES.get(expected.name)
-    return credit_of(arguments_difference(expected.arguments, actual.arguments, shape_of(tools, expected.name), rules))
 
 
 def _typed(compare: Rule) -> Rule:

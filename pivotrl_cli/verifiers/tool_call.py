@@ -30,27 +30,10 @@ Left out: partial credit within one call, and any likeness of commands and code 
 from __future__ import annotations
 
 from pivotrl_cli.rows import Candidate, Message
-from pivotrl_cli.verifiers import Verdict
-from pivotrl_cli.verifiers.compare import Call, Category, Difference, talk_difference, value_difference
-from pivotrl_cli.verifiers.compare.arguments import arguments_difference
-from pivotrl_cli.verifiers.compare.batches import Credit, credit_of, score_calls
-from pivotrl_cli.verifiers.compare.parameters import shape_of
+from pivotrl_cli.verifiers import Verdict, compare_calls
+from pivotrl_cli.verifiers.compare.batches import call_credit
 
 
 def verify(candidate: Candidate, action: Message) -> Verdict:
     """Score `action` against the demonstrated one."""
-    expected = candidate.expected_action
-    if not expected.tool_calls:
-        return Verdict.of(talk_difference(expected, action), Category.EXPECTED_CHAT_MESSAGE_FOUND)
-
-    def credit(want: Call, got: Call) -> Credit:
-        return credit_of(call_difference(want, got, candidate.tools))
-
-    return Verdict.of_calls(score_calls(expected, action, credit), expected)
-
-
-def call_difference(expected: Call, actual: Call, tools: str) -> Difference | None:
-    """Same name, and equal arguments."""
-    if expected.name != actual.name:
-        return value_difference(Category.UNEXPECTED_TOOL, expected.name, actual.name)
-    return arguments_difference(expected.arguments, actual.arguments, shape_of(tools, expected.name))
+    return compare_calls(candidate, action, lambda want, got: call_credit(want, got, candidate.tools))

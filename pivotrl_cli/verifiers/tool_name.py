@@ -11,17 +11,16 @@ from collections import Counter
 
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers import Verdict
-from pivotrl_cli.verifiers.compare import Category, Difference, count_difference, listed, talk_difference
+from pivotrl_cli.verifiers.compare import Category, Difference, call_count_difference, listed, message_difference
 
 
 def verify(candidate: Candidate, action: Message) -> Verdict:
     """Score `action` by the names of its calls."""
     expected = candidate.expected_action
     if not expected.tool_calls:
-        return Verdict.of(talk_difference(expected, action), Category.EXPECTED_CHAT_MESSAGE_FOUND)
-    difference = count_difference(expected, action) or _names_difference(expected, action)
-    several = len(expected.tool_calls) > 1
-    return Verdict.of(difference, Category.EXPECTED_TOOL_CALL_BATCH if several else Category.EXPECTED_TOOL_CALL)
+        return Verdict.of(message_difference(expected, action), expected)
+    difference = call_count_difference(expected, action) or _names_difference(expected, action)
+    return Verdict.of(difference, expected)
 
 
 def _names_difference(expected: Message, action: Message) -> Difference | None:

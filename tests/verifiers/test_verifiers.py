@@ -11,8 +11,6 @@ from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers import VERIFIERS, Verdict, asks_judge, load_verifier
 from pivotrl_cli.verifiers.compare import Category
 from pivotrl_cli.verifiers.compare.arguments import value_difference_at
-from pivotrl_cli.verifiers.nvidia import swe_compat
-from pivotrl_cli.verifiers.nvidia.swe_compat import SweConfig
 
 DOCS = Path(__file__).parents[2] / "docs/verifiers.md"
 REAL = [
@@ -289,13 +287,6 @@ def test_every_real_demonstration_is_accepted(path: str, verifier: str) -> None:
 def test_the_documentation_lists_every_name_and_category() -> None:
     text = DOCS.read_text()
     assert [name for name in [*BY_RULE, *Category] if f"`{name}`" not in text] == []
-
-
-def test_the_paper_setting_of_the_documentation() -> None:
-    source = DOCS.read_text().split("```text\n")[1].split("```")[0]
-    config = eval(source, {"SweConfig": SweConfig})
-    expected, action = calls(call("bash", command="ls")), calls(call("shell", command="rm -rf /"))
-    assert swe_compat.compare_actions(expected, action, config).reward == 1.0
 
 
 @pytest.mark.parametrize("name", ["tool_call+any_message", "search+any_message", "exact+any_message"])

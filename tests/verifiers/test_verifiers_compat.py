@@ -10,18 +10,10 @@ from verifiers_actions import call, calls, gym_action, gym_output, records, says
 
 from pivotrl_cli.rows import Message
 from pivotrl_cli.verifiers import Verdict
-from pivotrl_cli.verifiers.compare.coding import (
-    command_of,
-    edit_text,
-    file_path,
-    first_program,
-    kind_of,
-    same_tool,
-)
+from pivotrl_cli.verifiers.compare.coding import first_program, kind_of, same_tool
 from pivotrl_cli.verifiers.nvidia import swe_compat, terminal_compat, terminus_compat
-from pivotrl_cli.verifiers.nvidia.swe_compat import SweConfig, SweScore
-from pivotrl_cli.verifiers.nvidia.terminus_compat import TerminusConfig
-from pivotrl_cli.verifiers.nvidia.tool_call_compat import CompatConfig, arguments_difference, compare_actions
+from pivotrl_cli.verifiers.nvidia.swe_compat import SweScore, command_of, edit_text, file_path
+from pivotrl_cli.verifiers.nvidia.tool_call_compat import arguments_difference, compare_actions
 
 
 def conformance(name: str) -> list[dict[str, Any]]:
@@ -36,30 +28,35 @@ def rollouts(server: str) -> list[dict[str, Any]]:
 
 
 def single_step_verdict(record: dict[str, Any], expected: str, actual: str) -> tuple[float, str]:
-    verdict = compare_actions(
-        gym_action(record[expected]), gym_action(record[actual]), CompatConfig(**record["config"])
-    )
+    threshold = record["config"]["word_count_similarity_threshold"]
+    verdict = compare_actions(gym_action(record[expected]), gym_action(record[actual]), threshold)
     return verdict.reward, verdict.category.upper()
 
 
-@pytest.mark.parametrize(
-    ("file", "expected", "actual", "count"),
-    [
-        ("single_step_compare_action", "expected_action", "actual_action", 38),
-        ("edge_single_step", "expected_action", "actual_action", 78),
-        ("single_step_compare_tool_call", "expected", "actual", 2),
-    ],
-)
-def test_single_step_actions(file: str, expected: str, actual: str, count: int) -> None:
-    scored = [r for r in conformance(file) if "raises" not in r]
-    assert [single_step_verdict(r, expected, actual) for r in scored] == [(r["reward"], r["category"]) for r in scored]
+def has_default_counting(record: dict[str, Any]) -> bool:
+    """Whether the record is of the configuration that does not reward the number of calls, the only one that we have."""
+    return not record["config"]["parallel_tool_call_rewarding"]
+
+
+@pytest.mark.parametrize(("file", "count"), [("single_step_compare_action", 10), ("edge_single_step", 55)])
+def test_single_step_actions(file: str, count: int) -> None:
+    scored = [r for r in conformance(file) if "raises" not in r and has_default_counting(r)]
+    verdicts = [single_step_verdict(r, "expected_action", "actual_action") for r in scored]
+    assert verdicts == [(r["reward"], r["category"]) for r in scored]
     assert len(scored) == count
+
+
+def test_single_step_calls() -> None:
+    found = conformance("single_step_compare_tool_call")
+    verdicts = [single_step_verdict(r, "expected", "actual") for r in found]
+    assert verdicts == [(r["reward"], r["category"]) for r in found]
+    assert len(found) == 2
 
 
 def test_single_step_arguments() -> None:
     found = conformance("single_step_compare_arguments")
     for record in found:
-        difference = arguments_difference(record["expected"], record["actual"], CompatConfig(**record["config"]))
+        difference = arguments_difference(record["expected"], record["actual"])
         assert (difference is None) == record["match"]
         assert (difference.category.upper() if difference else None) == record["category"]
     assert len(found) == 4
@@ -86,19 +83,19 @@ def test_single_step_keeps_the_known_exploits() -> None:
 
 
 def test_swe_verdicts() -> None:
-    found = conformance("edge_swe_pivot_verify")
+    found = [r for r in conformance("edge_swe_pivot_verify") if "enable_target_match" not in (r["config"] or {})]
     scores = [
         swe_compat.compare_actions(
             gym_action(r["expected_action"]),
             gym_output(r["output"]),
-            SweConfig(**r["config"]),
+            continuous=r["config"].get("reward_mode") == "continuous",
             batch=r["expected_action"]["type"] == "function_call_batch",
         )
         for r in found
     ]
     keys = ["reward", "failure_reason", "tool_name_match", "target_match", "similarity_score", "diff_size_penalty"]
     assert [tuple(score) for score in scores] == [tuple(r[key] for key in keys) for r in found]
-    assert len(found) == 52
+    assert len(found) == 36
 
 
 SWE_FUNCTIONS = {
@@ -113,7 +110,7 @@ SWE_FUNCTIONS = {
     "compute_argument_similarity": lambda kind, actual, _, expected: swe_compat.argument_similarity(
         kind, actual, expected
     ),
-    "compute_diff_size_penalty": swe_compat.diff_size_penalty,
+    "compute_diff_size_penalty": lambda kind, given, _: swe_compat.diff_size_penalty(kind, given),
     "_parse_arguments": lambda raw: parsed(raw),
     "extract_tool_info": lambda raw: [raw["name"], kind_of(raw["name"]), parsed(raw["arguments"])],
 }
@@ -125,9 +122,9 @@ def parsed(raw: Any) -> Any:
 
 
 def test_swe_functions() -> None:
-    found = conformance("swe_pivot_functions")
+    found = [r for r in conformance("swe_pivot_functions") if "compute_diff" not in r["fn"] or r["args"][2] == 0.1]
     assert [SWE_FUNCTIONS[r["fn"]](*r["args"], **r["kwargs"]) for r in found] == [r["result"] for r in found]
-    assert len(found) == 167
+    assert len(found) == 166
 
 
 def test_swe_compat_by_name() -> None:
@@ -138,47 +135,26 @@ def test_swe_compat_by_name() -> None:
     batch = '{"action_type": "function_call_batch"}'
     assert score("swe_compat", calls(edit), calls(edit), provenance=batch).category == "expected_action_invalid"
     deep = call("edit", "[" * 500 + "]" * 500)
-    assert swe_compat.compare_actions(calls(edit), calls(deep), SweConfig()) == SweScore(
-        0.0, swe_compat.SweCode.UNKNOWN_ERROR
-    )
+    assert swe_compat.compare_actions(calls(edit), calls(deep)) == SweScore(0.0, swe_compat.SweCode.UNKNOWN_ERROR)
 
 
 # --- terminal: Terminus
 
 
-def terminus_verdict(record: dict[str, Any]) -> tuple[float, str]:
-    """With the judge's recorded answers, in order; None stands for an answer without a label."""
-    answers = iter([verdict or "no label" for verdict in record["judge_verdicts"]])
-    theirs = dict(record["config"])
-    judged = theirs.pop("enable_llm_judge")
-    config = TerminusConfig(**theirs, judge=(lambda first, second: next(answers)) if judged else None)
-    harness = (record["metadata"] or {}).get("harness")
-    actual = gym_output(record["output"]).content
-    verdict = terminus_compat.compare_texts(record["expected_answer"] or "", actual, harness, config)
-    assert not list(answers)
-    return verdict.reward, verdict.category
-
-
 def test_terminus_verdicts() -> None:
-    found = conformance("terminus_judge_verify")
-    assert [terminus_verdict(r) for r in found] == [(r["reward"], r["failure_reason"]) for r in found]
-    assert len(found) == 27
-
-
-@pytest.mark.parametrize(
-    ("answer", "verdict"),
-    [
-        ("so [[A!=B]]", False),
-        ("[[A!=B]], no: [[A=B]]", True),
-        ("[[A=B]] first" + "." * 300, True),
-        ("[[A!=B]] then [[A=B]]" + "." * 300, False),
-        ("[[A=B]]" + "." * 300 + "[[A!=B]]", False),
-        ("yes", None),
-        ("", None),
-    ],
-)
-def test_where_a_judge_says_it(answer: str, verdict: bool | None) -> None:
-    assert terminus_compat.read_verdict(answer, TerminusConfig()) is verdict
+    """Those that were recorded without a judge."""
+    found = [r for r in conformance("terminus_judge_verify") if not r["config"]["enable_llm_judge"]]
+    verdicts = [
+        terminus_compat.compare_texts(
+            r["expected_answer"] or "",
+            gym_output(r["output"]).content,
+            (r["metadata"] or {}).get("harness"),
+            r["config"]["string_similarity_threshold"],
+        )
+        for r in found
+    ]
+    assert [(v.reward, v.category) for v in verdicts] == [(r["reward"], r["failure_reason"]) for r in found]
+    assert len(found) == 17
 
 
 def test_terminus_harness_and_threshold_come_from_the_provenance() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pivotrl_cli.verifiers.compare.arguments import value_difference_at
 from pivotrl_cli.verifiers.compare.commands import command_difference, text_difference
 from pivotrl_cli.verifiers.compare.similarity import MAX_DIFFLIB, difflib_ratio, indel_ratio
-from pivotrl_cli.verifiers.nvidia.tool_call_compat import CompatConfig, arguments_difference
+from pivotrl_cli.verifiers.nvidia.tool_call_compat import arguments_difference
 
 texts = st.text(max_size=80) | st.text("ab c\n", max_size=120)
 # from 200 characters on, difflib drops what makes up more than a hundredth
@@ -124,8 +124,7 @@ def test_the_word_rule_of_compat_is_the_plain_formula(left: str, right: str, thr
     want, got = Counter(left.lower().split()), Counter(right.lower().split())
     several = min(want.total(), got.total()) >= 2
     alike = several and (want & got).total() / (want.total() + got.total()) >= threshold
-    config = CompatConfig(word_count_similarity_threshold=threshold)
-    assert (arguments_difference(left, right, config) is None) == (alike if several else left == right)
+    assert (arguments_difference(left, right, threshold) is None) == (alike if several else left == right)
 
 
 def test_prose_of_another_size_is_not_read() -> None:

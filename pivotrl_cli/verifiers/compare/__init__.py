@@ -2,7 +2,7 @@
 
     differences.py  categories, and a difference with its place and reason
     calls.py        tool calls with parsed arguments; what a malformed demonstration raises
-    talk.py         call or talk: whole messages
+    messages.py     message or call: whole actions
     prose.py        two texts that say the same
     arguments.py    two argument values that mean the same, by the tool's schema
     parameters.py   what a tool's schema says of equality
@@ -14,8 +14,6 @@
     queries.py      search queries
     urls.py         addresses of pages
     terminus.py     messages of the Terminus harnesses
-    harness_rules.py  what NVIDIA's harness verifier compares in each tool
-    hints.py        what a candidate's provenance says of its harness
 
 Nothing here raises on what a model wrote, and nothing executes it.
 """
@@ -38,7 +36,13 @@ from pivotrl_cli.verifiers.compare.differences import (
     value_difference,
 )
 from pivotrl_cli.verifiers.compare.matching import maximum_matching
-from pivotrl_cli.verifiers.compare.talk import count_difference, require_demonstration, talk_difference
+from pivotrl_cli.verifiers.compare.messages import (
+    accepted_category,
+    call_count_difference,
+    message_difference,
+    message_mismatch,
+    require_demonstration,
+)
 
 __all__ = [
     "MAX_NESTING",
@@ -46,16 +50,18 @@ __all__ = [
     "Category",
     "Difference",
     "UnverifiableError",
-    "count_difference",
+    "accepted_category",
+    "call_count_difference",
     "demonstrated_calls",
     "key_difference",
     "listed",
     "maximum_matching",
+    "message_difference",
+    "message_mismatch",
     "read_call",
     "read_object_call",
     "require_demonstration",
     "require_sound",
     "shown",
-    "talk_difference",
     "value_difference",
 ]

@@ -10,14 +10,16 @@ itself; partial ones are paired among the rest. Costs are `expected * given` com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from pivotrl_cli.rows import Message
+from pivotrl_cli.verifiers.compare.arguments import Rule, arguments_difference
 from pivotrl_cli.verifiers.compare.calls import Call, demonstrated_calls, read_object_call
-from pivotrl_cli.verifiers.compare.differences import Category, Difference
+from pivotrl_cli.verifiers.compare.differences import Category, Difference, value_difference
 from pivotrl_cli.verifiers.compare.matching import maximum_matching
-from pivotrl_cli.verifiers.compare.talk import count_difference
+from pivotrl_cli.verifiers.compare.messages import call_count_difference
+from pivotrl_cli.verifiers.compare.parameters import shape_of
 
 MAX_SURPLUS = 100
 """Calls beyond the demonstrated number from which nothing is compared and nothing earned."""
@@ -32,10 +34,21 @@ class Credit(NamedTuple):
 
 FULL = Credit(1.0, None)
 
+CallCredit = Callable[[Call, Call], Credit]
+"""Compares a demonstrated call with one that was made."""
+
 
 def credit_of(difference: Difference | None) -> Credit:
     """All or nothing."""
     return FULL if difference is None else Credit(0.0, difference)
+
+
+def call_credit(expected: Call, actual: Call, tools: str, rules: Mapping[str, Rule] | None = None) -> Credit:
+    """All for the same name and equal arguments, by the tool's schema and further `rules` for single keys."""
+    if expected.name != actual.name:
+        return credit_of(value_difference(Category.UNEXPECTED_TOOL, expected.name, actual.name))
+    shape = shape_of(tools, expected.name)
+    return credit_of(arguments_difference(expected.arguments, actual.arguments, shape, rules))
 
 
 class Score(NamedTuple):
@@ -45,11 +58,11 @@ class Score(NamedTuple):
     difference: Difference | None
 
 
-def score_calls(expected: Message, action: Message, credit: Callable[[Call, Call], Credit]) -> Score:
+def score_calls(expected: Message, action: Message, credit: CallCredit) -> Score:
     """Score the calls of an action where calls were demonstrated; `credit(want, got)` compares two of them."""
     wanted = demonstrated_calls(expected)
     n_given = len(action.tool_calls)
-    miscount = None if n_given == len(wanted) else count_difference(expected, action)
+    miscount = None if n_given == len(wanted) else call_count_difference(expected, action)
     if n_given == 0 or n_given > len(wanted) + MAX_SURPLUS:
         return Score(0.0, miscount)
     given = [read_object_call(call) for call in action.tool_calls]

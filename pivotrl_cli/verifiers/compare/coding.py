@@ -7,7 +7,6 @@ in any case and with or without underscores.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
 
 
 class Kind(StrEnum):
@@ -89,27 +88,6 @@ def text_under(arguments: dict[str, str], keys: tuple[str, ...]) -> str:
     return next((arguments[key].strip() for key in keys if key in arguments), "")
 
 
-def file_path(arguments: Any) -> str:
-    """The file that a tool works on, or nothing; like the next ones, by the keys that `swe_pivot` knows."""
-    return _first(arguments, "path", "file", "file_path", "filename", "file_name")
-
-
-def command_of(arguments: Any) -> str:
-    """The command that a shell tool runs, or nothing."""
-    return _first(arguments, "command", "cmd")
-
-
-def _first(arguments: Any, *keys: str) -> str:
-    return next((str(arguments[key]).strip() for key in keys if key in arguments), "")
-
-
 def first_program(command: str) -> str:
     """The first word of a command without its folder."""
     return command.split(None, 1)[0].rsplit("/", 1)[-1] if command.strip() else ""
-
-
-def edit_text(arguments: Any) -> str:
-    """The text that an edit writes, with what it replaces."""
-    if "new_str" in arguments:
-        return f"{arguments.get('old_str', '')}\n{arguments['new_str']}"
-    return next((str(arguments[key]) for key in ("patch", "diff", "content", "file_text") if key in arguments), "")

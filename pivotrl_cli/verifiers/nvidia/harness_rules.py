@@ -55,11 +55,6 @@ class HarnessCode(StrEnum):
     """Ours: the ratio cannot be told in bounded time."""
 
 
-_ACCEPTED = frozenset(
-    {HarnessCode.EXPECTED_CHAT_MESSAGE_FOUND, HarnessCode.EXPECTED_TOOL_CALL, HarnessCode.EXPECTED_TOOL_CALL_BATCH}
-)
-
-
 class Outcome(NamedTuple):
     """A category, and the similarity that led to it where one did."""
 

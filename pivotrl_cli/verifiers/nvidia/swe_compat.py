@@ -1,8 +1,9 @@
 """NVIDIA's public verifier for software engineering pivots, reproduced reward by reward and code by code.
 
-It follows the behaviour of `swe_pivot` in NVIDIA-NeMo/Gym at 07d6b0d07b22 with all of its knobs; `swe` lists what the
+It follows the behaviour of `swe_pivot` in NVIDIA-NeMo/Gym at 07d6b0d07b22 in its two reward modes; `swe` lists what the
 default does otherwise. Four levels: 0 the kind of tool, 1 the target (file, lines, program), 2 the likeness of the edit
-or command by difflib's ratio on the first 2,000 characters, 4 a penalty for long edits (continuous mode only).
+or command by difflib's ratio on the first 2,000 characters, 4 a penalty for long edits (continuous mode only). Left
+out: their options that switch single levels off.
 
 Faults that are kept: a view of `[1, -1]` does not cover itself; malformed arguments and absent keys pass; search
 patterns, `think` and `finish` are never read; only the first call counts. Its own demonstration is accepted unless it
@@ -16,22 +17,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from pivotrl_cli.rows import Candidate, Message, ToolCall
 from pivotrl_cli.verifiers import Verdict
 from pivotrl_cli.verifiers.compare.calls import read_call
-from pivotrl_cli.verifiers.compare.coding import (
-    Kind,
-    command_of,
-    edit_text,
-    file_path,
-    first_program,
-    kind_of,
-    same_tool,
-)
+from pivotrl_cli.verifiers.compare.coding import Kind, first_program, kind_of, same_tool
 from pivotrl_cli.verifiers.compare.commands import path_end
 from pivotrl_cli.verifiers.compare.differences import Category
 from pivotrl_cli.verifiers.compare.similarity import difflib_ratio
@@ -39,6 +31,12 @@ from pivotrl_cli.verifiers.nvidia.hints import is_batch
 
 MAX_COMPARED = 2_000
 """Characters of each text that the similarity sees."""
+
+HALF_CREDIT, FULL_CREDIT = 0.4, 0.8
+"""Likeness from which half the reward (continuous mode only) and all of it is earned."""
+
+MAX_PENALTY, FULL_PENALTY_CHARACTERS = 0.1, 500
+"""Share of the reward that an edit loses in continuous mode, in full from so many characters on."""
 
 
 class SweCode(StrEnum):
@@ -60,26 +58,6 @@ class SweCode(StrEnum):
     """Their code throws and catches, on arguments that are no object for example."""
 
 
-@dataclass(frozen=True, slots=True)
-class SweConfig:
-    """Their configuration keys under their names."""
-
-    reward_mode: Literal["binary", "continuous"] = "binary"
-    """Whether likeness earns part of the reward."""
-    enable_target_match: bool = True
-    """Level 1."""
-    enable_argument_similarity: bool = True
-    """Level 2."""
-    similarity_threshold: float = 0.4
-    """Likeness from which half the reward is earned; continuous mode only."""
-    similarity_full_credit: float = 0.8
-    """Likeness from which all of it is earned."""
-    enable_diff_size_shaping: bool = True
-    """Level 4; continuous mode only."""
-    diff_size_alpha: float = 0.1
-    """Share of the reward that an edit of 500 characters and more loses."""
-
-
 class SweScore(NamedTuple):
     """What their server reports; None where a level was not reached."""
 
@@ -92,22 +70,22 @@ class SweScore(NamedTuple):
 
 
 def verify(candidate: Candidate, action: Message) -> Verdict:
-    """Score `action` as NVIDIA's server does with its defaults: binary, all levels."""
-    return _verdict(candidate, action, SweConfig())
+    """Score `action` as NVIDIA's server does with its defaults: binary."""
+    return _verdict(candidate, action, continuous=False)
 
 
 def verify_continuous(candidate: Candidate, action: Message) -> Verdict:
     """Score `action` with partial credit and the penalty for long edits."""
-    return _verdict(candidate, action, SweConfig(reward_mode="continuous"))
+    return _verdict(candidate, action, continuous=True)
 
 
-def _verdict(candidate: Candidate, action: Message, config: SweConfig) -> Verdict:
-    score = compare_actions(candidate.expected_action, action, config, batch=is_batch(candidate))
+def _verdict(candidate: Candidate, action: Message, continuous: bool) -> Verdict:
+    score = compare_actions(candidate.expected_action, action, continuous, batch=is_batch(candidate))
     detail = "" if score.similarity is None else f"similarity {score.similarity:.3f}"
     return Verdict(score.reward, str(score.code), detail)
 
 
-def compare_actions(expected: Message, actual: Message, config: SweConfig, batch: bool = False) -> SweScore:
+def compare_actions(expected: Message, actual: Message, continuous: bool = False, batch: bool = False) -> SweScore:
     """The demonstrated call, if it is no batch, against the first call of the action, level by level."""
     if len(expected.tool_calls) != 1 or batch:
         return SweScore(0.0, SweCode.EXPECTED_ACTION_INVALID)
@@ -121,7 +99,7 @@ def compare_actions(expected: Message, actual: Message, config: SweConfig, batch
         return SweScore(0.0, SweCode.UNKNOWN_ERROR)
     if not same_tool(actual.tool_calls[0].name, want.name):
         return SweScore(0.0, SweCode.TOOL_NAME_MISMATCH)
-    return _compare(kind_of(want.name), given, wanted, config)
+    return _compare(kind_of(want.name), given, wanted, continuous)
 
 
 def parse_arguments(call: ToolCall) -> Any:
@@ -134,33 +112,50 @@ def parse_arguments(call: ToolCall) -> Any:
     raise OverflowError(parsed.problem.detail)
 
 
-def _compare(kind: Kind, given: Any, wanted: Any, config: SweConfig) -> SweScore:
-    score = SweScore(1.0, SweCode.NONE, tool_name_match=True)
+def _compare(kind: Kind, given: Any, wanted: Any, continuous: bool) -> SweScore:
+    score = SweScore(0.0, SweCode.UNKNOWN_ERROR, tool_name_match=True)
     try:
-        if config.enable_target_match:
-            score = score._replace(target_match=target_match(kind, given, wanted))
-            if not score.target_match:
-                return score._replace(reward=0.0, code=SweCode.TARGET_MISMATCH)
-        if config.enable_argument_similarity:
-            score = score._replace(similarity=argument_similarity(kind, given, wanted))
-            score = score._replace(reward=_credit(score.similarity or 0.0, config))
-            if score.reward == 0.0:
-                return score._replace(code=SweCode.SIMILARITY_BELOW_THRESHOLD)
-        if config.enable_diff_size_shaping and config.reward_mode == "continuous":
-            penalty = diff_size_penalty(kind, given, config.diff_size_alpha)
-            score = score._replace(penalty=penalty, reward=score.reward * (1.0 - penalty))
+        score = score._replace(target_match=target_match(kind, given, wanted))
+        if not score.target_match:
+            return score._replace(code=SweCode.TARGET_MISMATCH)
+        likeness = argument_similarity(kind, given, wanted)
+        score = score._replace(similarity=likeness)
+        reward = _credit(likeness, continuous)
+        if reward == 0.0:
+            return score._replace(code=SweCode.SIMILARITY_BELOW_THRESHOLD)
+        penalty = diff_size_penalty(kind, given) if continuous else None
     except (TypeError, AttributeError, OverflowError, RecursionError):  # arguments of another type than an object
-        return score._replace(reward=0.0, code=SweCode.UNKNOWN_ERROR)
-    return score
+        return score
+    return score._replace(reward=reward * (1.0 - (penalty or 0.0)), code=SweCode.NONE, penalty=penalty)
 
 
-def _credit(similarity: float, config: SweConfig) -> float:
-    full, threshold = config.similarity_full_credit, config.similarity_threshold
-    if similarity >= full:
+def _credit(likeness: float, continuous: bool) -> float:
+    if likeness >= FULL_CREDIT:
         return 1.0
-    if config.reward_mode == "binary" or similarity < threshold:
+    if not continuous or likeness < HALF_CREDIT:
         return 0.0
-    return 0.5 + 0.5 * (similarity - threshold) / (full - threshold)
+    return 0.5 + 0.5 * (likeness - HALF_CREDIT) / (FULL_CREDIT - HALF_CREDIT)
+
+
+def file_path(arguments: Any) -> str:
+    """The file that a tool works on; empty where there is none."""
+    return _first(arguments, "path", "file", "file_path", "filename", "file_name")
+
+
+def command_of(arguments: Any) -> str:
+    """The command that a shell tool runs; empty where there is none."""
+    return _first(arguments, "command", "cmd")
+
+
+def _first(arguments: Any, *keys: str) -> str:
+    return next((str(arguments[key]).strip() for key in keys if key in arguments), "")
+
+
+def edit_text(arguments: Any) -> str:
+    """The text that an edit writes, with what it replaces."""
+    if "new_str" in arguments:
+        return f"{arguments.get('old_str', '')}\n{arguments['new_str']}"
+    return next((str(arguments[key]) for key in ("patch", "diff", "content", "file_text") if key in arguments), "")
 
 
 def target_match(kind: Kind, given: Any, wanted: Any) -> bool:
@@ -251,6 +246,6 @@ def _alike(given: str, wanted: str) -> float:
     return similarity(given, wanted) if given and wanted else float(given == wanted)
 
 
-def diff_size_penalty(kind: Kind, given: Any, alpha: float) -> float:
-    """`alpha * min(length / 500, 1)` of an edit's text."""
-    return alpha * min(len(edit_text(given)) / 500, 1.0) if kind == Kind.EDIT else 0.0
+def diff_size_penalty(kind: Kind, given: Any) -> float:
+    """Grows with the length of an edit's text."""
+    return MAX_PENALTY * min(len(edit_text(given)) / FULL_PENALTY_CHARACTERS, 1.0) if kind == Kind.EDIT else 0.0

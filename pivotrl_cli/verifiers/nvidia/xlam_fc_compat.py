@@ -31,10 +31,7 @@ def verify(candidate: Candidate, action: Message) -> Verdict:
     if not expected:
         category = Category.NO_EXPECTED_CHAT_MESSAGE if given else Category.EXPECTED_CHAT_MESSAGE_FOUND
         return Verdict(float(not given), str(category))
-    difference = _difference(expected, given)
-    return Verdict.of(
-        difference, Category.EXPECTED_TOOL_CALL_BATCH if len(expected) > 1 else Category.EXPECTED_TOOL_CALL
-    )
+    return Verdict.of(_difference(expected, given), candidate.expected_action)
 
 
 def _difference(expected: list[Call], given: list[Call]) -> Difference | None:

@@ -1,4 +1,4 @@
-"""Call or talk: the comparison of whole messages that comes before any call is looked at."""
+"""Message or call: the comparison of whole actions that comes before any call is looked at."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def require_demonstration(expected: Message) -> None:
         raise UnverifiableError("the demonstrated action has neither text nor calls")
 
 
-def talk_difference(expected: Message, action: Message) -> Difference | None:
-    """Where a message was demonstrated: a message, not empty, that says the same."""
-    return speech_difference(expected, action) or prose_difference(expected.content, action.content)
+def message_difference(expected: Message, action: Message) -> Difference | None:
+    """Where a message was demonstrated: the action is a message, is not blank and says the same."""
+    return message_mismatch(expected, action) or prose_difference(expected.content, action.content)
 
 
-def speech_difference(expected: Message, action: Message) -> Difference | None:
-    """Where a message was demonstrated: a message, not empty, whatever it says."""
+def message_mismatch(expected: Message, action: Message) -> Difference | None:
+    """Where a message was demonstrated: the action is a message and is not blank, whatever it says."""
     require_demonstration(expected)
     if action.tool_calls:
         return Difference(Category.NO_EXPECTED_CHAT_MESSAGE, f"expected a message, got a call of {names(action)}")
@@ -29,8 +29,8 @@ def speech_difference(expected: Message, action: Message) -> Difference | None:
     return None
 
 
-def silence_difference(expected: Message, action: Message) -> Difference | None:
-    """Where calls were demonstrated: any call at all."""
+def missing_call(expected: Message, action: Message) -> Difference | None:
+    """Where calls were demonstrated: the action has any call at all."""
     if action.tool_calls:
         return None
     said = action.content.strip()
@@ -38,13 +38,20 @@ def silence_difference(expected: Message, action: Message) -> Difference | None:
     return Difference(category, f"expected a call of {names(expected)}, got {shown(said)}")
 
 
-def count_difference(expected: Message, action: Message) -> Difference | None:
-    """Where calls were demonstrated: as many calls."""
+def call_count_difference(expected: Message, action: Message) -> Difference | None:
+    """Where calls were demonstrated: the action has as many calls."""
     wanted, given = len(expected.tool_calls), len(action.tool_calls)
     if not given or wanted == given:
-        return silence_difference(expected, action)
+        return missing_call(expected, action)
     category = Category.MISSING_CALLS if given < wanted else Category.SURPLUS_CALLS
     return Difference(category, f"expected {wanted} calls ({names(expected)}), got {given} ({names(action)})")
+
+
+def accepted_category(expected: Message) -> Category:
+    """The category of an accepted action: a message, one call or several."""
+    if not expected.tool_calls:
+        return Category.EXPECTED_CHAT_MESSAGE_FOUND
+    return Category.EXPECTED_TOOL_CALL_BATCH if len(expected.tool_calls) > 1 else Category.EXPECTED_TOOL_CALL
 
 
 def names(action: Message) -> str:
