@@ -34,7 +34,7 @@ def single_step_verdict(record: dict[str, Any], expected: str, actual: str) -> t
 
 
 def has_default_counting(record: dict[str, Any]) -> bool:
-    """Whether the record is of the configuration that does not reward the number of calls, the only one that we have."""
+    """Whether the record does not reward the number of calls, which is the only configuration followed here."""
     return not record["config"]["parallel_tool_call_rewarding"]
 
 
