@@ -1,12 +1,15 @@
 """Trajectory formats: a reader recognises one by content and turns its records into trajectories.
 
-A new format is a new file here and a line in `READERS`, before any format that would also recognise it; a user's own is
-named as `module:Class`. No two readers recognise the same file.
+A new format is a new file in `formats/` and a line in `READERS`, before any format that would also recognise it; a
+user's own is named as `module:Class`.
 
-Shared by the readers: `document.py` and `archive.py` (what they read), `split.py` and `parsing.py` (how), `fields.py`
-(records taken apart with the place of every complaint), `messages.py` (OpenAI-style messages and tools), `responses.py`
-(items of the Responses API), `blocks.py` and `sessions.py` (Anthropic's), `events.py` (OpenHands'), `tags.py` (calls in
-text). `sources.py` finds the documents.
+    sources             files, folders, globs and data sets that the user names
+    document, archive   what a reader reads: numbered records, one in memory at a time
+    parsing, split      strict JSON, and JSON in pieces
+    fields              a cursor over a record; every error names the place
+    messages            OpenAI's chat messages and tools, as ours
+    responses, blocks   items of OpenAI's Responses API, Anthropic's content blocks
+    tags                calls and schemas in the text
 """
 
 from __future__ import annotations
@@ -32,11 +35,11 @@ READERS: dict[str, str] = {
     "inspect": "pivotrl_cli.readers.formats.inspect:InspectReader",
     "atif": "pivotrl_cli.readers.formats.atif:AtifReader",
     "anthropic": "pivotrl_cli.readers.formats.anthropic:AnthropicReader",
-    "sharegpt": "pivotrl_cli.readers.formats.sharegpt:ShareGptReader",
     "hermes": "pivotrl_cli.readers.formats.hermes:HermesReader",
+    "sharegpt": "pivotrl_cli.readers.formats.sharegpt:ShareGptReader",
     "openai": "pivotrl_cli.readers.formats.openai:OpenAIReader",
 }
-"""Format -> where its reader is, the most particular first."""
+"""Format -> where its reader is. The first that recognises a document reads it, so the most special stand first."""
 
 
 class Reader(Protocol):
@@ -64,7 +67,7 @@ def detect(document: Document) -> tuple[str, str] | None:
     return None
 
 
-def unknown(document: Document) -> InputError:
+def unknown_format(document: Document) -> InputError:
     """The error for a document that the user named but no reader recognises."""
     if document.head.container == "empty":
         return InputError(f"{document.source}: the file is empty", "name a file with trajectories")

@@ -59,7 +59,7 @@ class Source:
         return [hashlib.sha256(self.path.encode()).hexdigest()]
 
 
-def find(words: list[str]) -> list[Source]:
+def find_sources(words: list[str]) -> list[Source]:
     """All sources that the words name, each once, in the order of the words."""
     found: dict[str, Source] = {}
     for word in words:

@@ -22,7 +22,7 @@ from pivotrl_cli.importers import Importer, WithOthers, detect, load_importer, u
 from pivotrl_cli.importers.results import File, Reported
 from pivotrl_cli.readers.document import RowsDocument, bad_record
 from pivotrl_cli.readers.fields import RecordError
-from pivotrl_cli.readers.sources import Source, find
+from pivotrl_cli.readers.sources import Source, find_sources
 from pivotrl_cli.rows import EvalResult, Reject
 from pivotrl_cli.stages.eval.summary import summarise
 from pivotrl_cli.storage.provenance import Input, Provenance, file_input
@@ -36,7 +36,7 @@ _SHOWN = 5
 
 def run(config: ImportConfig) -> dict[str, Any]:
     """Import results; returns the summary."""
-    sources = find(config.sources)
+    sources = find_sources(config.sources)
     names = hashlib.sha256("\n".join(source.name for source in sources).encode()).hexdigest()
     provenance = Provenance.of("import-eval", EvalResult, config, _inputs(config, sources), {"source names": names})
     summary = current_summary(config.output, provenance, config.force)

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from pivotrl_cli.errors import InputError
-from pivotrl_cli.readers import READERS, detect, load_reader, unknown
+from pivotrl_cli.readers import READERS, detect, load_reader, unknown_format
 from pivotrl_cli.readers.document import Document, FileDocument, RowsDocument
 from pivotrl_cli.readers.fields import Json, RecordError
 from pivotrl_cli.readers.messages import message_of, tools_of
 from pivotrl_cli.readers.parsing import HEAD_BYTES, Head, parse_head
-from pivotrl_cli.readers.sources import find
+from pivotrl_cli.readers.sources import find_sources
 from pivotrl_cli.rows import Message, Reject, RejectReason, ToolCall, Trajectory
 
 
@@ -391,7 +391,7 @@ def test_formats_are_recognised_by_content(tmp_path: Path, text: str, found: str
 def test_an_unknown_file_says_what_it_looks_like(tmp_path: Path) -> None:
     path = tmp_path / "few_shot.jsonl"
     path.write_text('{"messages_display": "user: hi"}\n')
-    error = unknown(FileDocument(path, path.name))
+    error = unknown_format(FileDocument(path, path.name))
     assert error.message == "few_shot.jsonl: unknown format (JSON lines with messages_display)"
     assert error.hint == f"formats are {', '.join(sorted(READERS))}; --format forces one"
 
@@ -554,7 +554,7 @@ def test_tau2_sft_rows_of_all_splits_are_numbered_through(tmp_path: Path) -> Non
 
 
 def names(*words: str | Path) -> list[tuple[str, bool]]:
-    return [(source.name, source.named) for source in find([str(word) for word in words])]
+    return [(source.name, source.named) for source in find_sources([str(word) for word in words])]
 
 
 def lay_out(root: Path, *files: str) -> None:
@@ -586,11 +586,11 @@ def test_names_that_are_alike_are_told_apart(tmp_path: Path) -> None:
 
 def test_missing_paths_and_empty_places_are_errors(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file or folder"):
-        find([str(tmp_path / "nowhere.jsonl")])
+        find_sources([str(tmp_path / "nowhere.jsonl")])
     with pytest.raises(InputError, match="no file found"):
-        find([str(tmp_path)])
+        find_sources([str(tmp_path)])
     with pytest.raises(InputError, match="no file found"):
-        find([str(tmp_path / "*.jsonl")])
+        find_sources([str(tmp_path / "*.jsonl")])
 
 
 # data sets
@@ -615,11 +615,11 @@ def test_local_data_sets_and_parquet_files(tmp_path: Path) -> None:
 
     lay_out(tmp_path, "set/train.jsonl")
     pl.DataFrame([CHAT, CHAT]).write_parquet(tmp_path / "rows.parquet")
-    (data_set,) = find([f"hf:{tmp_path / 'set'}"])
+    (data_set,) = find_sources([f"hf:{tmp_path / 'set'}"])
     assert [read(document) for document in data_set.documents()] == [[chat(1, "hf:set/train")]]
-    (parquet,) = find([str(tmp_path / "rows.parquet")])
+    (parquet,) = find_sources([str(tmp_path / "rows.parquet")])
     assert [read(document) for document in parquet.documents()] == [[chat(1, "rows.parquet"), chat(2, "rows.parquet")]]
-    (missing,) = find([f"hf:{tmp_path / 'nowhere/x/y'}"])
+    (missing,) = find_sources([f"hf:{tmp_path / 'nowhere/x/y'}"])
     with pytest.raises(InputError, match="datasets cannot open it"):
         list(missing.documents())
 

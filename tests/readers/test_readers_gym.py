@@ -16,7 +16,7 @@ from pivotrl_cli.errors import InputError
 from pivotrl_cli.readers.fields import Json
 from pivotrl_cli.readers.responses import messages_of_items
 from pivotrl_cli.rows import Candidate, Fault, Message, Profile, RejectReason, Trajectory
-from pivotrl_cli.stages.extract.recorded_rewards import published
+from pivotrl_cli.stages.extract.recorded_rewards import recorded_rewards
 from pivotrl_cli.stages.extract.run import run
 from pivotrl_cli.stages.filter import run as filter_stage
 from pivotrl_cli.stages.score import run as rescore
@@ -188,7 +188,7 @@ PUBLISHED = [
 def test_what_counts_as_a_recorded_reward(
     fields: dict[str, Any], n: int, mean: float | None, std: float | None
 ) -> None:
-    found = published(fields)
+    found = recorded_rewards(fields)
     assert (found and (found.n, found.mean, found.std)) == (None if mean is None else (n, mean, pytest.approx(std)))
 
 
@@ -206,7 +206,7 @@ def test_published_pass_rates_are_a_profile_that_filter_takes(tmp_path: Path) ->
         sources=[str(tmp_path / "t.jsonl")], output=str(tmp_path / "c.parquet"), profile=tmp_path / "p.parquet"
     )
     summary = run(config)
-    assert summary["recorded"] == {"n_recorded": 4, "n_without": 1, "n_uncounted": 1, "reward_mean": 0.40625}
+    assert summary.recorded.model_dump() == {"n_recorded": 4, "n_without": 1, "n_uncounted": 1, "reward_mean": 0.40625}
     found, candidates = read_table(tmp_path / "p.parquet", Profile), read_table(tmp_path / "c.parquet", Candidate)
     assert [Candidate(**{f: getattr(p, f) for f in Candidate.model_fields}) for p in found] == candidates
     assert [(p.reward_mean, p.n_scored, p.rollouts, p.status, p.status_detail) for p in found] == [
@@ -217,7 +217,7 @@ def test_published_pass_rates_are_a_profile_that_filter_takes(tmp_path: Path) ->
         (None, 0, [], "not_scored", "no rewards are recorded"),
     ]
     assert [p.pass_rate_low is None for p in found] == [False, False, True, False, True]
-    assert run(config)["cached"] is True
+    assert run(config).cached is True
     (tmp_path / "p.parquet").unlink()
     assert "cached" not in run(config)
     kept = filter_stage.run(FilterConfig(profile=str(tmp_path / "p.parquet"), output=str(tmp_path / "k.parquet")))

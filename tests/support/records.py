@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pivotrl_cli.configs import ExtractConfig
-from pivotrl_cli.readers.sources import find
+from pivotrl_cli.readers.sources import find_sources
 from pivotrl_cli.rows import Candidate, Reject
-from pivotrl_cli.stages.extract.run import Extraction
+from pivotrl_cli.stages.extract.extraction import Extraction
 
 FOLDER = Path(__file__).parents[1] / "data" / "records"
 
@@ -48,11 +48,11 @@ def damaged(record: Any, place: tuple[Any, ...], odd: Any, drop: bool) -> Any:
 
 def assert_accounted(path: Path, name: str) -> None:
     config = ExtractConfig(sources=[str(path)], format=name, output=str(path.parent / "c.parquet"), dedup=True)
-    extraction = Extraction.of(config)
-    rows = list(extraction.rows(find(config.sources)))
-    tally, kinds = extraction.tally, Counter(map(type, rows))
-    assert (tally.n_candidates, tally.n_rejects) == (kinds[Candidate], kinds[Reject])
-    assert tally.n_in == tally.n_candidates + tally.n_rejects + tally.n_filtered > 0
+    extraction = Extraction.from_config(config)
+    rows = list(extraction.rows(find_sources(config.sources)))
+    totals, kinds = extraction.counts.totals, Counter(map(type, rows))
+    assert (totals["n_candidates"], totals["n_rejects"]) == (kinds[Candidate], kinds[Reject])
+    assert totals["n_in"] == totals["n_candidates"] + totals["n_rejects"] + totals["n_filtered"] > 0
     ids = [found.candidate_id for found in rows if isinstance(found, Candidate)]
     assert len(ids) == len(set(ids))
     for found in rows:

@@ -12,12 +12,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from pivotrl_cli.readers.blocks import is_api_record
 from pivotrl_cli.readers.document import Document, Record, trajectories
 from pivotrl_cli.readers.fields import compact
 from pivotrl_cli.readers.messages import messages_of, tools_of
 from pivotrl_cli.readers.parsing import Head
-from pivotrl_cli.readers.tags import is_tagged_conversation
 from pivotrl_cli.rows import Reject, Trajectory
 
 _NAMES = ("messages", "trajectory", "conversations")
@@ -31,7 +29,7 @@ class OpenAIReader:
         record = head.record if isinstance(head.record, dict) else {}
         name = next((name for name in _NAMES if record.get(name)), "")
         messages = _listed(record.get(name))
-        if not messages or not all(map(_is_message, messages)) or _is_anothers(record, messages):
+        if not messages or not all(map(_is_message, messages)):
             return None
         return f"records have {name} with roles"
 
@@ -49,18 +47,8 @@ def _listed(messages: Any) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-def _is_anothers(record: dict[str, Any], messages: list[Any]) -> bool:
-    """Whether the messages are those of mini-swe-agent or Anthropic, or have their calls in the text."""
-    return "trajectory_format" in record or is_api_record(record) or is_tagged_conversation(messages)
-
-
 def _is_message(message: Any) -> bool:
-    """Whether this looks like one of OpenAI's; other formats write `value` where its blocks say `text`."""
-    if not isinstance(message, dict):
-        return False
-    blocks = message.get("content")
-    others = isinstance(blocks, list) and any(isinstance(block, dict) and "value" in block for block in blocks)
-    return ("role" in message or "content" in message) and not others and "from" not in message
+    return isinstance(message, dict) and ("role" in message or "content" in message)
 
 
 def _trajectory(record: Record) -> Trajectory:

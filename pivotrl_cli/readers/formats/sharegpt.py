@@ -5,7 +5,7 @@ its reply (`observation`). Consecutive ones are separate turns, because that is 
 blocks are `text`, `reasoning` and `tool_call`. `tools` is JSON text, often `"[]"`; `system` may stand beside the
 conversation. `loss_weight` belongs to imitation, and says nothing of which turns can be practised.
 
-Conversations with Hermes tags are that reader's. Left out: preference pairs, and images.
+Left out: preference pairs, and images.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pivotrl_cli.readers.document import Document, Record, trajectories
 from pivotrl_cli.readers.fields import Json, compact
 from pivotrl_cli.readers.messages import ROLES, message_of, tools_of
 from pivotrl_cli.readers.parsing import Head
-from pivotrl_cli.readers.tags import call_from, is_tagged, speaker
+from pivotrl_cli.readers.tags import call_from, speaker
 from pivotrl_cli.rows import Message, Reject, Trajectory
 
 
@@ -29,8 +29,7 @@ class ShareGptReader:
         record = head.record if isinstance(head.record, dict) else {}
         said = _dicts(record.get("conversations"))
         if said and "from" in said[0]:
-            tagged = is_tagged((one.get("from"), one.get("value")) for one in said)
-            return None if tagged else "conversations with from and value"
+            return "conversations with from and value"
         contents = [message.get("content") for message in _dicts(record.get("messages"))]
         blocks = [block for content in contents for block in _dicts(content)]
         return "messages whose blocks have a value" if any("value" in block for block in blocks) else None

@@ -1,9 +1,9 @@
-"""What `extract` does on request to keep candidates apart from each other and from a benchmark.
+"""Deduplication and contamination checks, both on request.
 
 `--dedup` compares state and action by content: roles, texts, reasoning, calls and tools, but not the ids of calls,
-which differ between runs. The first one stays. `--check-against FILE` compares the task's prompt, which is what the
-users say before the assistant's first answer, with the prompts of the file: those of its trajectories where its format
-is known, else one per record, from the first field with a telling name.
+which differ between runs. The first one stays. `--check-against FILE` compares the task's prompt (the users' messages
+before the assistant's first answer) with the prompts of the file: those of its trajectories where its format is known,
+else one per record, from the first field with a telling name.
 """
 
 from __future__ import annotations
@@ -22,31 +22,32 @@ from pivotrl_cli.readers import detect, load_reader
 from pivotrl_cli.readers.document import Document, Record
 from pivotrl_cli.readers.sources import Source
 from pivotrl_cli.rows import Candidate, Message, Reject, RejectReason, Trajectory
-from pivotrl_cli.stages.extract.overlap import Overlap, PromptSet
+from pivotrl_cli.stages.extract.overlap import PromptSet
+from pivotrl_cli.stages.extract.summary import ContaminationSummary
 
 _PROMPT_FIELDS = (
-    *("prompt", "question", "problem", "problem_statement", "instruction", "query", "task", "goal", "input", "text"),
+    *("prompt", "question", "problem", "problem_statement", "instruction"),
+    *("query", "task", "goal", "input", "text"),
 )
 _SHOWN = 5
 
 
 @dataclass
 class Repetitions:
-    """The states and actions that were given so far, by hash."""
+    """The states and actions so far, by hash, each with the first candidate that had it."""
 
     _first: dict[bytes, str] = field(default_factory=dict)
 
-    def dropped(self, trajectory: Trajectory, rows: Iterator[Candidate | Reject]) -> Iterator[Candidate | Reject]:
-        """The rows, candidates that repeat an earlier one as rejects."""
+    def check(self, trajectory: Trajectory, rows: Iterator[Candidate | Reject]) -> Iterator[Candidate | Reject]:
+        """The rows, with candidates that repeat an earlier one as rejects."""
         hashes = prefix_hashes(trajectory)
         for row in rows:
-            first = (
-                self._first.setdefault(hashes[len(row.state)], row.candidate_id) if isinstance(row, Candidate) else ""
-            )
-            if isinstance(row, Candidate) and first != row.candidate_id:
-                yield as_reject(row, trajectory.line, RejectReason.DUPLICATE, f"repeats {first}")
-            else:
-                yield row
+            if isinstance(row, Candidate):
+                first = self._first.setdefault(hashes[len(row.state)], row.candidate_id)
+                if first != row.candidate_id:
+                    yield as_reject(row, trajectory.line, RejectReason.DUPLICATE, f"repeats {first}")
+                    continue
+            yield row
 
 
 @dataclass
@@ -61,56 +62,51 @@ class Contamination:
     first: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, config: ExtractConfig) -> Contamination | None:
-        """With the file read, if one was given."""
-        if config.check_against is None:
-            if config.drop_contaminated:
-                raise ConfigError("--drop-contaminated has nothing to check", "name a file with --check-against")
-            return None
-        return cls(
-            PromptSet.of(read_prompts(config.check_against)), config.check_against.name, config.drop_contaminated
-        )
+    def from_config(cls, config: ExtractConfig) -> Contamination | None:
+        """Reads the file of `--check-against`; None without one."""
+        path, drop = config.check_against, config.drop_contaminated
+        if path is not None:
+            return cls(PromptSet.from_texts(read_prompts(path)), path.name, drop)
+        if drop:
+            raise ConfigError("--drop-contaminated has nothing to check", "name a file with --check-against")
+        return None
 
-    def checked(self, trajectory: Trajectory, rows: Iterator[Candidate | Reject]) -> Iterator[Candidate | Reject]:
+    def check(self, trajectory: Trajectory, rows: Iterator[Candidate | Reject]) -> Iterator[Candidate | Reject]:
         """The rows, as rejects where the prompt overlaps and that is asked for."""
         found = self.prompts.overlap(prompt_of(trajectory.messages))
-        if found:
-            self._note(trajectory, found)
-        for row in rows:
-            if found and self.drop and isinstance(row, Candidate):
-                yield as_reject(row, trajectory.line, RejectReason.CONTAMINATED, self._detail(found))
-            else:
-                yield row
-
-    def summary(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            "file": self.name,
-            "n_prompts": self.prompts.n_prompts,
-            "n_trajectories": self.n_trajectories,
-            "n_equal": self.n_equal,
-            "first": self.first,
-        }
-
-    def _note(self, trajectory: Trajectory, found: Overlap) -> None:
+        if found is None:
+            yield from rows
+            return
+        detail = f"{found.share:.0%} of prompt {found.prompt + 1} of {self.name}"
         self.n_trajectories += 1
         self.n_equal += found.equal
         if len(self.first) < _SHOWN:
-            self.first.append(f"{trajectory.source} line {trajectory.line}: {self._detail(found)}")
+            self.first.append(f"{trajectory.source} line {trajectory.line}: {detail}")
+        for row in rows:
+            if self.drop and isinstance(row, Candidate):
+                yield as_reject(row, trajectory.line, RejectReason.CONTAMINATED, detail)
+            else:
+                yield row
 
-    def _detail(self, found: Overlap) -> str:
-        return f"{found.share:.0%} of prompt {found.prompt + 1} of {self.name}"
+    def summary(self) -> ContaminationSummary:
+        return ContaminationSummary(
+            file=self.name,
+            n_prompts=self.prompts.n_prompts,
+            n_trajectories=self.n_trajectories,
+            n_equal=self.n_equal,
+            first=self.first,
+        )
 
 
 def prompt_of(messages: list[Message]) -> str:
-    """What the users say before they are first answered; a greeting by the assistant is no answer."""
+    """The users' messages before the assistant's first answer; a greeting by the assistant does not count as one."""
     first = next((i for i, message in enumerate(messages) if message.role == "user"), len(messages))
     asked = takewhile(lambda message: message.role != "assistant", messages[first:])
     return "\n".join(message.content for message in asked if message.role == "user")
 
 
 def prefix_hashes(trajectory: Trajectory) -> list[bytes]:
-    """For each message the hash of all up to and including it."""
+    """For each message the hash of the messages up to and including it."""
     digest, hashes = sha256(trajectory.tools.encode()), []
     for message in trajectory.messages:
         content = message.model_dump(exclude={"tool_call_id": True, "tool_calls": {"__all__": {"id"}}})
@@ -144,30 +140,29 @@ def _prompts(document: Document, path: Path) -> Iterator[str]:
         prompts = iter(path.read_text(encoding="utf-8", errors="replace").splitlines())
     else:
         records = (record.json.value for record in document.records() if isinstance(record, Record))
-        prompts = (prompt for value in records for prompt in _fields(value))
+        prompts = (prompt for value in records for prompt in _record_prompt(value))
     return (prompt for prompt in prompts if prompt.strip())
 
 
-def _fields(value: Any) -> Iterator[str]:
-    """The prompt of a record that is in no known format."""
+def _record_prompt(value: Any) -> Iterator[str]:
+    """The prompt of a record of unknown format, if it has one."""
     if isinstance(value, str):
         yield value
     if isinstance(value, dict):
-        texts = (_said(value[name]) for name in _PROMPT_FIELDS if name in value)
+        texts = (_user_text(value[name]) for name in _PROMPT_FIELDS if name in value)
         yield from [next(filter(None, texts), "")]
 
 
-def _said(value: Any) -> str:
-    """A text, or what the users of a list of messages say, however deep it is packed."""
+def _user_text(value: Any) -> str:
+    """A text itself, or the users' text in a list of messages, nested to any depth."""
     if isinstance(value, list):
-        return "\n".join(filter(None, map(_said, value)))
+        return "\n".join(filter(None, map(_user_text, value)))
     if isinstance(value, dict):
-        return _said(value.get("content")) if value.get("role") == "user" else ""
+        return _user_text(value.get("content")) if value.get("role") == "user" else ""
     return value if isinstance(value, str) else ""
 
 
 def as_reject(row: Candidate, line: int, reason: RejectReason, detail: str) -> Reject:
-    """The reject that a candidate becomes."""
     return Reject(
         source=row.source, line=line, trajectory_id=row.trajectory_id, turn=row.turn, reason=reason, detail=detail
     )

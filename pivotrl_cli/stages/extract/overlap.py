@@ -1,8 +1,8 @@
-"""Whether a prompt is also in a benchmark or a validation set: by exact text, or by runs of 13 words in common.
+"""Whether a prompt is also in a benchmark or a validation set: by equal text, or by shared runs of 13 words.
 
-Text is compared in lower case as words alone. Two prompts overlap if their words are equal, or if at least half of the
-runs of 13 words of the one that has fewer occur in the other, so that a prompt is found inside a longer one too. What
-more than half of the set's prompts have in common is their template, and does not count.
+Only words count, in lower case. Two prompts overlap if their words are equal, or if at least half of the runs of 13
+words of the one that has fewer occur in the other, so that a prompt is found inside a longer one too. Runs that more
+than half of the set's prompts share are their template, and do not count.
 
 Left out: paraphrases, which only a model would find, and text in scripts without spaces between words beyond equality.
 """
@@ -26,13 +26,13 @@ _FEW = 3
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """What a prompt has in common with one of the set.
+    """How far a prompt overlaps with one of the set.
 
     Example: `Overlap(prompt=4, share=0.62)`
     """
 
     prompt: int
-    """Which prompt of the set, from 0."""
+    """Number of the prompt in the set, from 0."""
     share: float
     """Share of runs in common; 1 for equal texts."""
     equal: bool = False
@@ -50,12 +50,12 @@ class PromptSet:
     _template: set[bytes] = field(default_factory=set)
 
     @classmethod
-    def of(cls, prompts: Iterable[str]) -> PromptSet:
+    def from_texts(cls, prompts: Iterable[str]) -> PromptSet:
         """Index these prompts; repetitions count once."""
         found = cls()
         for text in prompts:
             found._add(words_of(text))
-        found._set_template_apart()
+        found._exclude_template()
         return found
 
     def overlap(self, text: str) -> Overlap | None:
@@ -79,8 +79,8 @@ class PromptSet:
             self._prompts_with[run].append(self.n_prompts)
         self.n_prompts += 1
 
-    def _set_template_apart(self) -> None:
-        """Take out the runs that most prompts have, where there are enough prompts to tell, and count the others."""
+    def _exclude_template(self) -> None:
+        """Remove the runs that most prompts share, given enough prompts to tell, and count the others."""
         limit = self.n_prompts / 2 if self.n_prompts >= _FEW else self.n_prompts
         self._template = {run for run, prompts in self._prompts_with.items() if len(prompts) > limit}
         for run in self._template:

@@ -1,4 +1,4 @@
-"""From one trajectory to the rows of its turns: state and action, or why there are none, and what identifies them.
+"""From one trajectory to the rows of its turns: state and action or the reason against them, with their ids.
 
 Turns are numbered over all assistant messages, those that are only context included, so that a piece of a run has the
 numbers of the run.
@@ -30,7 +30,7 @@ def candidates_of(
 ) -> Iterator[Candidate | Reject]:
     """One row per turn, or one reject where there is none; `name` is the trajectory's id.
 
-    `verifier_of` gives a turn's verifier by its name, and the check that it accepts its own demonstration.
+    `verifier_of` gives the name of a turn's verifier and the check that a demonstration must pass.
 
     All states are slices over the same message objects, which is what lets the table store each message once.
     """
@@ -58,11 +58,11 @@ def candidates_of(
             split=split,
             provenance=trajectory.provenance,
         )
-        problem = known.get(i) or fault(candidate, declared, verify)
+        problem = known.get(i) or find_fault(candidate, declared, verify)
         yield candidate if problem is None else _reject(trajectory, name, turn, *problem)
 
 
-def fault(candidate: Candidate, declared: set[str], verify: Verifier) -> tuple[RejectReason, str] | None:
+def find_fault(candidate: Candidate, declared: set[str], verify: Verifier) -> tuple[RejectReason, str] | None:
     """Why a turn cannot be a candidate, the first reason that applies; None where it can."""
     action = candidate.expected_action
     if not action.content.strip() and not action.tool_calls:
@@ -75,7 +75,7 @@ def fault(candidate: Candidate, declared: set[str], verify: Verifier) -> tuple[R
             return RejectReason.BAD_ARGUMENTS, f"call {i} of {shown(call.name)}: {problem.detail}"
         if declared and call.name not in declared:
             return RejectReason.UNDECLARED_TOOL, f"call {i}: {shown(call.name)} is not among the {len(declared)} tools"
-    return _refusal(candidate, verify)
+    return _check_demonstration(candidate, verify)
 
 
 def trajectory_id(trajectory: Trajectory) -> str:
@@ -92,7 +92,7 @@ def trajectory_id(trajectory: Trajectory) -> str:
 
 
 def uniform(key: str) -> float:
-    """A number in [0, 1) that the key alone decides."""
+    """A number in [0, 1) that depends on the key alone."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big") / 2**56
 
 
@@ -101,7 +101,7 @@ def tool_names(tools: str) -> set[str]:
     return {tool["function"]["name"] for tool in json.loads(tools)}
 
 
-def _refusal(candidate: Candidate, verify: Verifier) -> tuple[RejectReason, str] | None:
+def _check_demonstration(candidate: Candidate, verify: Verifier) -> tuple[RejectReason, str] | None:
     try:
         verdict = verify(candidate, candidate.expected_action)
     except UnverifiableError as error:

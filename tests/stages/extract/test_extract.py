@@ -18,9 +18,11 @@ from rich.console import Console
 
 from pivotrl_cli.configs import ExtractConfig
 from pivotrl_cli.errors import ConfigError, InputError, OutputError
-from pivotrl_cli.readers.sources import find
+from pivotrl_cli.readers.sources import find_sources
 from pivotrl_cli.rows import Candidate, Message, Reject, RejectReason, ToolCall, Trajectory
-from pivotrl_cli.stages.extract.run import Extraction, describe, rejects_path, run
+from pivotrl_cli.stages.extract.extraction import Extraction
+from pivotrl_cli.stages.extract.run import describe, output_paths, run
+from pivotrl_cli.stages.extract.summary import Splits
 from pivotrl_cli.stages.extract.turns import candidates_of, trajectory_id, uniform
 from pivotrl_cli.storage.table import Table
 from pivotrl_cli.verifiers import UnverifiableError, Verdict
@@ -188,7 +190,7 @@ def test_repetitions_have_ids_of_their_own_in_any_file(tmp_path: Path) -> None:
     first, second, third, other = [candidate.candidate_id for candidate in candidates(tmp_path)]
     assert (second, third) == (first.replace("-", "~2-"), first.replace("-", "~3-"))
     assert other[:16] != first[:16]
-    assert summary["n_repeated_trajectories"] == 2
+    assert summary.n_repeated_trajectories == 2
 
 
 def test_uniform_is_even() -> None:
@@ -208,7 +210,7 @@ def test_the_split_goes_by_task_never_by_row(tmp_path: Path) -> None:
     assert all(len(splits) == 1 for splits in by_task.values())
     held_out = sum(splits == {"holdout"} for splits in by_task.values())
     assert 9 <= held_out <= 27
-    assert summary["splits"] == {"train": 540 - 9 * held_out, "holdout": 9 * held_out}
+    assert summary.splits == Splits(train=540 - 9 * held_out, holdout=9 * held_out)
 
 
 def test_another_seed_holds_out_other_tasks(tmp_path: Path) -> None:
@@ -246,7 +248,7 @@ def test_everything_is_accounted_for(tmp_path: Path) -> None:
         file.write("oops\n")
     (tmp_path / "logs/notes.txt").write_text("not a trajectory")
     summary = run(config(tmp_path, tmp_path / "logs", only_successful=True))
-    assert summary == {
+    assert summary.model_dump(exclude_defaults=True) == {
         "n_in": 7,
         "n_candidates": 1,
         "n_rejects": 5,
@@ -279,7 +281,7 @@ def test_everything_is_accounted_for(tmp_path: Path) -> None:
             },
         },
         "domains": {
-            "": {"rejects": 5, "trajectories": 1, "filtered": 0},
+            "": {"rejects": 5, "trajectories": 1},
             "shop": {"trajectories": 1, "filtered": 1, "candidates": 1},
         },
     }
@@ -335,12 +337,12 @@ def test_in_is_candidates_and_rejects_and_filtered(
     chosen = config(
         tmp_path, path, format="openai", only_successful=only_successful, min_outcome=min_outcome, tools=None
     )
-    extraction = Extraction.of(chosen)
-    rows = list(extraction.rows(find(chosen.sources)))
-    tally = extraction.tally
+    extraction = Extraction.from_config(chosen)
+    rows = list(extraction.rows(find_sources(chosen.sources)))
+    totals = extraction.counts.totals
     kinds = Counter(type(row) for row in rows)
-    assert (tally.n_candidates, tally.n_rejects) == (kinds[Candidate], kinds[Reject])
-    assert tally.n_in == tally.n_candidates + tally.n_rejects + tally.n_filtered
+    assert (totals["n_candidates"], totals["n_rejects"]) == (kinds[Candidate], kinds[Reject])
+    assert totals["n_in"] == totals["n_candidates"] + totals["n_rejects"] + totals["n_filtered"]
     ids = [row.candidate_id for row in rows if isinstance(row, Candidate)]
     assert len(ids) == len(set(ids))
 
@@ -351,7 +353,7 @@ def test_outcomes_filter_on_request(tmp_path: Path) -> None:
 
     def outcomes(**fields: Any) -> list[float | None]:
         summary = run(config(tmp_path, source, force=True, **fields))
-        assert summary["n_in"] == 5 == summary["n_candidates"] + summary["n_filtered"]
+        assert summary.n_in == 5 == summary.n_candidates + summary.n_filtered
         return [candidate.outcome for candidate in candidates(tmp_path)]
 
     assert outcomes() == [None, 0.0, 0.5, 1.0, 1.5]
@@ -365,7 +367,7 @@ def test_limit_counts_trajectories_that_pass(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "t.jsonl", *(chat_record(reward=i % 2, task_id=i) for i in range(8)))
     summary = run(config(tmp_path, source, limit=2, only_successful=True))
     assert [candidate.task_id for candidate in candidates(tmp_path)] == ["1", "3"]
-    assert (summary["n_in"], summary["n_trajectories"], summary["n_filtered"]) == (4, 2, 2)
+    assert (summary.n_in, summary.n_trajectories, summary.n_filtered) == (4, 2, 2)
 
 
 def test_tools_and_system_fill_only_what_a_record_lacks(tmp_path: Path) -> None:
@@ -378,7 +380,7 @@ def test_tools_and_system_fill_only_what_a_record_lacks(tmp_path: Path) -> None:
     first, second = candidates(tmp_path)
     assert (first.state[0], first.tools) == (Message(role="system", content="Given\n"), TOOLS)
     assert (second.state[0].content, json.loads(second.tools)) == ("Own", drop)
-    assert summary["supplied"] == {"system": 1, "tools": 1}
+    assert summary.supplied == {"system": 1, "tools": 1}
 
 
 def test_supplied_files_that_are_wrong_are_errors(tmp_path: Path) -> None:
@@ -396,7 +398,7 @@ def test_an_up_to_date_output_is_left_alone_and_another_is_refused(tmp_path: Pat
     summary = run(config(tmp_path, source))
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert sorted(before) == ["c.parquet", "c.rejects.parquet"]
-    assert run(config(tmp_path, source)) == summary | {"cached": True}
+    assert run(config(tmp_path, source)) == summary.model_copy(update={"cached": True})
     with pytest.raises(OutputError, match=r"config\.seed: 0 -> 1"):
         run(config(tmp_path, source, seed=1))
     system = tmp_path / "system.txt"
@@ -425,7 +427,7 @@ def test_no_path_of_the_machine_reaches_the_tables(tmp_path: Path) -> None:
     ],
 )
 def test_where_the_rejects_go(fields: dict[str, Any], expected: Path | None) -> None:
-    assert rejects_path(ExtractConfig(sources=["t.jsonl"], **fields)) == expected
+    assert output_paths(ExtractConfig(sources=["t.jsonl"], **fields)).get(Reject) == expected
 
 
 @pytest.mark.parametrize(
@@ -463,8 +465,8 @@ def test_filtering_everything_out_is_an_error(tmp_path: Path) -> None:
 def test_a_forced_format_is_not_questioned(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "t.jsonl", {"a": 1}, chat_record())
     summary = run(config(tmp_path, source, format="openai"))
-    assert (summary["n_candidates"], summary["rejects"]) == (1, {"bad_record": 1})
-    assert summary["sources"]["t.jsonl"]["because"] == "--format"
+    assert (summary.n_candidates, summary.rejects) == (1, {"bad_record": 1})
+    assert summary.sources["t.jsonl"].because == "--format"
     with pytest.raises(ConfigError, match="unknown format 'opanai'"):
         run(config(tmp_path, source, format="opanai", force=True))
 
@@ -504,7 +506,7 @@ def test_a_broken_file_of_rows_does_not_stop_its_folder(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs/broken.parquet").write_bytes(b"PAR1 but no more")
     write_jsonl(tmp_path / "logs/t.jsonl", chat_record())
-    assert run(config(tmp_path, tmp_path / "logs"))["rejects"] == {"bad_record": 1}
+    assert run(config(tmp_path, tmp_path / "logs")).rejects == {"bad_record": 1}
     with pytest.raises(InputError, match=r"broken\.parquet: datasets cannot open it"):
         run(config(tmp_path, tmp_path / "logs/broken.parquet", force=True))
     (tmp_path / "logs/broken.parquet").unlink()
@@ -515,7 +517,7 @@ def test_a_broken_file_of_rows_does_not_stop_its_folder(tmp_path: Path) -> None:
 def test_outputs_may_stand_in_the_folder_that_is_read(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "t.jsonl", chat_record())
     chosen = ExtractConfig(sources=[str(tmp_path)], output=str(tmp_path / "c.parquet"))
-    assert run(chosen) | {"cached": True} == run(chosen)
+    assert run(chosen).model_copy(update={"cached": True}) == run(chosen)
 
 
 # verifiers by tool and by domain
@@ -539,8 +541,8 @@ def test_a_tools_verifier_wins_over_the_domains_and_that_over_the_default(tmp_pa
     assert [c.verifier for c in candidates(tmp_path)] == [
         "tool_name", "exact", "tool_name", "exact", "tool_name", "tool_call+judge"
     ]  # fmt: skip
-    assert summary["verifiers"] == {"exact": 2, "tool_call+judge": 1, "tool_name": 3}
-    assert summary["unused_verifier_keys"] == ["lost"]
+    assert summary.verifiers == {"exact": 2, "tool_call+judge": 1, "tool_name": 3}
+    assert summary.unused_verifier_keys == ["lost"]
     console = Console(width=100)
     with console.capture() as printed:
         console.print(describe(summary))
@@ -580,13 +582,13 @@ def test_a_verifier_for_nothing_is_refused(tmp_path: Path, given: list[str], mes
 def test_nothing_holds_a_trajectory_when_it_has_ended(tmp_path: Path) -> None:
     """What is written then may be as large as it, and so may the one that is read next."""
     source = write_jsonl(tmp_path / "t.jsonl", *(chat_record(task_id=str(i)) for i in range(3)))
-    extraction = Extraction.of(config(tmp_path, source))
+    extraction = Extraction.from_config(config(tmp_path, source))
     alive = []
 
     def count() -> None:
         alive.append(sum(type(found) is Message for found in gc.get_objects()))
 
     count()
-    for row in extraction.rows(find([source]), count):
+    for row in extraction.rows(find_sources([source]), count):
         del row
     assert alive == alive[:1] * 4

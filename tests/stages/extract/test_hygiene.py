@@ -50,7 +50,7 @@ def test_dedup_keeps_the_first_of_equal_states_and_actions(tmp_path: Path) -> No
         (3, 1, "duplicate"),
     ]
     assert rejected[0].detail == f"repeats {kept[0].candidate_id}"
-    assert (summary["n_in"], summary["n_candidates"], summary["n_rejects"]) == (6, 3, 3)
+    assert (summary.n_in, summary.n_candidates, summary.n_rejects) == (6, 3, 3)
     assert len(extract(tmp_path, *records)[1]) == 6
 
 
@@ -86,7 +86,7 @@ def test_overlap_is_reported_whatever_holds_the_prompts(tmp_path: Path, name: st
     path.write_text(BENCHMARKS[name])
     records = [record("Another thing.", "a"), record(f"Please: {LONG}", "b", "c")]
     summary, kept, rejected = extract(tmp_path, *records, check_against=path)
-    found = summary["contamination"]
+    found = summary.contamination.model_dump()
     number = next(i for i in (1, 2) if found["first"] == [f"t.jsonl line 2: 100% of prompt {i} of {name}"])
     assert found == {
         "file": name,
@@ -108,7 +108,7 @@ def test_contaminated_trajectories_are_dropped_on_request(tmp_path: Path) -> Non
     assert [(r.turn, r.reason.value, r.detail) for r in rejected] == [
         (turn, "contaminated", "100% of prompt 1 of b.txt") for turn in (0, 1)
     ]
-    assert (summary["rejects"], summary["contamination"]["n_equal"]) == ({"contaminated": 2}, 1)
+    assert (summary.rejects, summary.contamination.n_equal) == ({"contaminated": 2}, 1)
 
 
 def test_another_file_to_check_against_is_another_extraction(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_success_threshold(tmp_path: Path) -> None:
 
     def successful(**fields: Any) -> tuple[list[str], int, int]:
         summary, kept, _ = extract(tmp_path, *records, **fields)
-        return [c.expected_action.content for c in kept], summary["n_successful"], summary["n_known_outcomes"]
+        return [c.expected_action.content for c in kept], summary.n_successful, summary.n_known_outcomes
 
     assert successful(only_successful=True) == (["1"], 1, 4)
     assert successful(only_successful=True, success_threshold=0.5) == (["0.5", "0.8", "1"], 3, 4)

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pivotrl_cli.readers.blocks import is_api_record, messages_of_blocks, tools_of_blocks
 from pivotrl_cli.readers.document import Document, Record, bad_record, trajectories
 from pivotrl_cli.readers.fields import RecordError, compact
+from pivotrl_cli.readers.formats.anthropic.sessions import Conversation, Line, conversations, line_of
 from pivotrl_cli.readers.messages import text_of
 from pivotrl_cli.readers.parsing import Head
-from pivotrl_cli.readers.sessions import Conversation, Line, conversations, line_of
 from pivotrl_cli.rows import Message, Reject, Trajectory
 
 _SESSION_KEYS = ("sessionId", "parentUuid", "leafUuid", "messageId")

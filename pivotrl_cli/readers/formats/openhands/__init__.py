@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from pivotrl_cli.readers.document import Document, Record, bad_record, trajectories
-from pivotrl_cli.readers.events import conversation
 from pivotrl_cli.readers.fields import Json, compact
+from pivotrl_cli.readers.formats.openhands.events import conversation
 from pivotrl_cli.readers.parsing import Head
 from pivotrl_cli.rows import Reject, Trajectory
 
