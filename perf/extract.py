@@ -72,7 +72,7 @@ def compare(name: str, source: Path, folder: Path) -> None:
     keys = {"sources": [str(source)], "output": str(table), "verifier": "tool_call", "force": True}
     config = ExtractConfig.model_validate(keys)
     seconds = best_seconds(lambda: extract.run(config))
-    turns = extract.run(config)["n_in"]
+    turns = extract.run(config).n_in
     size, naive_size, raw = (path.stat().st_size / 1e6 for path in (table, rows, source))
     print(f"{name}: {turns:,} turns, {raw:.1f} MB")
     print(f"  naive JSONL   {turns / naive_seconds:9,.0f} turns/s   {naive_size:9.2f} MB")

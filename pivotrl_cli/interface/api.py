@@ -65,7 +65,7 @@ __all__ = [
 ]
 
 AnyTable = str | Path | pl.DataFrame
-Run = Callable[[Any], dict[str, Any]]
+Run = Callable[[Any], Any]
 _TABLE = "str | Path | pl.DataFrame"
 
 
