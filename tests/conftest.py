@@ -9,8 +9,14 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 from tables import CUT, FAILED, RIGHT, TALK, WRONG, calls, candidate, says, script, user, write
 from tiny_models import save_tiny_model
+
+settings.register_profile("always", deadline=None, suppress_health_check=list(HealthCheck))
+settings.register_profile("same", settings.get_profile("always"), derandomize=True, database=None)
+settings.register_profile("search", settings.get_profile("always"), max_examples=1000, print_blob=True)
+settings.load_profile("same")  # the same examples every time; `make search` has new ones and more of them
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tiny models lose by a second thread
 

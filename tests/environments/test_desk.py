@@ -9,8 +9,9 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from search import examples
 
 from pivotrl_cli.benchmarks import Setting, open_benchmark
 from pivotrl_cli.environments import desk, skills
@@ -247,7 +248,7 @@ def calls() -> st.SearchStrategy[ToolCall]:
     return st.builds(ToolCall, name=names, arguments=arguments)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.builds(Message, role=st.just("assistant"), content=st.text(), tool_calls=st.lists(calls()))))
 def test_no_action_raises(actions: list[Message]) -> None:
     assert replay(GIFT, actions).score() == 0.0

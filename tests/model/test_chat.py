@@ -3,8 +3,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from search import examples
 from tables import RIGHT, TOOLS, calls, says, user
 from tiny_models import tiny_tokenizer
 
@@ -176,7 +177,7 @@ fragments = st.sampled_from(
 any_text = st.lists(fragments | st.text(st.characters(), max_size=4), max_size=8).map("".join)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(any_text, st.booleans())
 def test_any_text_is_an_action_that_can_be_stored_or_unparsable(text, reasoning_open):
     try:
@@ -210,7 +211,7 @@ actions = st.builds(
 ).filter(lambda action: action.content or action.tool_calls)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(actions)
 def test_an_action_comes_back_from_its_own_rendering(plain, action):
     text = plain.completion_text([user("?")], "[]", action)

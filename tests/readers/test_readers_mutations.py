@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from records import RECORDS, SESSION, assert_accounted, damaged, places
+from search import examples
 
 from pivotrl_cli.readers import READERS, detect
 from pivotrl_cli.readers.sources import find_sources
@@ -41,7 +42,7 @@ ODD = st.sampled_from(
 
 @pytest.mark.parametrize(("name", "number"), [(name, i) for name in RECORDS for i in range(len(RECORDS[name]))])
 @given(data=st.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40)
 def test_a_damaged_record_is_read_or_refused(name: str, number: int, data: st.DataObject, tmp_path: Path) -> None:
     record = RECORDS[name][number]
     for _ in range(data.draw(st.integers(0, 3))):
@@ -56,7 +57,7 @@ def test_a_damaged_record_is_read_or_refused(name: str, number: int, data: st.Da
 
 
 @given(data=st.data())
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(100)
 def test_a_damaged_session_is_read_or_refused(data: st.DataObject, tmp_path: Path) -> None:
     lines: list[Any] = copy.deepcopy(SESSION)
     for _ in range(data.draw(st.integers(0, 4))):

@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pivotrl_cli.readers.split import CUT_OFF, EACH, Splitter, closed
@@ -60,7 +60,6 @@ def test_values_at_a_path(text: str, path: tuple[str, ...], values: list[str], s
 @given(
     values=st.lists(JSON, max_size=5), indent=st.sampled_from([None, 1]), size=st.integers(1, 40), ascii=st.booleans()
 )
-@settings(deadline=None)
 def test_elements_are_those_of_the_parser(values: list[Any], indent: int | None, size: int, ascii: bool) -> None:
     text = json.dumps({"x": {"y": values}, "items": values, "z": ["]"]}, indent=indent, ensure_ascii=ascii)
     found, fault = split(text, "items", EACH, size=size)
@@ -68,7 +67,6 @@ def test_elements_are_those_of_the_parser(values: list[Any], indent: int | None,
 
 
 @given(value=JSON, cut=st.integers(0, 200))
-@settings(deadline=None)
 def test_what_was_cut_off_can_be_closed(value: Any, cut: int) -> None:
     text = json.dumps({"a": value}).encode()[:cut]
     kept = closed(text)
@@ -76,7 +74,6 @@ def test_what_was_cut_off_can_be_closed(value: Any, cut: int) -> None:
 
 
 @given(text=st.text(alphabet='[]{}",:\\ a1\n', max_size=60), size=st.integers(1, 9))
-@settings(deadline=None)
 def test_no_text_stops_the_splitter(text: str, size: int) -> None:
     for path in [(EACH,), ("a", EACH)]:
         values, _ = split(text, *path, size=size)

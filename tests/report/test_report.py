@@ -300,7 +300,7 @@ def test_a_search_narrows_the_trajectories(quiet, page):
 
 @needs_chromium
 @pytest.mark.slow
-def test_5000_pivots_do_not_lag(quiet, tmp_path, monkeypatch):
+def test_of_5000_pivots_only_those_in_view_are_drawn(quiet, tmp_path, monkeypatch):
     from perf import filter as filter_benchmark
 
     made, output = str(tmp_path / "profile.parquet"), str(tmp_path / "pivots.parquet")
@@ -314,16 +314,15 @@ def test_5000_pivots_do_not_lag(quiet, tmp_path, monkeypatch):
         f"1,800 shown, {selected['kept']:,} pivots"
     )
     assert quiet.run("document.querySelectorAll('.cell').length") < 400
-    milliseconds = quiet.run(
+    most = quiet.run(
         """(async () => {
-          const grid = document.querySelector('.grid'), times = [];
+          const grid = document.querySelector('.grid'), drawn = [];
           for (let i = 0; i < 40; i++) {
             grid.scrollTop = (i * 7919 * 22) % grid.scrollHeight;
-            const start = performance.now();
             await new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)));
-            times.push(performance.now() - start);
+            drawn.push(document.querySelectorAll('.cell').length);
           }
-          return times.sort((a, b) => a - b)[20];
+          return Math.max(...drawn);
         })()"""
     )
-    assert milliseconds < 150  # two frames are 33; the machine may have other work
+    assert 0 < most < 400  # only what is in view is drawn, wherever one scrolls

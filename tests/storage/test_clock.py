@@ -41,9 +41,7 @@ def test_a_clock_that_jumps_by_years_changes_no_byte(name, chain_inputs, tmp_pat
     rng, now = random.Random(name), time.time
     jumps = itertools.cycle([3e7, -6e7, -1e9, 2e9])
     monkeypatch.setattr(time, "time", lambda: max(0.0, now() + next(jumps) * rng.random()))
-    started = time.monotonic()
     assert run(folder, *COMMANDS[name])[0] == 0
-    assert time.monotonic() - started < 60
     assert but_times(contents(folder / output_of(name))) == but_times(contents(whole / output_of(name)))
     if name != "desk":
         assert run(folder, *COMMANDS[name])[1].endswith("is up to date\n")

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from search import examples
 
 from pivotrl_cli.configs import FilterConfig
 from pivotrl_cli.errors import OutputError
@@ -79,7 +80,7 @@ def test_two_runs_never_write_one_output(tmp_path):
         assert list(journal) == ["a"]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(cut=st.integers(1, 1200), tail=st.binary(max_size=40))
 def test_a_cut_at_any_byte_loses_at_most_the_batches_behind_it(tmp_path_factory, cut, tail):
     folder = tmp_path_factory.mktemp("cut")
@@ -120,14 +121,14 @@ def test_a_foreign_file_is_not_overwritten(tmp_path):
 
 def test_what_was_added_survives_sigkill(tmp_path):
     script = (
-        "import os, signal, sys; sys.path.insert(0, sys.argv[1]); from test_journal import *\n"
-        "journal = opened(Path(sys.argv[2]))\n"
+        "import os, signal, sys; sys.path[:0] = ['tests/storage', 'tests/support']; from test_journal import *\n"
+        "journal = opened(Path(sys.argv[1]))\n"
         "journal.add({'a': 1}); os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     killed = subprocess.run(
-        [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path)],
+        [sys.executable, "-c", script, str(tmp_path)],
         check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        cwd=Path(__file__).parents[2],
     )
     assert killed.returncode == -9
     with opened(tmp_path) as journal:

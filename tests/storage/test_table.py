@@ -10,8 +10,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from search import examples
 
 from pivotrl_cli.configs import ExtractConfig, FilterConfig
 from pivotrl_cli.errors import InputError, OutputError
@@ -307,7 +308,7 @@ messages = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.lists(messages, max_size=4), max_size=5))
 def test_any_history_survives_the_round_trip(histories):
     base = candidates("a", 1)[0]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from search import examples
 from verifiers_actions import BY_RULE, EVERY_TOOL, MENDED, call, calls, demonstrated, says, score
 
 from pivotrl_cli.rows import Message, ToolCall
@@ -82,7 +82,7 @@ def test_nesting_up_to_the_limit_is_compared(verifier: str) -> None:
     assert score(verifier, expected, expected, EVERY_TOOL).reward == 1.0
 
 
-# --- time
+# --- size: what is not linear in the length of a text would not end here
 
 
 def swollen(action: Message, text: str) -> list[Message]:
@@ -96,12 +96,10 @@ def swollen(action: Message, text: str) -> list[Message]:
     return [*long, calls(call(one.name, text))]
 
 
-def seconds(verifier: str, text: str) -> float:
-    start = time.perf_counter()
+def score_swollen(verifier: str, text: str) -> None:
     for expected in demonstrated():
         for action in swollen(expected, text):
             assert 0 <= score(verifier, expected, action, EVERY_TOOL).reward <= 1
-    return time.perf_counter() - start
 
 
 @pytest.mark.parametrize("verifier", BY_RULE)
@@ -110,15 +108,15 @@ def seconds(verifier: str, text: str) -> float:
     ["a" * 1_000_000, "a1 " * 150_000, "\n" * 250_000, "1-" * 250_000, "a..." * 150_000, "[" * 500_000, "/a" * 250_000],
     ids=["word", "words", "lines", "digits", "dots", "brackets", "paths"],
 )
-def test_long_texts_take_linear_time(verifier: str, text: str) -> None:
-    assert seconds(verifier, text) < 3
+def test_long_texts_end(verifier: str, text: str) -> None:
+    score_swollen(verifier, text)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verifier", BY_RULE)
 @pytest.mark.parametrize("unit", ["a", "a1 /b\n"], ids=["word", "words"])
 def test_a_hundred_megabytes_end(verifier: str, unit: str) -> None:
-    assert seconds(verifier, unit * (10**8 // len(unit))) < 120
+    score_swollen(verifier, unit * (10**8 // len(unit)))
 
 
 @pytest.mark.slow
@@ -126,7 +124,6 @@ def test_a_hundred_megabytes_end(verifier: str, unit: str) -> None:
 def test_alike_texts_of_a_megabyte_end(verifier: str) -> None:
     """Both sides are long, so nothing is refused by its length alone."""
     text = "x = compute(1, 'a')  # see src/a.py\n" * 28_000
-    start = time.perf_counter()
     for name, key in [
         ("bash", "command"),
         ("edit", "new_str"),
@@ -137,16 +134,13 @@ def test_alike_texts_of_a_megabyte_end(verifier: str) -> None:
         expected, action = calls(call(name, {key: text})), calls(call(name, {key: text[1:] + "y"}))
         score(verifier, expected, action, EVERY_TOOL)
         assert verifier == "terminus_compat" or score(verifier, expected, expected, EVERY_TOOL).reward > 0.8
-    assert time.perf_counter() - start < 60
 
 
 @pytest.mark.parametrize("verifier", BY_RULE)
-def test_a_thousand_calls_are_scored_in_time(verifier: str) -> None:
+def test_a_thousand_calls_are_scored(verifier: str) -> None:
     expected = calls(*(call("t", x=i) for i in range(30)))
     action = calls(*(call("t", x=i % 30) for i in range(1_000)))
-    start = time.perf_counter()
     assert score(verifier, expected, action).reward == float(verifier == "tool_call_compat")
-    assert time.perf_counter() - start < 3.0
 
 
 def test_details_are_short_and_encodable() -> None:
@@ -189,7 +183,7 @@ any_actions = st.builds(
     reasoning=st.none() | st.text(max_size=4),
     tool_calls=st.lists(st.builds(ToolCall, name=names, arguments=arguments_texts | st.text(max_size=20)), max_size=3),
 )
-quick = settings(max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+quick = examples(60)
 
 
 def reordered(value: Any) -> Any:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import time
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from search import examples
 
 from pivotrl_cli.verifiers.compare.arguments import value_difference_at
 from pivotrl_cli.verifiers.compare.commands import command_difference, text_difference
@@ -23,7 +23,7 @@ popular = st.builds(
     st.text("abcdefghijklmnopqrstuvwxyz0123456789 ", min_size=1, max_size=40),
     st.integers(0, 20),
 )
-quick = settings(max_examples=150, deadline=None, database=None)
+quick = examples(150)
 
 
 @quick
@@ -93,22 +93,18 @@ def test_difflib_beyond_its_limit(left: str, right: str, enough: float, ratio: f
 
 
 @pytest.mark.slow
-def test_difflib_within_its_limit_ends_in_time() -> None:
+def test_the_worst_case_of_difflib_within_its_limit_ends() -> None:
     """Its worst case: no character is popular, and the text is read backwards."""
     text = alphabet(150) * 133
     assert len(text) ** 2 <= MAX_DIFFLIB
-    start = time.perf_counter()
     difflib_ratio(text, text[::-1], 0.9)
-    assert time.perf_counter() - start < 30
 
 
-def test_indel_of_long_texts_ends_in_time() -> None:
-    start = time.perf_counter()
+def test_indel_of_long_texts_ends() -> None:
     text = "x = compute(1)\n" * 20_000
     assert indel_ratio(text, text[:150_000] + "y" + text[150_000:], 0.9) == 600_000 / 600_001
     assert indel_ratio(text, text[::-1], 0.9) is None
     assert indel_ratio(text, text * 100, 0.9) == 0.0
-    assert time.perf_counter() - start < 1
     difference = text_difference(text, text[::-1], 0.9)
     assert difference is not None
     assert difference.category == "comparison_beyond_limits"

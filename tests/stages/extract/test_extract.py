@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -327,7 +327,6 @@ RECORDS = st.one_of(
     only_successful=st.booleans(),
     min_outcome=st.sampled_from([None, 0.0, 0.5]),
 )
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_in_is_candidates_and_rejects_and_filtered(
     tmp_path: Path, records: list[Any], cut: int, as_array: bool, only_successful: bool, min_outcome: float | None
 ) -> None:

@@ -6,8 +6,9 @@ from fractions import Fraction
 import polars as pl
 import pytest
 from filtering import MANY, ids, profiled, run, steps
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from search import examples
 from tables import calls, says
 
 from pivotrl_cli.configs import FilterConfig
@@ -159,7 +160,7 @@ def narrow(rows) -> pl.DataFrame:
     return pl.DataFrame(records, schema_overrides=kinds)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.lists(ROW, min_size=1, max_size=60), st.fixed_dictionaries(OPTIONS))
 def test_in_is_kept_and_dropped_at_every_step_and_every_limit_holds(rows, options):
     if options["limit"] is not None and options["seed"] % 2:
@@ -195,7 +196,7 @@ def _limits_hold(kept: pl.DataFrame, config: FilterConfig) -> None:
         assert n_messages <= Fraction(str(config.max_message_ratio)) * len(kept)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(ROW, min_size=1, max_size=40), st.fixed_dictionaries(OPTIONS), st.randoms())
 def test_no_option_depends_on_the_order_of_the_rows(rows, options, random):
     config = FilterConfig(profile="p.parquet", **options)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tables import CUT, FAILED, RIGHT, TALK, WRONG, candidate, read, says, script, user, write
 
@@ -139,7 +139,6 @@ def test_more_shards_than_windows_are_refused_before_any_work(folder):
     assert not list(folder.glob("s.parquet*"))
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=60), st.integers(1, 40))
 def test_windows_are_whole_trajectories_in_order_and_no_larger_than_they_must(lengths, size):
     names = [str(i) for i, n in enumerate(lengths) for _ in range(n)]
@@ -151,7 +150,6 @@ def test_windows_are_whole_trajectories_in_order_and_no_larger_than_they_must(le
     assert all(len(a) + lengths[int(names[b[0]])] > size for a, b in pairwise(windows))
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=60), st.data())
 def test_every_shard_has_a_run_of_windows_and_about_its_share(sizes, data):
     count = data.draw(st.integers(1, len(sizes)))
@@ -160,7 +158,6 @@ def test_every_shard_has_a_run_of_windows_and_about_its_share(sizes, data):
     assert set(shards) == set(range(count))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 8), st.integers(0, 200))
 def test_equal_windows_are_shared_out_evenly(count, more):
     shards = shards_of([np.zeros(5)] * (count + more), count)
