@@ -41,6 +41,10 @@ COMMANDS: dict[str, list[str]] = {
 """By the name of the command."""
 
 
+KILLS = {"train": 6, "eval": 12, "merge": 12}
+"""At how many random moments test_kill.py kills a command."""
+
+
 def output_of(name: str) -> str:
     """What `-o` names."""
     return COMMANDS[name][COMMANDS[name].index("-o") + 1]

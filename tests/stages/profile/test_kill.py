@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from chain import COMMANDS as CHAIN
-from chain import ON_CPU, REPLAY, ROOT, contents, linked, run
+from chain import KILLS, ON_CPU, REPLAY, ROOT, contents, linked, run
 from tables import candidate, read, says, user, write
 from training import without_seconds
 
@@ -68,11 +68,10 @@ TRAIN = (
     " --max-new-tokens 8 --learning-rate 1e-3 --kl-coef 0.1 --checkpoint-every 1 --device cpu -o out"
 )
 COMMANDS = {
-    "train": (6, TRAIN),
-    "eval": (12, f"eval pivots:q.parquet --model tiny --trials 3 {ON_CPU} --exact-resume --max-error-rate 1 -o out"),
-    "merge": (12, "merge m0.parquet m1.parquet m2.parquet -o out"),
+    "train": TRAIN,
+    "eval": f"eval pivots:q.parquet --model tiny --trials 3 {ON_CPU} --exact-resume --max-error-rate 1 -o out",
+    "merge": "merge m0.parquet m1.parquet m2.parquet -o out",
 }
-"""How many kills, of what."""
 
 
 class Forks:
@@ -147,7 +146,7 @@ def begin_anew(output: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_kills_at_random_moments_change_no_byte_and_repeat_no_finished_work(name, folder, forks):
-    n_kills, arguments = COMMANDS[name][0], COMMANDS[name][1].split()
+    n_kills, arguments = KILLS[name], COMMANDS[name].split()
     output, rng = folder / "out", random.Random(name)
     started = time.monotonic()
     forks.run(folder, arguments)
