@@ -24,7 +24,7 @@ from pivotrl_cli.readers.document import RowsDocument, bad_record
 from pivotrl_cli.readers.fields import RecordError
 from pivotrl_cli.readers.sources import Source, find_sources
 from pivotrl_cli.rows import EvalResult, Reject
-from pivotrl_cli.stages.eval.summary import summarise
+from pivotrl_cli.stages.eval.summary import summarize
 from pivotrl_cli.storage.provenance import Input, Provenance, file_input
 from pivotrl_cli.storage.table import TableWriter, current_summary
 
@@ -155,7 +155,7 @@ class _Found:
 
     def summary(self) -> dict[str, Any]:
         """Means per benchmark beside the stated ones, and all that was left aside."""
-        benchmarks = summarise(self.kept)
+        benchmarks = {name: one.model_dump() for name, one in summarize(self.kept).benchmarks.items()}
         stated = [asdict(one) | {"benchmark": self.config.benchmark or one.benchmark} for one in self.stated]
         return {
             "model": self.kept[0].model,

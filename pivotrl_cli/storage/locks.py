@@ -1,48 +1,63 @@
 """One run writes an output at a time, and the second is told who the first is.
 
-The lock is the operating system's, on a hidden file beside the output (`.profile.parquet.lock`): it ends with the
-process, however that ends, so nothing has to be cleaned up after a kill. In the file is who holds it, for the message
-alone. It is removed with the lock; one that a killed run left behind locks nothing, and the next run takes it over.
+`filelock` holds the operating system's lock (flock) on a hidden file beside the output (`.profile.parquet.lock`). The
+lock ends with its process, however that ends: a file that a killed run left behind locks nothing, and the next run
+takes it over. In the file is a note of who holds it, for the error message alone.
 
-Between machines it holds where the file system passes locks on, as NFS, CephFS and GPFS do. Some do not (Lustre that
-was mounted without `flock`): the run then says so once and goes on, because the alternative is not to run at all.
+Between machines the lock holds where the file system supports flock (NFS, CephFS, GPFS). Where it does not (Lustre
+mounted without `flock`), the run says so once and continues without a lock.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import socket
 import sys
 import time
 from contextlib import suppress
-from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from filelock import FileLock, Timeout
+
 from pivotrl_cli.errors import OutputError
 
-_HELD = {errno.EAGAIN, errno.EACCES}
-_UNKNOWN = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}
-_LONGEST_NOTE = 300
+_UNSUPPORTED = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}
+_WAIT_SECONDS = 0.2
+"""A run that is just ending removes its lock file, which a new run may have opened before."""
+_NOTE_BYTES = 300
 _warned = False
 
 
 class Lock:
-    """A lock on a file or folder, taken on creation; a context manager that gives it up.
+    """A lock on a file or folder, acquired on creation; a context manager that releases it.
 
     Example: `with Lock("profile.parquet"): ...`
     """
 
     def __init__(self, path: str | Path, output: str | Path | None = None) -> None:
-        """On what is to be written at `path`; `output` is its name in messages, where that is another.
+        """Lock what is to be written at `path`; `output` is its name in messages, if that is another.
 
-        Raises `OutputError` where another run holds it, or where the folder cannot be written.
+        Raises `OutputError` if another run holds the lock, or if the folder cannot be written.
         """
+        name = output or path
         self.path = lock_path(path)
-        self._file = _taken(self.path, output or path)
+        self._lock = FileLock(
+            self.path, _WAIT_SECONDS, thread_local=False, fallback_to_soft=False, on_acquired=_write_note
+        )
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise OutputError(
+                f"another run is writing {name}: {_read_note(self.path)}", "wait for it, end it, or choose another -o"
+            ) from error
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise OutputError(f"{name}: {error.strerror}", "choose a folder that can be written") from error
+            self.path.unlink(missing_ok=True)
+            _warn_unsupported(name, error)
 
     def __enter__(self) -> Self:
         return self
@@ -53,75 +68,34 @@ class Lock:
         self.release()
 
     def release(self) -> None:
-        """Give it up; a second time does nothing. The name goes first, so that nobody takes what is about to go."""
-        if self._file is not None:
+        """Remove the lock file, then unlock; a second time does nothing."""
+        if self._lock.is_locked:
             self.path.unlink(missing_ok=True)
-            self._file.close()
-            self._file = None
+            self._lock.release()
 
 
 def lock_path(output: str | Path) -> Path:
-    """Where the lock of an output lies: `profile.parquet` -> `.profile.parquet.lock`."""
+    """Lock file of an output: `profile.parquet` -> `.profile.parquet.lock`."""
     path = Path(output)
     return path.with_name(f".{path.name}.lock")
 
 
-def _taken(path: Path, output: str | Path) -> FileIO | None:
-    """The locked file, which still has its name; None where the file system has no locks."""
-    while True:
-        file = _opened(path, output)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            _refuse(path, file, output, error)
-            return None
-        if _has_name(file, path):
-            _write_note(file)
-            return file
-        file.close()  # the run that had it finished and removed it between the two calls
-
-
-def _opened(path: Path, output: str | Path) -> FileIO:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+")
-    except OSError as error:
-        raise OutputError(f"{output}: {error.strerror}", "choose a folder that can be written") from error
-
-
-def _refuse(path: Path, file: FileIO, output: str | Path, error: OSError) -> None:
-    """Raise what a lock that cannot be had means for the user; warn where there are none to be had."""
-    with file:
-        if error.errno in _HELD:
-            raise OutputError(
-                f"another run is writing {output}: {_note(file)}", "wait for it, end it, or choose another -o"
-            ) from error
-        if error.errno not in _UNKNOWN:
-            raise OutputError(f"{output}: {error.strerror}", "choose a folder that can be written") from error
-        path.unlink(missing_ok=True)
-    _warn(output, error)
-
-
-def _has_name(file: FileIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except OSError:  # gone, or gone on a server
-        return False
-
-
-def _write_note(file: FileIO) -> None:
+def _write_note(descriptor: int) -> None:
     note = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
-    file.truncate(0)
-    with suppress(OSError):  # on a full disk the lock holds without a note; what the run writes will tell
-        file.write(note.encode())
+    os.ftruncate(descriptor, 0)
+    with suppress(OSError):  # on a full disk the lock holds without a note
+        os.pwrite(descriptor, note.encode(), 0)
 
 
-def _note(file: FileIO) -> str:
-    note = file.read(_LONGEST_NOTE).decode(errors="replace")
-    return note if note.isprintable() and note else "which one is not known"
+def _read_note(path: Path) -> str:
+    with suppress(OSError), path.open("rb") as file:
+        note = file.read(_NOTE_BYTES).decode(errors="replace")
+        if note and note.isprintable():
+            return note
+    return "which one is not known"
 
 
-def _warn(output: str | Path, error: OSError) -> None:
+def _warn_unsupported(output: str | Path, error: OSError) -> None:
     global _warned
     if not _warned:
         print(

@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from pivotrl_cli.errors import InputError
-from pivotrl_cli.rows import Message, Row
+from pivotrl_cli.errors import InputError, OutputError
+from pivotrl_cli.rows import Message, Row, Summary
 from pivotrl_cli.storage.arrow import (
     compact,
     conform,
@@ -36,6 +36,7 @@ from pivotrl_cli.storage.provenance import TABLES, Input, Provenance, hash_strea
 from pivotrl_cli.storage.schema_check import PROVENANCE, SUMMARY, check_columns, sound, stored_json
 
 R = TypeVar("R", bound=Row)
+S = TypeVar("S", bound=Summary)
 
 _FLUSH_BYTES = 8 << 20
 _FLUSH_ROWS = 8192
@@ -312,6 +313,10 @@ class Table(Generic[R]):
             parts.append(compact(self._group(int(i)).take(rows[groups == i] - first), histories(self.row)))
         return pa.concat_tables(parts)
 
+    def distinct(self, column: str) -> list[str]:
+        """Distinct values of a column of strings, sorted."""
+        return self.frame([column])[column].unique().sort().to_list()
+
     def frame(self, columns: Sequence[str]) -> pl.DataFrame:
         """Some columns of all rows, nested ones by their Parquet path; leave the histories out of it."""
         with sound(self.name):
@@ -368,3 +373,16 @@ def current_summary(output: str | Path, provenance: Provenance, force: bool) -> 
         stored, summary = None, None
     refuse_another(output, stored, provenance)
     return summary or {}
+
+
+def cached_summary(output: str | Path, provenance: Provenance, force: bool, kind: type[S]) -> S | None:
+    """`current_summary` as the stage's model, marked as cached."""
+    stored = current_summary(output, provenance, force)
+    if stored is None:
+        return None
+    try:
+        return kind.model_validate(stored | {"cached": True})
+    except ValidationError as error:
+        raise OutputError(
+            f"{output}: its summary is of another version of pivotrl", "add --force to write it anew"
+        ) from error

@@ -536,7 +536,7 @@ def test_what_fails_for_good_is_an_error_value_and_the_rest_is_measured(tmp_path
     candidates = write(tmp_path / "c.parquet", [candidate("a-0"), candidate("b-0")])
     with faulty_server(partly, never) as (url, _):
         summary = profiled(candidates, url, tmp_path / "p.parquet", n=2, endpoint_retries=2)
-    assert (summary["scored"], summary["errors"], summary["reward_mean"]) == (2, 2, 0.5)
+    assert (summary.scored, summary.errors, summary.reward_mean) == (2, 2, 0.5)
     good, bad = read(tmp_path / "p.parquet", Profile)
     error = "HTTP 500: out of memory, key ***, \ufffd"
     assert [(r.reward, r.error) for r in good.rollouts] == [(1.0, None), (0.0, None)]
@@ -706,7 +706,7 @@ def test_vllm_says_what_is_too_long(vllm_server, api, words):
 @pytest.mark.vllm
 def test_a_profile_through_vllm(vllm_server, desk_candidates, tmp_path):
     summary = profiled(desk_candidates, vllm_server, tmp_path / "p.parquet", model="desk", endpoint_timeout=60.0)
-    assert summary["errors"] == 0
-    assert summary["scored"] == summary["rollouts"] - summary["truncated"]
-    assert summary["reward_mean"] > 0.3
-    assert summary["tokens"] > summary["rollouts"]
+    assert summary.errors == 0
+    assert summary.scored == summary.rollouts - summary.truncated
+    assert summary.reward_mean > 0.3
+    assert summary.tokens > summary.rollouts

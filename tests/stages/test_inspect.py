@@ -19,7 +19,7 @@ from pivotrl_cli.errors import ConfigError, InputError
 from pivotrl_cli.rows import EvalResult, Profile, StepMetrics, TrainRollout
 from pivotrl_cli.stages.inspect import run as inspect
 from pivotrl_cli.stages.profile import run as profile
-from pivotrl_cli.stages.profile.sampler import Sampled, journal_key
+from pivotrl_cli.stages.profile.samples import Samples, journal_key
 from pivotrl_cli.stages.train.run_folder import RunFolder
 from pivotrl_cli.storage.files import partial_path
 from pivotrl_cli.storage.journal import Journal
@@ -179,7 +179,7 @@ def unfinished_profile(finished: Path, keys: list[str]) -> Path:
             if row.candidate_id in keys:  # two rounds, the later one first
                 halves = {(2, 2): row.rollouts[2:], (0, 2): row.rollouts[:2]}
                 for span, part in halves.items():
-                    sampled = Sampled(rollouts=part, prompt_tokens=row.prompt_tokens)
+                    sampled = Samples(rollouts=part, prompt_tokens=row.prompt_tokens)
                     journal.add({journal_key(row.candidate_id, span): sampled.model_dump()})
     return output
 

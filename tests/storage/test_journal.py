@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from search import examples
 
 from pivotrl_cli.configs import FilterConfig
-from pivotrl_cli.errors import OutputError
+from pivotrl_cli.errors import InputError, OutputError
 from pivotrl_cli.rows import Pivot
 from pivotrl_cli.storage.journal import Journal, journal_path, unfinished
 from pivotrl_cli.storage.provenance import Provenance
@@ -52,11 +53,11 @@ def test_work_of_a_run_made_differently_is_refused_and_forced(tmp_path):
         journal.add({"a": 1})
     with pytest.raises(OutputError, match=r"of an unfinished run made differently: config\.seed: 0 -> 1$"):
         opened(tmp_path, seed=1)
-    assert unfinished(tmp_path / "p.parquet") == {"provenance": provenance().to_dict(), "forced": False}
+    assert unfinished(tmp_path / "p.parquet") == {"journal": 1, "provenance": provenance().to_dict(), "forced": False}
     with opened(tmp_path, seed=1, force=True) as journal:
         assert len(journal) == 0
         journal.add({"b": 1})
-    assert unfinished(tmp_path / "p.parquet") == {"provenance": provenance(1).to_dict(), "forced": True}
+    assert unfinished(tmp_path / "p.parquet") == {"journal": 1, "provenance": provenance(1).to_dict(), "forced": True}
 
 
 def test_a_killed_run_that_finished_nothing_is_in_nobodys_way(tmp_path):
@@ -81,8 +82,8 @@ def test_two_runs_never_write_one_output(tmp_path):
 
 
 @examples(60)
-@given(cut=st.integers(1, 1200), tail=st.binary(max_size=40))
-def test_a_cut_at_any_byte_loses_at_most_the_batches_behind_it(tmp_path_factory, cut, tail):
+@given(cut=st.integers(1, 1200), tail=st.binary(max_size=40).filter(lambda data: b"\n" not in data))
+def test_a_cut_at_any_byte_loses_at_most_the_entries_behind_it(tmp_path_factory, cut, tail):
     folder = tmp_path_factory.mktemp("cut")
     with opened(folder) as journal:
         ends = []
@@ -100,11 +101,12 @@ def test_a_cut_at_any_byte_loses_at_most_the_batches_behind_it(tmp_path_factory,
         assert journal.read(["new", "0"]) == {"new": True} | ({"0": ""} if ends[0] <= size else {})
 
 
-def test_a_hole_of_zeros_that_a_power_cut_left_ends_the_journal(tmp_path):
+@pytest.mark.parametrize("tail", [bytes(4096), b'{"key":"b","value":'])
+def test_a_last_line_without_its_end_is_dropped(tmp_path, tail):
     with opened(tmp_path) as journal:
         journal.add({"a": 1})
     with journal.path.open("ab") as file:
-        file.write(bytes(4096))
+        file.write(tail)
     with opened(tmp_path) as journal:
         assert list(journal) == ["a"]
         journal.add({"b": 2})
@@ -112,11 +114,33 @@ def test_a_hole_of_zeros_that_a_power_cut_left_ends_the_journal(tmp_path):
         assert journal.read("ab") == {"a": 1, "b": 2}
 
 
-def test_a_foreign_file_is_not_overwritten(tmp_path):
-    journal_path(tmp_path / "p.parquet").write_bytes(b"Dear diary,\n")
+@pytest.mark.parametrize("damage", [b"\0", b"[1]", b'{"value":1}', b'{"key":"b"'])
+def test_a_damaged_line_is_an_error_with_its_number(tmp_path, damage):
+    with opened(tmp_path) as journal:
+        journal.add({"a": 1, "b": 2})
+    lines = journal.path.read_bytes().split(b"\n")
+    journal.path.write_bytes(b"\n".join([*lines[:2], damage, *lines[3:]]))
+    with pytest.raises(InputError, match=r"p\.parquet\.journal line 3: damaged$") as raised:
+        opened(tmp_path)
+    assert raised.value.hint == "keep the lines before it (head -n 2), or add --force to discard all"
+    with opened(tmp_path, force=True) as journal:
+        assert len(journal) == 0
+
+
+def test_the_lines_are_json(tmp_path):
+    with opened(tmp_path) as journal:
+        journal.add({"a": 1, "b": ["ü\n"]})
+    header, *entries = map(json.loads, journal.path.read_text().splitlines())
+    assert header == {"journal": 1, "provenance": provenance().to_dict(), "forced": False}
+    assert entries == [{"key": "a", "value": 1}, {"key": "b", "value": ["ü\n"]}]
+
+
+@pytest.mark.parametrize("content", [b"Dear diary,\n", b"Dear diary,", b'{"a": 1}\n'])
+def test_a_foreign_file_is_not_overwritten(tmp_path, content):
+    journal_path(tmp_path / "p.parquet").write_bytes(content)
     with pytest.raises(OutputError, match="is not a journal of pivotrl"):
         opened(tmp_path)
-    assert journal_path(tmp_path / "p.parquet").read_bytes() == b"Dear diary,\n"
+    assert journal_path(tmp_path / "p.parquet").read_bytes() == content
 
 
 def test_what_was_added_survives_sigkill(tmp_path):

@@ -167,7 +167,7 @@ def test_errors_are_rejects_of_extract_and_unmeasured_in_profile(rows, tmp_path)
             output=str(tmp_path / "p.parquet"),
         )
     )
-    assert (summary["scored"], summary["errors"]) == (1, 1)
+    assert (summary.scored, summary.errors) == (1, 1)
     good, bad = (r.rollouts[0] for r in read(tmp_path / "p.parquet", Profile))
     assert (good.reward, bad.reward) == (1.0, None)
     assert bad.error.startswith("UnverifiableError: no world to execute in")

@@ -15,12 +15,12 @@ from pivotrl_cli.engines import ENGINES, Engine, Request, Sampling, each_group
 from pivotrl_cli.environments import WorldError
 from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.rows import Message
-from pivotrl_cli.storage.journal import Journal, Notes
+from pivotrl_cli.storage.journal import Journal, MemoryJournal
 
 
 @contextmanager
-def opened_user(config: EvalConfig) -> Iterator[Engine | None]:
-    """The engine behind the user, where a server is named; nothing is sent before the first question."""
+def open_user(config: EvalConfig) -> Iterator[Engine | None]:
+    """The engine that plays the user, if a server is named; nothing is sent before the first question."""
     if config.user_url is None:
         yield None
         return
@@ -41,7 +41,7 @@ def opened_user(config: EvalConfig) -> Iterator[Engine | None]:
 class JournaledUser:
     """Implements `SimulatedUser`; may be called from several threads."""
 
-    def __init__(self, engine: Engine, config: EvalConfig, journal: Journal | Notes) -> None:
+    def __init__(self, engine: Engine, config: EvalConfig, journal: Journal | MemoryJournal) -> None:
         self._engine, self._journal = engine, journal
         self._sampling = Sampling(
             temperature=config.user_temperature, max_new_tokens=config.user_max_new_tokens, seed=config.seed
@@ -50,7 +50,7 @@ class JournaledUser:
         self._lock = threading.Lock()
 
     def __call__(self, key: str, state: list[Message], tools: str) -> Message:
-        """The user's next message; raises `WorldError` where the server gave none that can be used."""
+        """The user's next message; raises `WorldError` if the server gave none."""
         name = f"user/{key}"
         with self._lock:
             kept = self._journal.read([name])

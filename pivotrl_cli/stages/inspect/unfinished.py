@@ -149,11 +149,11 @@ def _so_far(journal: JournalReader, stored: dict[str, Any]) -> str:
 
 def _by_candidate(journal: JournalReader) -> dict[str, list[str]]:
     """Names of a journal's entries, by candidate."""
-    from pivotrl_cli.stages.profile.sampler import parse_journal_key
+    from pivotrl_cli.stages.profile.samples import parse_journal_key
 
     names: dict[str, list[str]] = {}
     for name in journal:
-        names.setdefault(parse_journal_key(name), []).append(name)
+        names.setdefault(parse_journal_key(name)[0], []).append(name)
     return names
 
 
@@ -180,17 +180,17 @@ def _snapshot(
     output: Path,
 ) -> Path:
     """The finished candidates' rows with their statistics, in the order of the candidates."""
-    from pivotrl_cli.stages.profile.sampler import Sampled, joined
+    from pivotrl_cli.stages.profile.samples import Samples, append_round
     from pivotrl_cli.stages.profile.statistics import ADDED, statistics
 
     ids = candidates.frame(["candidate_id"])["candidate_id"].to_list()
     done = np.array([key in names for key in ids])
     with TableWriter(output, Profile, _provenance(stored, Profile)) as out:
         for table, numbers in candidates.chosen(done):
-            found: dict[str, Sampled] = {}
+            found: dict[str, Samples] = {}
             values = journal.read([name for i in numbers for name in names[ids[i]]])
             for name, value in sorted(values.items(), key=lambda item: _first_sample(item[0])):
-                found = joined(found, {name.rpartition("/")[0]: Sampled.model_validate(value)})
+                found = append_round(found, {name.rpartition("/")[0]: Samples.model_validate(value)})
             added = [statistics(found[ids[i]]) for i in numbers]
             out.write_table(with_columns(table, Profile, {name: [one[name] for one in added] for name in ADDED}))
     return output

@@ -23,6 +23,23 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
+
+
+class Strategy(Protocol):
+    """Decides how many rollouts a candidate gets, round by round."""
+
+    def __call__(self, rewards: Sequence[float | None], /) -> int:
+        """Number of rollouts to sample next, given the rewards so far (null if not measured); 0 or less stops.
+
+        The first round is decided on no rewards. The number must depend on `rewards` alone.
+        """
+        ...
+
+
+def fixed(n: int) -> Strategy:
+    """All `n` in one round."""
+    return lambda rewards: n - len(rewards)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,16 @@ shards belong together and that none is missing. One row group is in memory at a
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pivotrl_cli.configs import MergeConfig
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.rows import Profile, Rollout
-from pivotrl_cli.stages.profile.statistics import ADDED, Tally, describe
+from pivotrl_cli.stages.profile.statistics import ADDED
+from pivotrl_cli.stages.profile.summary import ProfileSummary, Tally, describe
 from pivotrl_cli.stages.profile.windows import parse_shard
 from pivotrl_cli.storage.provenance import Input, Provenance, differences
-from pivotrl_cli.storage.table import Table, TableWriter, current_summary
+from pivotrl_cli.storage.table import Table, TableWriter, cached_summary
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,33 +25,33 @@ if TYPE_CHECKING:
 __all__ = ["describe", "run"]
 
 
-def run(config: MergeConfig) -> dict[str, Any]:
-    """Merge shards into one profile; returns its summary."""
+def run(config: MergeConfig) -> ProfileSummary:
+    """Merge shards into one profile."""
     with ExitStack() as stack:
-        shards = _in_order([stack.enter_context(Table.open(name, Profile)) for name in config.shards])
-        provenance = _whole(shards)
-        stored = current_summary(config.output, provenance, config.force)
-        if stored is not None:
-            return stored | {"cached": True}
+        shards = _order_shards([stack.enter_context(Table.open(name, Profile)) for name in config.shards])
+        provenance = _provenance(shards)
+        cached = cached_summary(config.output, provenance, config.force, ProfileSummary)
+        if cached is not None:
+            return cached
         tally, seen = Tally(), set[str]()
         with TableWriter(config.output, Profile, provenance) as out:
             for shard in shards:
                 for group in shard.tables():
-                    _refuse_double(shard, group, seen)
+                    _refuse_repeated(shard, group, seen)
                     _count(tally, group)
                     out.write_table(group)
                     out.end_group()
             summary = tally.summary(shards[0].summary["left_out"])
-            out.set_summary(summary)
+            out.set_summary(summary.stored())
     return summary
 
 
-def _in_order(tables: list[Table[Profile]]) -> list[Table[Profile]]:
+def _order_shards(tables: list[Table[Profile]]) -> list[Table[Profile]]:
     """By number of the shard; raises unless all of one run are there, each once."""
     by_number: dict[int, Table[Profile]] = {}
     for table in tables:
         number, count = parse_shard(_shard(table))
-        _refuse_stranger(tables[0], table)
+        _refuse_other_run(tables[0], table)
         if number in by_number:
             both = f"{by_number[number].name} and {table.name}"
             raise InputError(f"shard {number}/{count} is there twice: {both}", "name each shard once")
@@ -71,7 +72,7 @@ def _shard(table: Table[Profile]) -> str:
     return str(shard)
 
 
-def _refuse_stranger(first: Table[Profile], table: Table[Profile]) -> None:
+def _refuse_other_run(first: Table[Profile], table: Table[Profile]) -> None:
     """Raise unless both are shards of the same run."""
     a, b = ((one.provenance or {}) for one in (first, table))
     count_only = {"shard": _shard(table).partition("/")[2]}
@@ -84,7 +85,7 @@ def _refuse_stranger(first: Table[Profile], table: Table[Profile]) -> None:
         )
 
 
-def _whole(shards: list[Table[Profile]]) -> Provenance:
+def _provenance(shards: list[Table[Profile]]) -> Provenance:
     """The provenance of the run without `--shard`; raises where another version of the program made the shards."""
     stored = shards[0].provenance or {}
     config = {key: value for key, value in stored["config"].items() if key != "shard"}
@@ -96,7 +97,7 @@ def _whole(shards: list[Table[Profile]]) -> Provenance:
     return whole
 
 
-def _refuse_double(shard: Table[Profile], group: pa.Table, seen: set[str]) -> None:
+def _refuse_repeated(shard: Table[Profile], group: pa.Table, seen: set[str]) -> None:
     """Raise where a candidate is there twice; `seen` gets those of the row group."""
     for key in group["candidate_id"].to_pylist():
         if key in seen:

@@ -1,12 +1,12 @@
 """Windows of a profile on Ray Data: each is a block of one row, mapped by workers that hold the engine.
 
-    driver    which windows the journal lacks ──> blocks ──> worker 1 .. W ──> journal, as they come ──> table, in order
-    worker    opens the candidates by name, checks that all is as the driver has it, samples as the local run does
+    driver    windows that the journal lacks ──> blocks ──> worker 1 .. W ──> journal, as they come ──> table, in order
+    worker    opens the candidates by name, checks that its setup is the driver's, samples as the local run does
 
-A row is the window's number and what the journal has of it; the states stay in the file. So the bytes are those of the
-local run, and a driver that was killed gives out what its journal lacks. A worker that dies is started again by Ray and
-its window sampled anew; where its machine went too, the run starts again with as many workers as find a place. What a
-worker cannot do and the user can mend comes back as a value and is raised here.
+A row is the window's number and its journal entries; the states stay in the file. So the bytes are those of the local
+run, and a restarted driver gives out what its journal lacks. Ray restarts a worker that dies, and its window is sampled
+anew; if its machine is gone too, the run starts again with as many workers as find a place. A worker's `PivotRLError`
+comes back as a value and is raised here.
 """
 
 from __future__ import annotations
@@ -30,124 +30,108 @@ from pivotrl_cli.configs import ProfileConfig
 from pivotrl_cli.engines import announce, choose
 from pivotrl_cli.errors import ConfigError, MissingExtra, PivotRLError, RunError
 from pivotrl_cli.progress import Progress
-from pivotrl_cli.rows import Candidate
 from pivotrl_cli.stages.profile.meter import Meter
-from pivotrl_cli.stages.profile.run import (
-    Earlier,
-    earlier_windows,
-    opened_when_needed,
-    provenance_of,
-    smaller_n,
-    strategy,
-    verifier_names,
-)
-from pivotrl_cli.stages.profile.sampler import Sampled, Sampler, journal_key, parse_journal_key
-from pivotrl_cli.stages.profile.windows import Plan
-from pivotrl_cli.storage.journal import Journal, Notes
-from pivotrl_cli.storage.provenance import Provenance, differences
-from pivotrl_cli.storage.table import Table, rows_of
-from pivotrl_cli.verifiers import asks_judge, load_verifier
+from pivotrl_cli.stages.profile.sampler import Sampler
+from pivotrl_cli.stages.profile.samples import Results, Samples, journal_key, parse_journal_key
+from pivotrl_cli.stages.profile.setup import Setup, open_sampler, open_setup
+from pivotrl_cli.storage.journal import MemoryJournal
+from pivotrl_cli.storage.provenance import differences
+from pivotrl_cli.verifiers import asks_judge
 
 RESTARTS = 3
 """How often Ray gives a window out again whose worker died, before the run starts with new workers."""
 START_SECONDS = 600
-"""Until the processes of all workers must stand, with no engine yet; Ray itself would wait for ever."""
+"""Limit on starting the processes of all workers, before any engine opens; Ray itself would wait forever."""
 NODE_SECONDS = 5
-"""Before windows are given out again whose worker's machine went away: Ray takes as long to see that it is gone."""
+"""Wait before windows of a lost machine are given out again: Ray takes as long to see that it is gone."""
 PARKED = "Prefetcher"
-"""A thread of Ray Data that has nothing to do where nothing is prefetched, and never ends."""
+"""A thread of Ray Data that never ends if nothing is prefetched."""
 THREADS_SECONDS = 30
 """How long the threads of Ray Data may take to end before Ray is shut down all the same."""
-HOPELESS = 0.99
-"""A worker stops by itself where more than this share fails; the run's own limit is over all workers, on the driver."""
+MAX_WORKER_ERRORS = 0.99
+"""A worker stops by itself if more than this share fails; the run's own limit is over all workers, on the driver."""
 
-Notebook = dict[str, Any]
+Entries = dict[str, Any]
 """Entries of a journal."""
 
 
-def sampled_windows(
-    candidates: Table[Candidate], plan: Plan, sampler: Sampler, earlier: Earlier, provenance: Provenance
-) -> Iterator[list[Sampled]]:
-    """The samples of each window, in order; they are in the journal as soon as they come."""
-    config, journal = sampler.config, sampler.journal
-    assert isinstance(journal, Journal), "an executor needs an output file"
-    if any(map(asks_judge, verifier_names(candidates, config))):
+def sample_windows(setup: Setup, sampler: Sampler) -> Iterator[list[Samples]]:
+    """Samples of each window, in order; they are journaled as soon as they come."""
+    if any(map(asks_judge, setup.verifiers)):
         raise ConfigError(
             "--executor ray has no judge: its limit on calls is for one process",
             "profile with a rule, such as --verifier tool_call, then: pivotrl score --verifier NAME",
         )
-    ids = candidates.frame(["candidate_id"])["candidate_id"]
-    keys = [ids.gather(window).to_list() for window in plan.windows]
-    left = _left(keys, sampler, journal, earlier)
+    ids = setup.candidates.frame(["candidate_id"])["candidate_id"]
+    keys = [ids.gather(window).to_list() for window in setup.plan.windows]
+    left = _unfinished_windows(keys, setup, sampler)
     with ExitStack() as stack:
-        results = stack.enter_context(_on_ray(config, provenance, left)) if left else iter(())
-        sampler.meter.start()
-        for number in range(len(plan.windows)):
+        results = stack.enter_context(_run_on_ray(setup, left)) if left else iter(())
+        sampler.meter.start_clock()
+        for number, window in enumerate(keys):
             while number in left:
                 arrived, new, retries = next(results)
-                journal.add(new)
-                _count(sampler, keys[arrived], earlier(arrived), left.pop(arrived), new)
+                sampler.journal.add(new)
+                _count(sampler, keys[arrived], setup.earlier_samples(arrived), left.pop(arrived), new)
                 sampler.meter.retries += retries
-                sampler.stop_above_error_rate()
-            found = sampler.recorded(keys[number], earlier(number))
-            assert found is not None, f"window {number} came back without all its samples"
-            yield found
+                sampler.check_error_rate()
+            samples = sampler.all_from_journal(window, setup.earlier_samples(number))
+            assert samples is not None, f"window {number} came back without all its samples"
+            yield samples
 
 
-def _left(keys: list[list[str]], sampler: Sampler, journal: Journal, earlier: Earlier) -> dict[int, Notebook]:
-    """Numbers of the windows that are to be sampled, or have failures to be tried again, with what there is of them."""
+def _unfinished_windows(keys: list[list[str]], setup: Setup, sampler: Sampler) -> dict[int, Entries]:
+    """Windows that lack samples, or have failures to retry, with their journal entries; the others are counted."""
     names: dict[str, list[str]] = {}
-    for name in journal:
-        names.setdefault(parse_journal_key(name), []).append(name)
-    left: dict[int, Notebook] = {}
-    for number, theirs in enumerate(keys):
-        entries = journal.read([name for key in theirs for name in names.get(key, ())])
-        found = sampler.recorded(theirs, earlier(number)) if entries else None
-        if found is None or any(r.error for one in found for r in one.rollouts):
+    for name in sampler.journal:
+        names.setdefault(parse_journal_key(name)[0], []).append(name)
+    left: dict[int, Entries] = {}
+    for number, window in enumerate(keys):
+        earlier = setup.earlier_samples(number)
+        entries = sampler.journal.read([name for key in window for name in names.get(key, ())])
+        samples = sampler.all_from_journal(window, earlier) if entries else None
+        if samples is None or any(r.error for one in samples for r in one.rollouts):
             left[number] = entries
         else:
-            _count(sampler, theirs, earlier(number), entries, {})
+            _count(sampler, window, earlier, entries, {})
     return left
 
 
-def _count(sampler: Sampler, keys: list[str], earlier: dict[str, Sampled], old: Notebook, new: Notebook) -> None:
-    """Count a whole window; an entry with the name of another one is what came of trying it again."""
-    meter = sampler.meter
-    parts = {journal_key(key, (0, len(part.rollouts))): part for key, part in earlier.items()}
-    parts |= {name: Sampled.model_validate(value) for name, value in (old | new).items()}
-    meter.begin_window(len(keys))
-    meter.old((part, len(part.rollouts)) for name, part in parts.items() if name not in new)
-    for name in new:
-        meter.new([parts[name]], len(parts[name].rollouts), None)
-    meter.end_window()
+def _count(sampler: Sampler, window: list[str], earlier: Results, old: Entries, new: Entries) -> None:
+    """Count a whole window; a new entry replaces an old one of its key, which was retried."""
+    samples = {journal_key(key, (0, len(one.rollouts))): one for key, one in earlier.items()}
+    samples |= {key: Samples.model_validate(value) for key, value in (old | new).items()}
+    sampler.meter.start_window(len(window))
+    sampler.meter.add_recorded((one, len(one.rollouts)) for key, one in samples.items() if key not in new)
+    sampler.meter.add_sampled([(samples[key], len(samples[key].rollouts)) for key in new], None)
+    sampler.meter.end_window()
 
 
 # ---- Ray ------------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _on_ray(
-    config: ProfileConfig, provenance: Provenance, left: dict[int, Notebook]
-) -> Iterator[Iterator[tuple[int, Notebook, int]]]:
-    """Results of windows as they come: number, new entries for the journal, how many samples were tried again."""
-    ray = _imported()
+def _run_on_ray(setup: Setup, left: dict[int, Entries]) -> Iterator[Iterator[tuple[int, Entries, int]]]:
+    """Results of windows as they come: number, new entries for the journal, how many samples were retried."""
+    config = setup.config
+    ray = _import_ray()
     _connect(ray, config)
     before = threading.enumerate()
     try:
         announce(config)
-        workers, gpus = _fleet(ray.cluster_resources(), config)
+        workers, gpus = _count_workers(ray.cluster_resources(), config)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
         context.wait_for_min_actors_s = START_SECONDS
-        map_once = partial(_mapped, ray, config, provenance, most=workers, gpus=gpus)
+        map_once = partial(_map_windows, ray, setup, max_workers=workers, gpus=gpus)
         with closing(_results(map_once, left, ray.exceptions)) as results:
             yield results
     finally:
-        _wait_for_threads_but(before)
+        _join_new_threads(before)
         ray.shutdown()
 
 
-def _wait_for_threads_but(before: list[threading.Thread]) -> None:
+def _join_new_threads(before: list[threading.Thread]) -> None:
     """Ray Data's threads end after its iterator is closed; one that drops a block after Ray's end exits the process."""
     deadline = time.monotonic() + THREADS_SECONDS
     for thread in threading.enumerate():
@@ -155,8 +139,8 @@ def _wait_for_threads_but(before: list[threading.Thread]) -> None:
             thread.join(max(0.0, deadline - time.monotonic()))
 
 
-def _imported() -> Any:
-    """Ray, which is told to say little and to report nothing to its makers."""
+def _import_ray() -> Any:
+    """Ray, with its log and its usage reports off."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
@@ -169,7 +153,7 @@ def _imported() -> Any:
 
 
 def _connect(ray: Any, config: ProfileConfig) -> None:
-    """To the cluster, or to a Ray of our own; one without idle logical CPUs beside the workers' would wait for ever."""
+    """Connect to the cluster, or start a local Ray, with logical CPUs to spare: without any it would wait forever."""
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if config.ray_address is not None:
@@ -184,8 +168,8 @@ def _connect(ray: Any, config: ProfileConfig) -> None:
         ) from error
 
 
-def _fleet(resources: dict[str, float], config: ProfileConfig) -> tuple[int, int]:
-    """How many workers, and GPUs of each; raises where Ray would wait for what is not there."""
+def _count_workers(resources: dict[str, float], config: ProfileConfig) -> tuple[int, int]:
+    """Number of workers, and GPUs of each; raises if Ray would wait for CPUs or GPUs that it does not have."""
     cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
     on_gpu = gpus > 0 and config.device != "cpu" and choose(config) in ("hf", "vllm")
     each = config.tensor_parallel if on_gpu else 0
@@ -198,32 +182,27 @@ def _fleet(resources: dict[str, float], config: ProfileConfig) -> tuple[int, int
     return workers, each
 
 
-def _mapped(
-    ray: Any,
-    config: ProfileConfig,
-    provenance: Provenance,
-    left: dict[int, Notebook],
-    *,
-    most: int,
-    gpus: int,
-    anew: bool,
+def _map_windows(
+    ray: Any, setup: Setup, left: dict[int, Entries], *, max_workers: int, gpus: int, restarted: bool
 ) -> Any:
-    """What is left, a block for each window, mapped by workers.
+    """The windows that are left, a block for each, mapped by workers.
 
-    Ray waits until all that it begins with have started. After a loss there may be no place for all of them, so then it
-    begins with one, and has more as far as the CPUs that are left allow.
+    Ray waits until its initial workers have started. After a loss there may be no place for all of them, so then it
+    starts with one, and adds more as far as the CPUs that are left allow.
     """
-    workers = min(most, max(1, int(ray.cluster_resources().get("CPU", 0)) - 1)) if anew else most
+    workers = max_workers
+    if restarted:
+        workers = min(workers, max(1, int(ray.cluster_resources().get("CPU", 0)) - 1))
     blocks = [pa.table({"window": [number], "old": [pickle.dumps(old)]}) for number, old in left.items()]
     size = min(workers, len(left))
     pool = ray.data.ActorPoolStrategy(
-        min_size=1, max_size=size, initial_size=1 if anew else size, max_tasks_in_flight_per_actor=1
+        min_size=1, max_size=size, initial_size=1 if restarted else size, max_tasks_in_flight_per_actor=1
     )
     with warnings.catch_warnings():  # the options after num_gpus have no other place yet
         warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)
         return ray.data.from_arrow(blocks).map_batches(
             Worker,
-            fn_constructor_args=[config, str(Path.cwd()), provenance.to_dict()],
+            fn_constructor_args=[setup.config, str(Path.cwd()), setup.provenance.to_dict()],
             batch_size=1,
             batch_format="pyarrow",
             compute=pool,
@@ -235,14 +214,14 @@ def _mapped(
 
 
 def _results(
-    map_once: Callable[..., Any], left: dict[int, Notebook], ray_errors: Any
-) -> Generator[tuple[int, Notebook, int]]:
-    """What is left, given out again where workers went for good, as with a machine."""
-    anew = False
+    map_once: Callable[..., Any], left: dict[int, Entries], ray_errors: Any
+) -> Generator[tuple[int, Entries, int]]:
+    """Results of the windows that are left, which are given out again if workers are lost with their machine."""
+    restarted = False
     while True:
         n_left = len(left)
         try:
-            yield from _unpacked(map_once(left, anew=anew))
+            yield from _unpack(map_once(left, restarted=restarted))
             return
         except ray_errors.GetTimeoutError as error:
             raise RunError(
@@ -252,27 +231,27 @@ def _results(
             if len(left) == n_left:
                 raise RunError(
                     f"workers keep dying, and no window gets done: {' '.join(str(error).split())}",
-                    "what is done is kept; see Ray's logs, by default in /tmp/ray/session_latest/logs",
+                    "finished windows are kept; see Ray's logs, by default in /tmp/ray/session_latest/logs",
                 ) from error
             time.sleep(NODE_SECONDS)
-            anew = True
+            restarted = True
 
 
-def _unpacked(mapped: Any) -> Generator[tuple[int, Notebook, int]]:
+def _unpack(mapped: Any) -> Generator[tuple[int, Entries, int]]:
     for batch in mapped.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for number, result in zip(*(batch[name].to_pylist() for name in ("window", "result")), strict=True):
-            found = pickle.loads(result)
-            if isinstance(found, PivotRLError):
-                raise found
-            yield number, *found
+            entries = pickle.loads(result)
+            if isinstance(entries, PivotRLError):
+                raise entries
+            yield number, *entries
 
 
 class Worker:
-    """One process of Ray's: samples the windows that it is given, with an engine that is opened for the first."""
+    """A process of Ray's that samples windows, with an engine that opens for the first one."""
 
     def __init__(self, config: ProfileConfig, folder: str, provenance: dict[str, Any]) -> None:
         self._folder, self._provenance = folder, provenance
-        limit = max(config.max_error_rate, HOPELESS)
+        limit = max(config.max_error_rate, MAX_WORKER_ERRORS)
         self._config = config.model_copy(
             update={"engine": provenance["fingerprints"]["engine"], "max_error_rate": limit}
         )
@@ -283,39 +262,32 @@ class Worker:
         results = [self._result(row["window"], pickle.loads(row["old"])) for row in batch.to_pylist()]
         return pa.table({"window": batch["window"], "result": pa.array(map(pickle.dumps, results), pa.large_binary())})
 
-    def _result(self, number: int, old: Notebook) -> tuple[Notebook, int] | PivotRLError:
+    def _result(self, number: int, old: Entries) -> tuple[Entries, int] | PivotRLError:
         try:
             return self._sample(number, old)
         except PivotRLError as error:
             return error
 
-    def _sample(self, number: int, old: Notebook) -> tuple[Notebook, int]:
-        candidates, plan, sampler, earlier = self._parts
-        notes, before = sampler.journal, sampler.meter.retries
-        assert isinstance(notes, Notes)
-        notes.clear()
-        notes.update(old)
-        rows = rows_of(candidates.take(plan.windows[number]), Candidate, candidates.name)
-        sampler.window(list(rows), earlier(number))
-        new = {name: value for name, value in notes.items() if old.get(name) != value}
-        return new, sampler.meter.retries - before
+    def _sample(self, number: int, old: Entries) -> tuple[Entries, int]:
+        setup, sampler = self._opened
+        n_before = sampler.meter.retries
+        assert isinstance(sampler.journal, MemoryJournal)
+        sampler.journal.clear()
+        sampler.journal.update(old)
+        for _ in sampler.run([setup.window(number)]):
+            pass  # the driver reads the samples from the journal entries
+        new = {key: value for key, value in sampler.journal.items() if old.get(key) != value}
+        return new, sampler.meter.retries - n_before
 
     @cached_property
-    def _parts(self) -> tuple[Table[Candidate], Plan, Sampler, Earlier]:
-        """As `profile.run` has them; names are looked up from the folder that the driver runs in."""
+    def _opened(self) -> tuple[Setup, Sampler]:
+        """The setup of the local run; file names are looked up from the folder that the driver runs in."""
         os.chdir(self._folder)
-        config, enter = self._config, self._stack.enter_context
-        candidates = enter(Table.open(config.candidates, Candidate))
-        verifiers = {name: load_verifier(name, None) for name in verifier_names(candidates, config)}
-        provenance = provenance_of(candidates, config, verifiers)
-        if changed := differences(self._provenance, provenance.to_dict()):
+        setup = self._stack.enter_context(open_setup(self._config))
+        if changed := differences(self._provenance, setup.provenance.to_dict()):
             raise ConfigError(
-                f"the worker on {socket.gethostname()} has something else than the driver: {'; '.join(changed)}",
+                f"the worker on {socket.gethostname()} differs from the driver: {'; '.join(changed)}",
                 "all machines need the same files and versions under the same names",
             )
-        plan = Plan.of(candidates, config)
-        meter = Meter(Progress("", 0, "", log_seconds=float("inf")), config.n)
-        engine = enter(opened_when_needed(config, meter))
-        earlier = enter(earlier_windows(config, plan, smaller_n(config, provenance)))
-        verifier_of = lambda candidate: verifiers[config.verifier or candidate.verifier]  # noqa: E731
-        return candidates, plan, Sampler(engine, verifier_of, strategy(config), config, Notes(), meter), earlier
+        meter = Meter(Progress("", 0, "", log_seconds=float("inf")), setup.config.n)
+        return setup, self._stack.enter_context(open_sampler(setup, MemoryJournal(), meter))

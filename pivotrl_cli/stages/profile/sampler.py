@@ -1,109 +1,72 @@
-"""The samples of a window of candidates: drawn in rounds, scored, journaled as they come, tried again where they fail.
+"""Samples and verifies the rollouts of a profile, window by window.
 
-    while the strategy wants more samples at some candidate:
-        draw them, each batch scored and then journaled        what the journal has is not drawn again
-        draw the failed ones again, at most `max_retries` times
-
-A round is complete before the strategy is asked again, so what later rounds are made of follows from the results of the
-earlier ones, and a run that goes on from a journal asks for the same samples as the one that was killed. For the same
-reason failures are tried again only while no later round has begun.
+A round is complete before the next one is decided, so later rounds follow from the rewards of earlier ones, and a
+resumed run samples what the killed one would have. For the same reason a failed rollout is retried only while no later
+round has started.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
 
 from pivotrl_cli.configs import ProfileConfig
 from pivotrl_cli.engines import Engine, Group, Request, Sampling
 from pivotrl_cli.errors import RunError
-from pivotrl_cli.rows import Candidate, Rollout, Row
+from pivotrl_cli.rows import Candidate, Rollout
+from pivotrl_cli.stages.profile.adaptive import Strategy
 from pivotrl_cli.stages.profile.meter import Meter
+from pivotrl_cli.stages.profile.samples import Results, Samples, Span, append_round, journal_key
 from pivotrl_cli.stages.shared.scoring import score_again, score_group
-from pivotrl_cli.storage.journal import Journal, Notes
+from pivotrl_cli.storage.journal import Journal, MemoryJournal
 from pivotrl_cli.verifiers import Verifier
 
-ENOUGH = 100
-"""Rollouts from which on the share of failed ones says something."""
+MIN_ROLLOUTS = 100
+"""Rollouts from which on the share of failed ones is checked."""
 
-
-class Strategy(Protocol):
-    """Decides how many samples a candidate gets, round by round."""
-
-    def __call__(self, rewards: Sequence[float | None], /) -> int:
-        """How many more to draw, given the rewards so far (null where not measured); 0 or less when it is enough.
-
-        Asked with no rewards before the first round. It must depend on `rewards` alone.
-        """
-        ...
-
-
-def fixed(n: int) -> Strategy:
-    """All `n` in one round."""
-    return lambda rewards: n - len(rewards)
-
-
-class Sampled(Row):
-    """What was found at one candidate: scored samples, or why there are none."""
-
-    rollouts: list[Rollout]
-    status: Literal["ok", "too_long", "unrenderable"] = "ok"
-    detail: str = ""
-    prompt_tokens: int | None = None
-    template_fault: str = ""
-
-    def then(self, more: Sampled) -> Sampled:
-        """With the samples of a later round."""
-        return self.model_copy(update={"rollouts": self.rollouts + more.rollouts})
-
-    def replaced(self, new: Iterable[Rollout]) -> Sampled:
-        """With these rollouts in the place of those of the same index."""
-        by_sample = {r.sample: r for r in new}
-        return self.model_copy(update={"rollouts": [by_sample.get(r.sample, r) for r in self.rollouts]})
-
-
-Spans = dict[str, tuple[int, int]]
-"""By candidate: index of the first sample, and how many."""
+Window = Mapping[str, Candidate]
+"""Candidates that are sampled together, by id."""
+Spans = dict[str, Span]
+"""What one round samples, by candidate id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """Samples windows; what the journal has is never sampled again."""
+    """Samples windows; an entry of the journal is never sampled again."""
 
     engine: Callable[[], Engine]
     verifier_of: Callable[[Candidate], Verifier]
     strategy: Strategy
     config: ProfileConfig
-    journal: Journal | Notes | None
+    journal: Journal | MemoryJournal
     meter: Meter
 
-    def window(self, rows: Sequence[Candidate], earlier: Mapping[str, Sampled] | None = None) -> list[Sampled]:
-        """Everything at these candidates, in their order; `earlier` is what an output with fewer samples has."""
-        self.meter.begin_window(len(rows))
-        window = Window(self, {row.candidate_id: row for row in rows})
-        if earlier:
-            window.take(earlier)
-        while asked := window.asked():
-            window.draw(asked)
-        self.meter.end_window()
-        return [window.found[row.candidate_id] for row in rows]
+    def run(self, windows: Iterable[tuple[Sequence[Candidate], Results]]) -> Iterator[list[Samples]]:
+        """For each window: sample a group at every candidate, verify each completion, append it to the results.
 
-    def recorded(self, keys: Sequence[str], earlier: Mapping[str, Sampled]) -> list[Sampled] | None:
-        """What the journal has of a window, with nothing tried again; None where samples are missing."""
-        found = {**earlier, **self.old({key: (0, len(part.rollouts)) for key, part in earlier.items()})}
-        while asked := self.asked(keys, found):
-            parts = self.old(asked)
-            if len(parts) < len(asked):
-                return None
-            found = joined(found, parts)
-        return [found[key] for key in keys]
+        One round, or several with an adaptive strategy. Around it stand `resume` and `from_journal`, which give what
+        an earlier run sampled, and `retry`, which mends what failed.
+        """
+        for rows, earlier in windows:
+            window = {row.candidate_id: row for row in rows}
+            self.meter.start_window(len(window))
+            results = self.resume(window, earlier)
+            while spans := self.next_round(window, results):
+                recorded = self.from_journal(spans)
+                samples = dict(recorded)
+                for batch in self.sample(window, spans, done=recorded):
+                    verified = {group.request.key: self.verify(window, group, spans) for group in batch}
+                    self.record(verified, spans)
+                    samples |= verified
+                results = append_round(results, self.retry(window, results, spans, samples, recorded))
+            self.meter.end_window()
+            yield [results[row.candidate_id] for row in rows]
 
-    def asked(self, keys: Iterable[str], found: Mapping[str, Sampled]) -> Spans:
-        """The next round, after these results; empty when every candidate has enough."""
+    def next_round(self, window: Iterable[str], results: Results) -> Spans:
+        """What to sample after these results; empty when every candidate has enough."""
         spans: Spans = {}
-        for key in keys:
-            so_far = found.get(key)
+        for key in window:
+            so_far = results.get(key)
             if so_far is not None and so_far.status != "ok":
                 continue
             rewards = [r.reward for r in so_far.rollouts] if so_far else []
@@ -111,164 +74,150 @@ class Sampler:
                 spans[key] = (len(rewards), n)
         return spans
 
-    def old(self, spans: Spans) -> dict[str, Sampled]:
-        """What the journal has of them."""
-        if self.journal is None:
-            return {}
-        names = {journal_key(key, span): key for key, span in spans.items()}
-        return {names[name]: Sampled.model_validate(value) for name, value in self.journal.read(names).items()}
-
-    def stop_above_error_rate(self) -> None:
-        """Raise where more of the rollouts so far failed than the run accepts."""
-        seen, failed = self.meter.n_rollouts, self.meter.n_failed
-        if seen < ENOUGH or failed <= self.config.max_error_rate * seen:
-            return
-        kept = (
-            "what is done is kept: the same command tries the failed ones again and goes on; " if self.journal else ""
-        )
-        raise RunError(
-            f"{failed:,} of {seen:,} rollouts failed, the first: {self.meter.first_error}",
-            f"{kept}--max-error-rate accepts more",
-        )
-
-
-class Window:
-    """Candidates on their way through the rounds."""
-
-    def __init__(self, sampler: Sampler, candidates: dict[str, Candidate]) -> None:
-        self.candidates = candidates
-        self.found: dict[str, Sampled] = {}
-        """Of all rounds so far."""
-        self._with = sampler
-        self._config, self._journal, self._meter = sampler.config, sampler.journal, sampler.meter
-
-    def asked(self) -> Spans:
-        """The next round; empty when every candidate has enough."""
-        return self._with.asked(self.candidates, self.found)
-
-    def take(self, earlier: Mapping[str, Sampled]) -> None:
-        """A first round that is there already, in an output with fewer samples; its failures are tried again."""
-        spans = {key: (0, len(part.rollouts)) for key, part in earlier.items()}
-        self._finish(spans, {**earlier, **self._with.old(spans)}, set(spans))
-
-    def draw(self, spans: Spans) -> None:
-        """One round: from the journal what it has, the rest from the engine."""
-        parts = self._with.old(spans)
-        old = set(parts)
+    def sample(self, window: Window, spans: Spans, done: Container[str]) -> Iterator[list[Group]]:
+        """Groups from the engine, in one call for each distinct span; candidates in `done` are left out."""
         for span in sorted(set(spans.values())):
             keys = [key for key, theirs in spans.items() if theirs == span]
-            if not old.issuperset(keys):
-                parts |= self._sampled(keys, span, old)
-        self._finish(spans, parts, old)
+            if all(key in done for key in keys):
+                continue
+            for batch in self.engine().sample(self._requests(window, keys), self._sampling(span), done):
+                yield [group for group in batch if group.request.key not in done]
 
-    def _sampled(self, keys: list[str], span: tuple[int, int], old: set[str]) -> dict[str, Sampled]:
-        """One call of the engine, batch by batch into the journal."""
-        parts: dict[str, Sampled] = {}
-        for batch in self._with.engine().sample(self._requests(keys), self._sampling(span), old):
-            new = {g.request.key: self._scored(g, span[0]) for g in batch if g.request.key not in old}
-            self._record(new, dict.fromkeys(new, span))
-            self._meter.new(new.values(), span[1], self._with.engine())
-            parts |= new
-            self._stop_if_nothing_works()
-        return parts
-
-    def _finish(self, spans: Spans, parts: dict[str, Sampled], old: set[str]) -> None:
-        """End a round: try again what failed, unless a later round was built on it; join it to the earlier ones."""
-        self._meter.old((parts[key], spans[key][1]) for key in old)
-        if any(r.error for part in parts.values() for r in part.rollouts) and not self._is_closed(parts):
-            parts = self._verified_again(spans, parts, old)
-            parts = self._sampled_again(spans, parts)
-        self.found = joined(self.found, parts)
-        self._with.stop_above_error_rate()
-
-    def _is_closed(self, parts: Mapping[str, Sampled]) -> bool:
-        """Whether the journal has samples of the round that follows from these results."""
-        journal = self._journal
-        following = self._with.asked(self.candidates, joined(self.found, parts)) if journal is not None else {}
-        return journal is not None and any(journal_key(key, span) in journal for key, span in following.items())
-
-    def _verified_again(self, spans: Spans, parts: dict[str, Sampled], old: set[str]) -> dict[str, Sampled]:
-        """With another verdict where in an earlier run the verifier failed; nothing is sampled for it."""
-        mended = {
-            key: parts[key].replaced(score_again(candidate, r, verifier) for r in unverified)
-            for key, candidate in self.candidates.items()
-            if key in old and (unverified := [r for r in parts[key].rollouts if r.error and r.finish_reason != "error"])
-            for verifier in (self._with.verifier_of(candidate),)
-        }
-        return self._replace(spans, parts, mended)
-
-    def _sampled_again(self, spans: Spans, parts: dict[str, Sampled]) -> dict[str, Sampled]:
-        """With other samples where the engine failed, one call for each sample index."""
-        for _ in range(self._config.max_retries):
-            for sample, keys in sorted(_failed(parts).items()):
-                for batch in self._with.engine().sample(self._requests(keys), self._sampling((sample, 1))):
-                    self._meter.retries += len(batch)
-                    mended = {g.request.key: parts[g.request.key].replaced(self._rollouts(g, sample)) for g in batch}
-                    parts = self._replace(spans, parts, mended)
-        return parts
-
-    def _replace(self, spans: Spans, parts: dict[str, Sampled], mended: dict[str, Sampled]) -> dict[str, Sampled]:
-        for key, part in mended.items():
-            self._meter.replace(parts[key], part)
-        self._record(mended, spans)
-        return parts | mended
-
-    def _record(self, parts: Mapping[str, Sampled], spans: Spans) -> None:
-        if self._journal is not None and parts:
-            self._journal.add({journal_key(key, spans[key]): part.model_dump() for key, part in parts.items()})
-
-    def _scored(self, group: Group, first: int) -> Sampled:
-        return Sampled(
-            rollouts=self._rollouts(group, first),
+    def verify(self, window: Window, group: Group, spans: Spans) -> Samples:
+        """Score every completion of a group."""
+        first, _ = spans[group.request.key]
+        return Samples(
+            rollouts=self._score(window, group, first),
             status=group.status,
             detail=group.detail,
             prompt_tokens=len(group.prompt_ids) or None,
             template_fault=group.template_fault,
         )
 
-    def _rollouts(self, group: Group, first: int) -> list[Rollout]:
-        candidate = self.candidates[group.request.key]
-        verifier = self._with.verifier_of(candidate)
-        return score_group(candidate, group.completions, verifier, self._config.truncated, first)
+    def record(self, samples: Results, spans: Spans) -> None:
+        """Journal and count a batch; raises if nothing has worked so far."""
+        self._write(samples, spans)
+        self.meter.add_sampled([(one, spans[key][1]) for key, one in samples.items()], self.engine())
+        if self.meter.n_failed == self.meter.n_rollouts:
+            self.check_error_rate()
 
-    def _requests(self, keys: Iterable[str]) -> list[Request]:
-        return [Request(key=key, state=c.state, tools=c.tools) for key in keys for c in (self.candidates[key],)]
+    # ---- resuming ---------------------------------------------------------------------------------------------------
 
-    def _sampling(self, span: tuple[int, int]) -> Sampling:
-        config = self._config
+    def resume(self, window: Window, earlier: Results) -> Results:
+        """Start from the results of an output with fewer rollouts; its failures are retried."""
+        if not earlier:
+            return {}
+        spans = _first_round(earlier)
+        recorded = self.from_journal(spans)
+        samples = {**earlier, **recorded}
+        return self.retry(window, {}, spans, samples, samples)
+
+    def from_journal(self, spans: Spans) -> dict[str, Samples]:
+        """The part of a round that an earlier run sampled."""
+        names = {journal_key(key, span): key for key, span in spans.items()}
+        return {names[name]: Samples.model_validate(value) for name, value in self.journal.read(names).items()}
+
+    def all_from_journal(self, keys: Sequence[str], earlier: Results) -> list[Samples] | None:
+        """Results of a window that the journal has whole, nothing retried; None if samples are missing."""
+        results: Results = {**earlier, **self.from_journal(_first_round(earlier))}
+        while spans := self.next_round(keys, results):
+            samples = self.from_journal(spans)
+            if len(samples) < len(spans):
+                return None
+            results = append_round(results, samples)
+        return [results[key] for key in keys]
+
+    # ---- retrying ---------------------------------------------------------------------------------------------------
+
+    def retry(
+        self, window: Window, results: Results, spans: Spans, samples: dict[str, Samples], recorded: Results
+    ) -> dict[str, Samples]:
+        """The samples of a round with another try at those that failed, unless a later round was built on them."""
+        self.meter.add_recorded((one, spans[key][1]) for key, one in recorded.items())
+        if any(r.error for one in samples.values() for r in one.rollouts):
+            following = self.next_round(window, append_round(results, samples))
+            if not any(journal_key(key, span) in self.journal for key, span in following.items()):
+                samples = self._verify_again(window, spans, samples, recorded)
+                samples = self._sample_again(window, spans, samples)
+        self.check_error_rate()
+        return samples
+
+    def _verify_again(
+        self, window: Window, spans: Spans, samples: dict[str, Samples], recorded: Container[str]
+    ) -> dict[str, Samples]:
+        """Score again where the verifier failed in an earlier run."""
+        mended: dict[str, Samples] = {}
+        for key, one in samples.items():
+            failed = [r for r in one.rollouts if r.error and r.finish_reason != "error"]
+            if failed and key in recorded:
+                verifier = self.verifier_of(window[key])
+                mended[key] = one.with_replaced(score_again(window[key], r, verifier) for r in failed)
+        return self._replace(spans, samples, mended)
+
+    def _sample_again(self, window: Window, spans: Spans, samples: dict[str, Samples]) -> dict[str, Samples]:
+        """Sample again where the engine failed, in one call for each sample index."""
+        for _ in range(self.config.max_retries):
+            for index, keys in sorted(_engine_failures(samples).items()):
+                for batch in self.engine().sample(self._requests(window, keys), self._sampling((index, 1))):
+                    self.meter.retries += len(batch)
+                    mended = {
+                        group.request.key: samples[group.request.key].with_replaced(self._score(window, group, index))
+                        for group in batch
+                    }
+                    samples = self._replace(spans, samples, mended)
+        return samples
+
+    def _replace(self, spans: Spans, samples: dict[str, Samples], mended: dict[str, Samples]) -> dict[str, Samples]:
+        for key, one in mended.items():
+            self.meter.replace(samples[key], one)
+        self._write(mended, spans)
+        return samples | mended
+
+    def check_error_rate(self) -> None:
+        """Raise if more of the rollouts so far failed than the run accepts."""
+        n, n_failed = self.meter.n_rollouts, self.meter.n_failed
+        if n < MIN_ROLLOUTS or n_failed <= self.config.max_error_rate * n:
+            return
+        again = "run the same command again to resume and to retry the failed ones; "
+        raise RunError(
+            f"{n_failed:,} of {n:,} rollouts failed, the first: {self.meter.first_error}",
+            f"{again if isinstance(self.journal, Journal) else ''}--max-error-rate accepts more",
+        )
+
+    # ---- parts ------------------------------------------------------------------------------------------------------
+
+    def _write(self, samples: Results, spans: Spans) -> None:
+        if samples:
+            self.journal.add(
+                {journal_key(key, spans[key]): one.model_dump(exclude_defaults=True) for key, one in samples.items()}
+            )
+
+    def _score(self, window: Window, group: Group, first: int) -> list[Rollout]:
+        candidate = window[group.request.key]
+        return score_group(candidate, group.completions, self.verifier_of(candidate), self.config.truncated, first)
+
+    def _requests(self, window: Window, keys: Iterable[str]) -> list[Request]:
+        return [Request(key=key, state=window[key].state, tools=window[key].tools) for key in keys]
+
+    def _sampling(self, span: Span) -> Sampling:
         return Sampling(
             n=span[1],
             first=span[0],
-            temperature=config.temperature,
-            max_new_tokens=config.max_new_tokens,
-            seed=config.seed,
+            temperature=self.config.temperature,
+            max_new_tokens=self.config.max_new_tokens,
+            seed=self.config.seed,
         )
 
-    def _stop_if_nothing_works(self) -> None:
-        if self._meter.n_rollouts >= ENOUGH and self._meter.n_failed == self._meter.n_rollouts:
-            self._with.stop_above_error_rate()
+
+def _first_round(earlier: Results) -> Spans:
+    return {key: (0, len(one.rollouts)) for key, one in earlier.items()}
 
 
-def joined(found: Mapping[str, Sampled], parts: Mapping[str, Sampled]) -> dict[str, Sampled]:
-    """With the results of another round."""
-    return {**found, **{key: found[key].then(part) if key in found else part for key, part in parts.items()}}
-
-
-def journal_key(candidate_id: str, span: tuple[int, int]) -> str:
-    """Names one round at one candidate: `a-003/8+4` is four samples from the eighth on."""
-    return f"{candidate_id}/{span[0]}+{span[1]}"
-
-
-def parse_journal_key(key: str) -> str:
-    """The candidate."""
-    return key.rpartition("/")[0]
-
-
-def _failed(parts: Mapping[str, Sampled]) -> dict[int, list[str]]:
+def _engine_failures(samples: Results) -> dict[int, list[str]]:
     """Candidates by the index of the sample that the engine failed at."""
     failed: dict[int, list[str]] = {}
-    for key, part in parts.items():
-        for rollout in part.rollouts:
+    for key, one in samples.items():
+        for rollout in one.rollouts:
             if rollout.finish_reason == "error":
                 failed.setdefault(rollout.sample, []).append(key)
     return failed

@@ -16,11 +16,11 @@ from pivotrl_cli.configs import ScoreConfig
 from pivotrl_cli.engines import Completion
 from pivotrl_cli.errors import ConfigError, InputError
 from pivotrl_cli.rows import Candidate, Message, Profile, Rollout
-from pivotrl_cli.stages.profile.sampler import Sampled
+from pivotrl_cli.stages.profile.samples import Samples
 from pivotrl_cli.stages.profile.statistics import ADDED, statistics
 from pivotrl_cli.stages.score import audit
 from pivotrl_cli.stages.score.recorded_rollouts import Recorded, recorded_rollouts
-from pivotrl_cli.stages.shared.judge import cost_row, judge_cost, opened_judge
+from pivotrl_cli.stages.shared.judge import cost_row, judge_cost, open_judge
 from pivotrl_cli.stages.shared.scoring import mapped, score, score_again
 from pivotrl_cli.storage.arrow import with_columns
 from pivotrl_cli.storage.provenance import Provenance, source_fingerprint
@@ -40,7 +40,7 @@ MOST_TELLING = 10
 def run(config: ScoreConfig) -> dict[str, Any]:
     """Score again, or audit; returns the summary."""
     stage = _audit if config.audit else _compare if config.output is None else _rescore
-    with opened_judge(config.verifier or None, config) as judge:
+    with open_judge(config.verifier or None, config) as judge:
         return stage(config, Loaded(judge)) | judge_cost(judge)
 
 
@@ -57,7 +57,7 @@ class Loaded(dict[str, Verifier]):
 
 def _audit(config: ScoreConfig, verifiers: Loaded) -> dict[str, Any]:
     with Table.open(config.rollouts, Candidate) as table:
-        names = config.verifier or table.frame(["verifier"])["verifier"].unique().sort().to_list()
+        names = config.verifier or table.distinct("verifier")
         if config.verifier and len(config.verifier) > 1:
             raise ConfigError("--audit takes one verifier", "run it once for each")
         override = config.verifier[0] if config.verifier else None
@@ -178,7 +178,7 @@ def _rescore(config: ScoreConfig, verifiers: Loaded) -> dict[str, Any]:
     """Write the profile with new rewards, and compare on the way."""
     assert config.output is not None
     with Table.open(config.rollouts, Profile) as profile:
-        names = profile.frame(["verifier"])["verifier"].unique().sort().to_list()
+        names = profile.distinct("verifier")
         used = config.verifier[:1] or names
         fingerprints = {f"verifier {Path(name).name}": source_fingerprint(verifiers[name]) for name in used}
         provenance = Provenance.of("score", Profile, config, [profile.as_input()], fingerprints)
@@ -199,9 +199,9 @@ def _rescore(config: ScoreConfig, verifiers: Loaded) -> dict[str, Any]:
 def _rescored(row: Profile, verify: Verifier) -> dict[str, Any]:
     """The columns of a profile row with this verifier's rewards; unmeasured rollouts stay as they are."""
     rollouts = [r if r.reward is None else score_again(row, r, verify) for r in row.rollouts]
-    sampled = Sampled(rollouts=rollouts, prompt_tokens=row.prompt_tokens, template_fault=row.template_fault)
+    samples = Samples(rollouts=rollouts, prompt_tokens=row.prompt_tokens, template_fault=row.template_fault)
     unchanged = {} if row.rollouts else {"status": row.status, "status_detail": row.status_detail}
-    return statistics(sampled) | unchanged
+    return statistics(samples) | unchanged
 
 
 def _brief(message: Message, limit: int = 160) -> str:

@@ -25,7 +25,7 @@ from pivotrl_cli.errors import PivotRLError, RunError
 from pivotrl_cli.progress import Progress
 from pivotrl_cli.rows import EvalResult, Message, Row
 from pivotrl_cli.stages.shared.scoring import mapped
-from pivotrl_cli.storage.journal import Journal, Notes
+from pivotrl_cli.storage.journal import Journal, MemoryJournal
 
 Status = Literal["ok", "truncated", "unparsable", "empty", "too_long", "max_turns", "infra_error"]
 ALL_FAIL = 8
@@ -183,7 +183,7 @@ class Run:
 
 
 def play(
-    runs: list[Run], engine: Callable[[], Engine], config: EvalConfig, journal: Journal | Notes
+    runs: list[Run], engine: Callable[[], Engine], config: EvalConfig, journal: Journal | MemoryJournal
 ) -> list[EvalResult]:
     """Advance all runs until each has ended; rows in the order of the runs."""
     waiting = iter(runs)
@@ -209,7 +209,7 @@ def _begun(runs: Iterable[Run], workers: int) -> list[Run]:
 
 
 def _draw(
-    active: list[Run], engine: Callable[[], Engine], config: EvalConfig, journal: Journal | Notes
+    active: list[Run], engine: Callable[[], Engine], config: EvalConfig, journal: Journal | MemoryJournal
 ) -> dict[str, Reply]:
     """The replies to the current state of each, by the key of the turn."""
     old = {key: Reply.model_validate(value) for key, value in journal.read(run.turn_key for run in active).items()}

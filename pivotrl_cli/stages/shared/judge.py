@@ -1,4 +1,4 @@
-"""The judge of one run: opened where a verifier asks it, shared by all that do, closed at the end; and what it cost."""
+"""The judge of one run: one for all verifiers that ask it; and what it was asked."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ConfigDict
+
 from pivotrl_cli.configs import JudgeConfig
 from pivotrl_cli.errors import ConfigError, OutputError
 from pivotrl_cli.verifiers import asks_judge
@@ -17,9 +19,26 @@ if TYPE_CHECKING:
     from pivotrl_cli.verifiers.judge import Judge
 
 
+class JudgeUsage(BaseModel):
+    """Requests of one run to the judge.
+
+    Part of a summary but never stored: a rerun finds the answers cached, and the same run must give the same bytes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    calls: int
+    """Requests sent."""
+    cached: int
+    """Answers found in the cache."""
+    retries: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
 @contextmanager
-def opened_judge(names: Iterable[str] | None, config: JudgeConfig) -> Iterator[Judge | None]:
-    """The judge, where a server is named and one of these verifiers asks it; None for names not known yet."""
+def open_judge(names: Iterable[str] | None, config: JudgeConfig) -> Iterator[Judge | None]:
+    """The judge, if a server is named and one of these verifiers asks it; `names` is None if they are not known yet."""
     if config.judge_url is None or not (names is None or any(map(asks_judge, names))):
         yield None
         return
@@ -30,22 +49,33 @@ def opened_judge(names: Iterable[str] | None, config: JudgeConfig) -> Iterator[J
         judge.close()
 
 
-def judge_cost(judge: Judge | None) -> dict[str, Any]:
-    """For a summary: `{"judge": {"calls": ..., "cached": ..., ...}}`, or nothing without a judge.
+def judge_usage(judge: Judge | None) -> JudgeUsage | None:
+    """What the judge was asked so far."""
+    return JudgeUsage(**judge.usage) if judge else None
 
-    Not for a summary that is stored: a rerun finds the answers cached, and the same run must give the same bytes.
-    """
+
+def usage_rows(usage: JudgeUsage | None) -> list[tuple[str, str, str]]:
+    """The row of a stage's description: none without a judge."""
+    if usage is None:
+        return []
+    tokens = usage.prompt_tokens + usage.completion_tokens
+    return [
+        (
+            "judge calls",
+            f"{usage.calls:,}",
+            f"{usage.cached:,} answers cached, {usage.retries:,} retries, {tokens:,} tokens",
+        )
+    ]
+
+
+def judge_cost(judge: Judge | None) -> dict[str, Any]:
+    """For the summaries that are dictionaries still."""
     return {"judge": dict(judge.usage)} if judge else {}
 
 
 def cost_row(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """The line of a stage's description, where there was a judge."""
-    if "judge" not in summary:
-        return []
-    cost = summary["judge"]
-    tokens = cost["prompt_tokens"] + cost["completion_tokens"]
-    asked = f"{cost['cached']:,} answers cached, {cost['retries']:,} retries, {tokens:,} tokens"
-    return [("judge calls", f"{cost['calls']:,}", asked)]
+    """For the summaries that are dictionaries still."""
+    return usage_rows(JudgeUsage(**summary["judge"]) if "judge" in summary else None)
 
 
 def _open(config: JudgeConfig, url: str) -> Judge:
@@ -68,6 +98,6 @@ def _open(config: JudgeConfig, url: str) -> Judge:
 
 
 def default_cache() -> Path:
-    """In the user's cache folder, by the XDG rule: `$XDG_CACHE_HOME`, where it is absolute, else `~/.cache`."""
+    """In the user's cache folder: `$XDG_CACHE_HOME` if it is absolute, else `~/.cache`."""
     named = Path(os.environ.get("XDG_CACHE_HOME") or ".")
     return (named if named.is_absolute() else Path.home() / ".cache") / "pivotrl" / "judge.sqlite"

@@ -24,7 +24,7 @@ from pivotrl_cli.errors import ConfigError, InputError, RunError
 from pivotrl_cli.model.folder import fingerprint, load_tokenizer, resolve
 from pivotrl_cli.progress import Progress, short
 from pivotrl_cli.rows import Candidate, StepMetrics
-from pivotrl_cli.stages.shared.judge import cost_row, judge_cost, opened_judge
+from pivotrl_cli.stages.shared.judge import cost_row, judge_cost, open_judge
 from pivotrl_cli.stages.shared.model_check import check_profile
 from pivotrl_cli.stages.train.launch import crew, open_run
 from pivotrl_cli.stages.train.loggers import opened_loggers
@@ -78,7 +78,7 @@ def _run(config: TrainConfig) -> dict[str, Any]:
         table = stack.enter_context(Table.open(config.pivots, Candidate))
         rows = _rows(table, config)
         names = _verifier_names(table, config)
-        judge = stack.enter_context(opened_judge(names, config))
+        judge = stack.enter_context(open_judge(names, config))
         verifiers = {name: load_verifier(name, judge) for name in names}
         environments = {name: load_environment(name) for name in _environment_names(table, config)}
         plug_ins: dict[str, Any] = {f"verifier {Path(name).name}": one for name, one in verifiers.items()}
@@ -278,7 +278,7 @@ def _rows(table: Table[Candidate], config: TrainConfig) -> _Rows:
 def _verifier_names(table: Table[Candidate], config: TrainConfig) -> Sequence[str]:
     if config.method != "grpo":
         return []
-    return [config.verifier] if config.verifier else table.frame(["verifier"])["verifier"].unique().sort().to_list()
+    return [config.verifier] if config.verifier else table.distinct("verifier")
 
 
 def _environment_names(table: Table[Candidate], config: TrainConfig) -> Sequence[str]:

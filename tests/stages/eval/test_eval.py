@@ -16,10 +16,10 @@ from pivotrl_cli.importers.results import result
 from pivotrl_cli.model.chat import UnparsableError, parse_hermes
 from pivotrl_cli.rows import EvalResult, Message, ToolCall
 from pivotrl_cli.stages.eval import run as stage
-from pivotrl_cli.stages.eval.summary import summarise
+from pivotrl_cli.stages.eval.summary import summarize
 from pivotrl_cli.stages.shared.episodes import Run, play
 from pivotrl_cli.stats import rate_interval
-from pivotrl_cli.storage.journal import Notes
+from pivotrl_cli.storage.journal import MemoryJournal
 
 CONFIG = EvalConfig(benchmarks=["door"], max_turns=3)
 
@@ -74,7 +74,7 @@ class Scripted:
 def played(answer, *episodes: Door, trials: int = 1) -> tuple[list[EvalResult], Scripted]:
     engine = Scripted(answer)
     runs = [Run("door", trial, Door(e.task_id, e.fails)) for trial in range(trials) for e in episodes]
-    return play(runs, lambda: engine, CONFIG, Notes()), engine
+    return play(runs, lambda: engine, CONFIG, MemoryJournal()), engine
 
 
 def test_an_episode_becomes_a_row_with_its_transcript():
@@ -158,7 +158,7 @@ def test_a_scorer_that_fails_has_measured_nothing():
 def test_the_summary_counts_what_was_not_measured_beside_the_mean():
     down = Completion(text="", action=None, finish_reason="error", error="down")
     rows, _ = played(lambda task, turn: {"a": "open", "b": "shut", "c": down}[task], *map(Door, "abc"), trials=2)
-    assert summarise(rows) == {
+    assert summarize(rows).model_dump()["benchmarks"] == {
         "door": {
             "n": 6,
             "n_unscored": 2,
@@ -173,6 +173,8 @@ def test_the_summary_counts_what_was_not_measured_beside_the_mean():
             "by_category": {"door": {"n": 4, "mean": 0.5}},
             "pass_at_k": {"2": {"n": 2, "mean": 0.5}},
             "pass_hat_k": {"2": {"n": 2, "mean": 0.5}},
+            "metrics": {},
+            "trajectories": None,
         }
     }
 
@@ -302,12 +304,12 @@ def test_a_model_is_evaluated_on_several_benchmarks(config, tmp_path):
         (name, trial) for name in ("pivots", "skills") for trial in (0, 1) for _ in range(5)
     ]
     assert {row.transcript[0].content for row in rows if row.status == "ok"} <= {"yes", "never"}
-    assert summary["pivots"]["mean"] == sum(row.score for row in rows[:10]) / 10
-    assert 0 < summary["pivots"]["mean"] < 1
-    assert summary["skills"]["n"] == 10
-    assert summary == summarise(rows)
+    assert summary.benchmarks["pivots"].mean == sum(row.score for row in rows[:10]) / 10
+    assert 0 < summary.benchmarks["pivots"].mean < 1
+    assert summary.benchmarks["skills"].n == 10
+    assert summary == summarize(rows)
     before = (tmp_path / "eval.parquet").read_bytes()
-    assert stage.run(config) == summary | {"cached": True}
+    assert stage.run(config) == summary.model_copy(update={"cached": True})
     stage.run(config.model_copy(update={"force": True}))
     assert (tmp_path / "eval.parquet").read_bytes() == before
 
@@ -328,6 +330,6 @@ def test_too_many_failures_fail_the_run_also_the_second_time(config, tmp_path):
             stage.run(config)
         assert error.value.message.startswith("3 of 4 rows could not be measured, the first: pivots q1-0: too_long: ")
     accepted = stage.run(config.model_copy(update={"max_error_rate": 0.8}))
-    assert accepted["cached"] is True
-    assert accepted["pivots"]["n_unscored"] == 3
+    assert accepted.cached
+    assert accepted.benchmarks["pivots"].n_unscored == 3
     assert [row.status for row in read(tmp_path / "eval.parquet", EvalResult)][1:] == ["too_long"] * 3

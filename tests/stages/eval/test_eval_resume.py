@@ -18,6 +18,7 @@ from pivotrl_cli.engines import replay
 from pivotrl_cli.errors import Interrupted, OutputError, RunError
 from pivotrl_cli.rows import EvalResult
 from pivotrl_cli.stages.eval import run as stage
+from pivotrl_cli.stages.shared import resume
 from pivotrl_cli.storage.journal import Journal, journal_path
 
 ROOT = Path(__file__).parents[3]
@@ -72,7 +73,7 @@ def test_a_kill_changes_no_byte_and_repeats_no_finished_turn(tmp_path):
     last = process(tmp_path, "e.parquet")
     _, errors = last.communicate()
     assert last.returncode == 0, errors.decode()
-    assert b"e.parquet.journal: going on from " in errors
+    assert b"resuming from e.parquet.journal: " in errors
     assert (tmp_path / "e.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
     assert not journal_path(tmp_path / "e.parquet").exists()
     sampled = Counter(log.read_text().split())
@@ -113,7 +114,7 @@ def run(tmp_path, monkeypatch):
     def evaluate(output: str, after: int = 99, fault: BaseException | None = None, fails: tuple[str, ...] = (), **more):
         path = script(tmp_path / "r.jsonl", {k: [{"error": "down"}] if k in fails else v for k, v in whole.items()})
         engine = Breaks(path, after, fault)
-        monkeypatch.setattr(stage, "open_engine", lambda _: engine)
+        monkeypatch.setattr(resume, "open_engine", lambda _: engine)
         config = EvalConfig(
             benchmarks=[f"pivots:{table}"],
             engine="replay",
@@ -133,14 +134,14 @@ def test_an_interrupt_says_how_to_go_on_and_the_rerun_samples_the_rest(run, tmp_
     with pytest.raises(Interrupted) as stopped:
         run("e.parquet", after=5, fault=KeyboardInterrupt())
     assert (stopped.value.message, stopped.value.hint) == (
-        "interrupted; 5 turns are kept",
-        "the same command goes on from there",
+        "interrupted: 5 turns are kept",
+        "run the same command again to resume",
     )
     assert run.engine.closed
     assert not (tmp_path / "e.parquet").exists()
-    assert run("e.parquet")["resumed"] == 5
+    assert run("e.parquet").resumed == 5
     assert len(run.engine.asked) == 7
-    assert "e.parquet.journal: going on from 5 turns that are sampled\n" in capsys.readouterr().err
+    assert "e.parquet.journal: 5 turns already sampled\n" in capsys.readouterr().err
     assert (tmp_path / "e.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
     assert not journal_path(tmp_path / "e.parquet").exists()
 
@@ -151,16 +152,16 @@ def test_failures_above_the_limit_are_tried_again_by_the_same_command(run, tmp_p
     with pytest.raises(RunError) as failed:
         run("e.parquet", fails=lost)
     assert failed.value.message == "2 of 12 rows could not be measured, the first: pivots q1-0: down"
-    assert failed.value.hint.endswith("the same command tries them again, --max-error-rate accepts it")
+    assert failed.value.hint.endswith("run the same command again to retry them, --max-error-rate accepts it")
     unmeasured = [row for row in read(tmp_path / "e.parquet", EvalResult) if row.status == "infra_error"]
     assert [(row.task_id, row.trial, row.score, row.error) for row in unmeasured] == [
         ("q1-0", 0, None, "down"),
         ("q4-0", 1, None, "down"),
     ]
-    assert run("e.parquet")["resumed"] == 10
+    assert run("e.parquet").resumed == 10
     assert tuple(run.engine.asked) == lost
     assert (tmp_path / "e.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
-    assert run("e.parquet")["cached"]
+    assert run("e.parquet").cached
 
 
 def test_an_engine_that_fails_at_everything_stops_the_run(run, tmp_path):
@@ -186,7 +187,7 @@ def test_another_config_over_an_unfinished_run_is_refused_and_forced(run):
         run("e.parquet", after=5, fault=KeyboardInterrupt())
     with pytest.raises(OutputError, match=r"unfinished run made differently: config\.temperature: 1\.0 -> 0\.5"):
         run("e.parquet", temperature=0.5)
-    assert "resumed" not in run("e.parquet", temperature=0.5, force=True)
+    assert run("e.parquet", temperature=0.5, force=True).resumed == 0
 
 
 def test_fewer_at_once_are_the_same_scores_in_more_rounds(run, tmp_path):

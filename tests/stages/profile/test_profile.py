@@ -20,6 +20,7 @@ from pivotrl_cli.rows import Candidate, Message, Profile, ProfileStatus, Rollout
 from pivotrl_cli.stages.profile import run as profile
 from pivotrl_cli.stages.profile import windows
 from pivotrl_cli.stages.profile.meter import sparkline
+from pivotrl_cli.stages.profile.summary import ProfileSummary
 from pivotrl_cli.stages.score import run as rescore
 from pivotrl_cli.stages.shared.scoring import repeats_itself
 from pivotrl_cli.stats import rate_interval
@@ -103,21 +104,20 @@ def test_failures_are_errors_and_never_zeros(profile_file):
 
 
 def test_the_summary_adds_up(tmp_path, candidates_file, replay_file):
-    assert run(candidates_file, replay_file, tmp_path / "p.parquet") == {
-        "candidates": 6,
-        "left_out": 0,
-        "template_faults": {},
-        "status": {"not_scored": 1, "ok": 5},
-        "rollouts": 24,
-        "scored": 19,
-        "errors": 4,
-        "truncated": 1,
-        "looping": 0,
-        "retries": 8,
-        "tokens": 0,
-        "reward_mean": pytest.approx((2 + 4 + 0 + 2 + 1) / 19),
-        "signal": {"all_right": 1, "all_wrong": 1, "mixed": 3},
-        "verdicts": {
+    assert run(candidates_file, replay_file, tmp_path / "p.parquet") == ProfileSummary(
+        candidates=6,
+        left_out=0,
+        status={"not_scored": 1, "ok": 5},
+        template_faults={},
+        rollouts=24,
+        scored=19,
+        errors=4,
+        truncated=1,
+        looping=0,
+        tokens=0,
+        reward_mean=(2 + 4 + 0 + 2 + 1) / 19,
+        signal={"all_right": 1, "all_wrong": 1, "mixed": 3},
+        verdicts={
             "expected_tool_call": 7,
             "argument_value_different": 4,
             "error": 4,
@@ -127,7 +127,8 @@ def test_the_summary_adds_up(tmp_path, candidates_file, replay_file):
             "no_expected_chat_message": 2,
             "truncated": 1,
         },
-    }
+        retries=8,
+    )
 
 
 def test_cut_completions_are_left_out_or_zero(tmp_path):
@@ -218,9 +219,9 @@ def test_an_output_that_is_up_to_date_is_left_alone(tmp_path, candidates_file, r
     output = tmp_path / "p.parquet"
     summary = run(candidates_file, replay_file, output, max_retries=0)
     before = output.stat().st_mtime_ns
-    assert run(candidates_file, replay_file, output) == summary | {"cached": True}
+    assert run(candidates_file, replay_file, output) == summary.model_copy(update={"cached": True})
     assert output.stat().st_mtime_ns == before
-    assert run(candidates_file, replay_file, output, force=True) == summary | {"retries": 8}
+    assert run(candidates_file, replay_file, output, force=True) == summary.model_copy(update={"retries": 8})
     assert output.stat().st_mtime_ns > before
 
 
@@ -255,7 +256,7 @@ def test_a_limit_thins_evenly_within_the_split(tmp_path, ten_candidates, options
     replay = script(tmp_path / "r.jsonl", {f"t{i}-0": [RIGHT] for i in range(10)})
     summary = run(ten_candidates, replay, tmp_path / "p.parquet", n=1, **options)
     assert [row.candidate_id for row in read(tmp_path / "p.parquet", Profile)] == kept
-    assert (summary["candidates"], summary["left_out"]) == (len(kept), 10 - len(kept))
+    assert (summary.candidates, summary.left_out) == (len(kept), 10 - len(kept))
 
 
 @given(st.integers(1, 400), st.integers(1, 400))
@@ -311,8 +312,8 @@ def test_a_model_profiles_what_fits_its_context(tmp_path, talker):
         candidates=str(source), model=str(talker), n=16, max_new_tokens=8, output=str(tmp_path / "p.parquet")
     )
     summary = profile.run(config)
-    assert summary["status"] == {"ok": 2, "too_long": 1}
-    assert summary["rollouts"] == 32
+    assert summary.status == {"ok": 2, "too_long": 1}
+    assert summary.rollouts == 32
     first, long, third = read(tmp_path / "p.parquet", Profile)
     for row, answer in ((first, "yes"), (third, "never")):
         assert {(r.text, r.reward) for r in row.rollouts} == {
@@ -341,8 +342,8 @@ def test_a_template_that_drops_calls_is_said_of_each_candidate_and_sampled_all_t
     summary = profile.run(
         ProfileConfig(candidates=str(source), model=str(folder), n=2, max_new_tokens=4, output=str(output))
     )
-    assert summary["template_faults"] == {"dropped_call": 1}
-    assert summary["rollouts"] == 4
+    assert summary.template_faults == {"dropped_call": 1}
+    assert summary.rollouts == 4
     assert [row.template_fault for row in read(output, Profile)] == ["dropped_call: message 1: look", ""]
     again = tmp_path / "again.parquet"
     rescore.run(ScoreConfig(rollouts=str(output), output=str(again)))
@@ -378,7 +379,7 @@ def test_a_loop_is_a_cut_completion_that_says_so(tmp_path):
     (row,) = read(tmp_path / "p.parquet", Profile)
     assert [(r.verdict, r.detail) for r in row.rollouts][:2] == [("truncated", "looping"), ("truncated", "")]
     assert row.rollouts[2].verdict == "no_expected_tool_call"
-    assert (summary["truncated"], summary["looping"]) == (2, 1)
+    assert (summary.truncated, summary.looping) == (2, 1)
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(profile.describe(summary))
     assert "2 cut by the token limit, 1 of them looping" in console.export_text()

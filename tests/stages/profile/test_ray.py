@@ -19,7 +19,7 @@ from tables import FAILED, RIGHT, TALK, WRONG, candidate, says, script, user, wr
 from pivotrl_cli.configs import ProfileConfig
 from pivotrl_cli.errors import ConfigError, MissingExtra, RunError
 from pivotrl_cli.interface.cli import main
-from pivotrl_cli.rows import Profile
+from pivotrl_cli.rows import Candidate, Profile
 from pivotrl_cli.stages.profile import run as profile
 from pivotrl_cli.storage.journal import journal_path
 from pivotrl_cli.storage.table import Table
@@ -96,7 +96,7 @@ def test_two_workers_give_the_bytes_of_the_local_run(folder, cluster):
     (folder / "slow").touch()
     summary = run(folder, "p.parquet", **on(cluster))
     assert (folder / "p.parquet").read_bytes() == (folder / "whole.parquet").read_bytes()
-    assert summary["rollouts"] == 24 * N
+    assert summary.rollouts == 24 * N
     assert not journal_path(folder / "p.parquet").exists()
     processes = {pid for pid, _ in scored(folder)}
     assert len(processes) == 2
@@ -152,7 +152,7 @@ def test_a_window_that_kills_every_worker_ends_the_run_and_keeps_the_rest(folder
         run(folder, "p.parquet", **on(cluster))
     assert not (folder / "p.parquet").exists()
     (folder / "kill-always").unlink()
-    assert run(folder, "p.parquet")["resumed"] >= 12
+    assert run(folder, "p.parquet").resumed >= 12
     assert (folder / "p.parquet").read_bytes() == (folder / "whole.parquet").read_bytes()
 
 
@@ -193,10 +193,10 @@ def test_a_killed_driver_goes_on_where_it_was(folder, cluster):
     time.sleep(1)  # the workers of the dead driver end with it
     before = Counter(key for _, key in scored(folder))
     summary = run(folder, "p.parquet", **on(cluster))
-    assert summary["resumed"] in (6, 12, 18)
+    assert summary.resumed in (6, 12, 18)
     assert (folder / "p.parquet").read_bytes() == (folder / "whole.parquet").read_bytes()
     after = Counter(key for _, key in scored(folder))
-    assert len([key for key in after if after[key] == before[key] == N]) >= summary["resumed"]
+    assert len([key for key in after if after[key] == before[key] == N]) >= summary.resumed
 
 
 @pytest.mark.slow
@@ -226,16 +226,16 @@ def test_a_model_gives_the_bytes_of_the_local_run_on_a_ray_of_its_own(tmp_path, 
 
 @pytest.mark.slow
 def test_the_limit_on_errors_is_over_all_workers(folder, cluster):
-    with Table.open(folder / "c.parquet", profile.Candidate) as table:
+    with Table.open(folder / "c.parquet", Candidate) as table:
         keys = table.frame(["candidate_id"])["candidate_id"].to_list()
     bad = {key for key in keys if key.endswith("-0")}
     script(folder / "r.jsonl", {key: [FAILED if key in bad else RIGHT] * 20 for key in keys})
     with pytest.raises(RunError, match=r"rollouts failed, the first: engine down$") as raised:
         run(folder, "p.parquet", n=20, max_error_rate=0.2, max_retries=0, **on(cluster))
     assert raised.value.hint is not None
-    assert raised.value.hint.startswith("what is done is kept: the same command tries the failed ones again")
+    assert raised.value.hint.startswith("run the same command again to resume and to retry the failed ones")
     summary = run(folder, "p.parquet", n=20, max_error_rate=0.4, max_retries=1, **on(cluster))
-    assert (summary["errors"], summary["retries"]) == (160, 160)
+    assert (summary.errors, summary.retries) == (160, 160)
 
 
 @pytest.mark.slow

@@ -20,7 +20,9 @@ from pivotrl_cli.errors import Interrupted, OutputError, RunError
 from pivotrl_cli.interface.cli import main
 from pivotrl_cli.rows import Profile
 from pivotrl_cli.stages.profile import run as profile
+from pivotrl_cli.stages.profile import setup
 from pivotrl_cli.stages.profile.adaptive import AdaptiveRule
+from pivotrl_cli.stages.shared import resume
 from pivotrl_cli.storage.journal import Journal, journal_path
 from pivotrl_cli.storage.provenance import Provenance
 
@@ -176,7 +178,7 @@ def breaking(folder, monkeypatch):
 
     def broken(after: int, **options) -> Interrupted:
         with monkeypatch.context() as patched:
-            patched.setattr(profile, "open_engine", lambda _: Breaks(folder, after, KeyboardInterrupt()))
+            patched.setattr(resume, "open_engine", lambda _: Breaks(folder, after, KeyboardInterrupt()))
             with pytest.raises(Interrupted) as raised:
                 run(folder, "p.parquet", **options)
         return raised.value
@@ -189,17 +191,17 @@ def test_an_interrupt_says_how_to_go_on_and_the_rerun_what_it_found(folder, brea
     monkeypatch.setattr(sys, "argv", ["pivotrl", *arguments, "-o", "p.parquet"])
     with monkeypatch.context() as patched:
         patched.chdir(folder)
-        patched.setattr(profile, "open_engine", lambda _: Breaks(folder, 7, KeyboardInterrupt()))
+        patched.setattr(resume, "open_engine", lambda _: Breaks(folder, 7, KeyboardInterrupt()))
         with pytest.raises(SystemExit) as ended:
             main()
     assert ended.value.code == 130
     assert capsys.readouterr().err.splitlines() == [
-        "error: interrupted; 7 candidates are kept",
-        "hint: the same command goes on from there",
+        "error: interrupted: 7 candidates are kept",
+        "hint: run the same command again to resume",
     ]
     assert sorted(path.name for path in folder.glob("*p.parquet*")) == ["p.parquet.journal"]
-    assert run(folder, "p.parquet")["resumed"] == 7
-    assert "p.parquet.journal: going on from 7 candidates that are sampled\n" in capsys.readouterr().err
+    assert run(folder, "p.parquet").resumed == 7
+    assert "p.parquet.journal: 7 candidates already sampled\n" in capsys.readouterr().err
     assert (folder / "p.parquet").read_bytes() == (folder / "whole.parquet").read_bytes()
 
 
@@ -207,7 +209,7 @@ def test_another_config_over_an_unfinished_run_is_refused_and_forced(folder, bre
     breaking(7)
     with pytest.raises(OutputError, match=r"unfinished run made differently: config\.temperature: 1\.0 -> 0\.5$"):
         run(folder, "p.parquet", temperature=0.5)
-    assert "resumed" not in run(folder, "p.parquet", temperature=0.5, force=True)
+    assert run(folder, "p.parquet", temperature=0.5, force=True).resumed == 0
     assert not journal_path(folder / "p.parquet").exists()
 
 
@@ -215,9 +217,9 @@ def test_a_forced_run_that_was_interrupted_goes_on_without_force(folder, breakin
     run(folder, "p.parquet", temperature=0.5)
     stood = (folder / "p.parquet").read_bytes()
     stopped = breaking(7, force=True)
-    assert stopped.hint == "the same command without --force goes on from there"
+    assert stopped.hint == "run the same command again without --force to resume"
     assert (folder / "p.parquet").read_bytes() == stood
-    assert run(folder, "p.parquet")["resumed"] == 7
+    assert run(folder, "p.parquet").resumed == 7
     assert (folder / "p.parquet").read_bytes() == (folder / "whole.parquet").read_bytes()
     with pytest.raises(OutputError, match="made differently"):
         run(folder, "p.parquet", temperature=0.5)
@@ -277,14 +279,14 @@ def test_a_model_goes_on_to_the_same_bytes(tmp_path, tiny_model, monkeypatch, af
         engine.sample = breaking
         return engine
 
-    profile_open, sizes = profile.open_engine, []
+    profile_open, sizes = resume.open_engine, []
     with monkeypatch.context() as patched:
-        patched.setattr(profile, "open_engine", open_breaking)
+        patched.setattr(resume, "open_engine", open_breaking)
         with pytest.raises(Interrupted):
             model_run(tmp_path, tiny_model, "p.parquet")
     assert len(sizes) == after
     assert max(sizes) > 1
-    assert model_run(tmp_path, tiny_model, "p.parquet")["resumed"] == sum(sizes)
+    assert model_run(tmp_path, tiny_model, "p.parquet").resumed == sum(sizes)
     assert (tmp_path / "p.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
 
 
@@ -298,7 +300,7 @@ def test_more_rollouts_are_added_to_those_that_are_there(folder, monkeypatch, ca
             asked.extend((sampling.first, sampling.n) for r in requests if r.key not in done)
             return super().sample(requests, sampling, done)
 
-    monkeypatch.setattr(profile, "open_engine", lambda c: Counting(replay.Script(c.replay)))
+    monkeypatch.setattr(resume, "open_engine", lambda c: Counting(replay.Script(c.replay)))
     run(folder, "p.parquet", n=2 * N)
     assert asked == [(N, N)] * 60
     assert capsys.readouterr().err == f"{folder / 'p.parquet'}: adding 4 rollouts to the 4 at each candidate\n"
@@ -312,8 +314,8 @@ def test_adding_rollouts_goes_on_after_an_interrupt(folder, breaking):
     run(folder, "p.parquet")
     breaking(20, n=2 * N)
     assert (folder / "p.parquet").read_bytes() == (folder / "whole.parquet").read_bytes()
-    assert run(folder, "p.parquet")["cached"], "the output that stands is still what it was"
-    assert run(folder, "p.parquet", n=2 * N)["resumed"] == 20
+    assert run(folder, "p.parquet").cached, "the output that stands is still what it was"
+    assert run(folder, "p.parquet", n=2 * N).resumed == 20
     run(folder, "fresh.parquet", n=2 * N)
     assert (folder / "p.parquet").read_bytes() == (folder / "fresh.parquet").read_bytes()
 
@@ -368,16 +370,16 @@ def n_flaky(folder: Path, share: float) -> int:
 @pytest.mark.parametrize("n_failures", [1, 2])
 def test_failed_rollouts_are_sampled_again_and_counted(folder, monkeypatch, n_failures):
     engine = Flaky(folder, 0.3, n_failures)
-    monkeypatch.setattr(profile, "open_engine", lambda _: engine)
-    assert run(folder, "p.parquet")["retries"] == n_failures * n_flaky(folder, 0.3)
+    monkeypatch.setattr(resume, "open_engine", lambda _: engine)
+    assert run(folder, "p.parquet").retries == n_failures * n_flaky(folder, 0.3)
     assert (folder / "p.parquet").read_bytes() == (folder / "whole.parquet").read_bytes()
     assert {n for first, n, _ in engine.calls if len(engine.calls) > 4} == {N, 1}
 
 
 def test_a_rollout_that_fails_for_good_is_an_error_and_not_a_zero(folder, monkeypatch):
-    monkeypatch.setattr(profile, "open_engine", lambda _: Flaky(folder, 0.05, 9))
+    monkeypatch.setattr(resume, "open_engine", lambda _: Flaky(folder, 0.05, 9))
     summary = run(folder, "p.parquet")
-    assert (summary["errors"], summary["retries"]) == (n_flaky(folder, 0.05), 2 * n_flaky(folder, 0.05))
+    assert (summary.errors, summary.retries) == (n_flaky(folder, 0.05), 2 * n_flaky(folder, 0.05))
     for row, whole in zip(read(folder / "p.parquet", Profile), read(folder / "whole.parquet", Profile), strict=True):
         for r, sound in zip(row.rollouts, whole.rollouts, strict=True):
             failed = random.Random(f"{row.candidate_id}/{r.sample}").random() < 0.05
@@ -386,22 +388,22 @@ def test_a_rollout_that_fails_for_good_is_an_error_and_not_a_zero(folder, monkey
 
 def test_too_many_errors_stop_the_run_and_the_next_one_tries_them_again(folder, monkeypatch):
     engine = Flaky(folder, 0.3, 3)
-    monkeypatch.setattr(profile, "open_engine", lambda _: engine)
+    monkeypatch.setattr(resume, "open_engine", lambda _: engine)
     with pytest.raises(RunError, match=r"^\d+ of 120 rollouts failed, the first: engine down$") as stopped:
         run(folder, "p.parquet")
-    assert "the same command tries the failed ones again" in stopped.value.hint
+    assert "run the same command again to resume and to retry the failed ones" in stopped.value.hint
     assert not (folder / "p.parquet").exists()
     n_calls = len(engine.calls)
     summary = run(folder, "p.parquet", max_retries=3)
-    assert summary["resumed"] == 30
-    assert summary["errors"] == 0
+    assert summary.resumed == 30
+    assert summary.errors == 0
     assert all(n == 1 for _, n, keys in engine.calls[n_calls:] if set(keys) & {"t00-0", "t05-0"})
     assert (folder / "p.parquet").read_bytes() == (folder / "whole.parquet").read_bytes()
 
 
 def test_an_engine_that_never_works_is_not_asked_for_long(folder, monkeypatch):
     engine = Flaky(folder, 1.0, 99)
-    monkeypatch.setattr(profile, "open_engine", lambda _: engine)
+    monkeypatch.setattr(resume, "open_engine", lambda _: engine)
     with pytest.raises(RunError, match=r"^100 of 100 rollouts failed"):
         run(folder, "p.parquet", window=512)
     assert len(engine.calls) == 1
@@ -422,7 +424,7 @@ def test_a_verifier_that_failed_is_asked_again_and_nothing_is_sampled_for_it(fol
     breaking(20, verifier=verifier, max_error_rate=1.0)
     (folder / "down").unlink()
     summary = run(folder, "p.parquet", verifier=verifier)
-    assert (summary["resumed"], summary["errors"], "retries" in summary) == (20, 0, False)
+    assert (summary.resumed, summary.errors, summary.retries) == (20, 0, 0)
     assert (folder / "p.parquet").read_bytes() == (folder / "sound.parquet").read_bytes()
 
 
@@ -434,8 +436,8 @@ def until_mixed(rewards):
 
 def test_a_strategy_draws_in_rounds(folder, monkeypatch):
     engine = Flaky(folder, 0.0, 0)
-    monkeypatch.setattr(profile, "open_engine", lambda _: engine)
-    monkeypatch.setattr(profile, "strategy", lambda _: until_mixed)
+    monkeypatch.setattr(resume, "open_engine", lambda _: engine)
+    monkeypatch.setattr(setup, "strategy", lambda _: until_mixed)
     run(folder, "p.parquet", window=512)
     whole = read(folder / "whole.parquet", Profile)
     more = [row.candidate_id for row in whole if until_mixed([r.reward for r in row.rollouts[:2]])]
@@ -447,14 +449,14 @@ def test_a_strategy_draws_in_rounds(folder, monkeypatch):
 
 @pytest.mark.parametrize("after", [3, 16, 20, 35, 70])
 def test_a_strategy_goes_on_after_an_interrupt(folder, breaking, monkeypatch, after):
-    monkeypatch.setattr(profile, "strategy", lambda _: until_mixed)
+    monkeypatch.setattr(setup, "strategy", lambda _: until_mixed)
     run(folder, "undisturbed.parquet")
     breaking(after)
     engine = Flaky(folder, 0.0, 0)
-    monkeypatch.setattr(profile, "open_engine", lambda _: engine)
+    monkeypatch.setattr(resume, "open_engine", lambda _: engine)
     run(folder, "p.parquet")
     whole = Flaky(folder, 0.0, 0)
-    monkeypatch.setattr(profile, "open_engine", lambda _: whole)
+    monkeypatch.setattr(resume, "open_engine", lambda _: whole)
     run(folder, "again.parquet")
     n_left, n_all = (sum(len(keys) for _, _, keys in one.calls) for one in (engine, whole))
     assert n_left == n_all - after
@@ -464,7 +466,7 @@ def test_a_strategy_goes_on_after_an_interrupt(folder, breaking, monkeypatch, af
 @pytest.mark.parametrize(("after", "is_retried"), [(60, True), (61, False)])
 def test_what_a_later_round_was_built_on_stays_as_it_is(folder, monkeypatch, after, is_retried):
     """A failure of the first round is tried again while no second round has begun, and never after."""
-    monkeypatch.setattr(profile, "strategy", lambda _: until_mixed)
+    monkeypatch.setattr(setup, "strategy", lambda _: until_mixed)
     flaky, left = Flaky(folder, 0.3, 1), [after]
 
     class Interrupting:
@@ -479,17 +481,17 @@ def test_what_a_later_round_was_built_on_stays_as_it_is(folder, monkeypatch, aft
             pass
 
     options = {"window": 512, "max_error_rate": 1.0}
-    monkeypatch.setattr(profile, "open_engine", lambda _: Interrupting())
+    monkeypatch.setattr(resume, "open_engine", lambda _: Interrupting())
     with pytest.raises(Interrupted):
         run(folder, "p.parquet", max_retries=0, **options)
     sound = Flaky(folder, 0.0, 0)
-    monkeypatch.setattr(profile, "open_engine", lambda _: sound)
+    monkeypatch.setattr(resume, "open_engine", lambda _: sound)
     summary = run(folder, "p.parquet", **options)
     keys = [row.candidate_id for row in read(folder / "whole.parquet", Profile)]
     failed = sum(random.Random(f"{key}/{i}").random() < 0.3 for key in keys for i in range(2))
     assert failed > 10
-    assert summary.get("retries", 0) == (failed if is_retried else 0)
-    assert summary["errors"] == (0 if is_retried else failed)
+    assert summary.retries == (failed if is_retried else 0)
+    assert summary.errors == (0 if is_retried else failed)
 
 
 def test_rollouts_that_always_fail_do_not_change_how_it_ends(folder, breaking):
@@ -498,13 +500,11 @@ def test_rollouts_that_always_fail_do_not_change_how_it_ends(folder, breaking):
     texts = {row.candidate_id: rng.choices([RIGHT, WRONG, FAILED], [8, 8, 1], k=N) for row in rows}
     script(folder / "r.jsonl", texts)
     whole = run(folder, "undisturbed.parquet")
-    assert whole["errors"] == sum(lines.count(FAILED) for lines in texts.values()) > 5
+    assert whole.errors == sum(lines.count(FAILED) for lines in texts.values()) > 5
     for after in (5, 17, 40):
         breaking(after)
     summary = run(folder, "p.parquet")
-    assert {k: v for k, v in summary.items() if k not in ("resumed", "retries")} == {
-        k: v for k, v in whole.items() if k != "retries"
-    }
+    assert summary.stored() == whole.stored()
     assert (folder / "p.parquet").read_bytes() == (folder / "undisturbed.parquet").read_bytes()
 
 
@@ -518,7 +518,7 @@ def test_adaptive_rounds_stop_where_the_rule_says(folder):
         while more := rule.more(expected[key]):
             expected[key] = rewards[: len(expected[key]) + more]
     assert rewards_of(folder / "adaptive.parquet") == expected
-    assert summary["rollouts"] == sum(map(len, expected.values())) < 60 * 8
+    assert summary.rollouts == sum(map(len, expected.values())) < 60 * 8
 
 
 def test_a_larger_budget_is_another_adaptive_run(folder):

@@ -19,6 +19,7 @@ from pivotrl_cli.stages.eval import run as evaluate
 from pivotrl_cli.stages.profile import run as profile
 from pivotrl_cli.stages.score import run as score
 from pivotrl_cli.stages.shared import judge as judging
+from pivotrl_cli.stages.shared.judge import JudgeUsage
 from pivotrl_cli.stages.train import run as train
 from pivotrl_cli.storage.provenance import source_fingerprint
 from pivotrl_cli.verifiers import Either, load_verifier, rule_of
@@ -75,15 +76,15 @@ def test_profile_asks_what_the_rule_refuses_once_each_and_a_rerun_asks_nothing(t
         bytes_of_first = (tmp_path / "p.parquet").read_bytes()
         again = profile.run(config(tmp_path, url, force=True))
         assert len(seen) == 3
-    assert first["judge"] == {"calls": 3, "cached": 2, "retries": 0, "prompt_tokens": 30, "completion_tokens": 6}
-    assert again["judge"] == {"calls": 0, "cached": 5, "retries": 0, "prompt_tokens": 0, "completion_tokens": 0}
+    assert first.judge == JudgeUsage(calls=3, cached=2, retries=0, prompt_tokens=30, completion_tokens=6)
+    assert again.judge == JudgeUsage(calls=0, cached=5, retries=0, prompt_tokens=0, completion_tokens=0)
     assert (tmp_path / "p.parquet").read_bytes() == bytes_of_first
     console = Console(width=100)
     with console.capture() as printed:
         console.print(profile.describe(first))
     assert "judge calls" in printed.get()
     assert "2 answers cached, 0 retries, 36 tokens" in printed.get()
-    assert "judge" not in profile.run(config(tmp_path, url))  # up to date
+    assert profile.run(config(tmp_path, url)).judge is None  # up to date
 
 
 @pytest.mark.parametrize("fault", ["500", "garbage", "drop", "400"])
@@ -92,7 +93,7 @@ def test_a_judge_that_fails_leaves_errors_and_no_zeros(tmp_path, fault):
         summary = profile.run(config(tmp_path, url))
     found = outcomes(tmp_path / "p.parquet")
     assert found == [(1.0, "expected_tool_call"), *[(None, "error")] * 3, (None, "truncated")]
-    assert (summary["errors"], summary["scored"], summary["reward_mean"]) == (3, 1, 1.0)
+    assert (summary.errors, summary.scored, summary.reward_mean) == (3, 1, 1.0)
     assert read(tmp_path / "p.parquet", Profile)[0].rollouts[1].error.startswith("JudgeError: the judge did not answer")
 
 
@@ -100,13 +101,13 @@ def test_a_judge_that_stumbles_is_asked_again(tmp_path):
     with faulty_server(eight_is_seven, lambda i: "503" if i < 2 else None) as (url, _):
         summary = profile.run(config(tmp_path, url))
     assert outcomes(tmp_path / "p.parquet") == JUDGED
-    assert summary["judge"]["retries"] == 2
+    assert summary.judge.retries == 2
 
 
 def test_a_spent_budget_is_an_error(tmp_path):
     with faulty_server(eight_is_seven, lambda i: None) as (url, seen):
         summary = profile.run(config(tmp_path, url, max_judge_calls=0))
-    assert (len(seen), summary["errors"]) == (0, 3)
+    assert (len(seen), summary.errors) == (0, 3)
     assert "budget of 0 judge calls" in read(tmp_path / "p.parquet", Profile)[0].rollouts[3].error
 
 
@@ -135,7 +136,7 @@ def test_the_judges_model_is_part_of_the_result_and_its_address_is_not(tmp_path)
     with faulty_server(eight_is_seven, lambda i: None) as (url, _):
         profile.run(config(tmp_path, url))
         moved = {"judge_url": "http://127.0.0.1:1/v1", "max_judge_calls": 9, "judge_key_variable": "OTHER"}
-        assert profile.run(config(tmp_path, url).model_copy(update=moved))["cached"] is True
+        assert profile.run(config(tmp_path, url).model_copy(update=moved)).cached
         with pytest.raises(OutputError, match="judge_model"):
             profile.run(config(tmp_path, url, judge_model="another"))
 
@@ -149,7 +150,7 @@ def test_without_a_judge_the_way_out_is_named(tmp_path):
 
 
 def test_a_judge_that_nobody_asks_is_not_opened(tmp_path):
-    assert "judge" not in profile.run(config(tmp_path, "http://127.0.0.1:1/v1", verifier="tool_call"))
+    assert profile.run(config(tmp_path, "http://127.0.0.1:1/v1", verifier="tool_call")).judge is None
     assert not (tmp_path / "answers.sqlite").exists()
 
 
@@ -252,7 +253,7 @@ def test_eval_asks_the_judge_about_held_out_candidates(tmp_path):
         (1.0, "ok"),
         (0.0, "ok"),
     ]
-    assert summary["judge"]["calls"] == 3
+    assert summary.judge.calls == 3
     console = Console(width=200)
     with console.capture() as printed:
         console.print(evaluate.describe(summary))
