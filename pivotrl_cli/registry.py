@@ -32,13 +32,14 @@ def load(kind: str, name: str, table: Mapping[str, str]) -> Any:
         return getattr(importlib.import_module(module), attribute)
     module, colon, attribute = name.rpartition(":")
     if not colon:
-        raise ConfigError(f"unknown {kind} {name!r}", _suggest(name, table))
+        raise ConfigError(f"unknown {kind} {name!r}", suggest(name, table))
     if not module or not attribute:
         raise ConfigError(f"{kind} {name!r} is not of the form module:attribute", "for example my_module:my_function")
     return _attribute(kind, module, attribute)
 
 
-def _suggest(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, known: Iterable[str]) -> str:
+    """The hint for an unknown name: the closest known one, and all of them."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     guess = f"did you mean {close[0]!r}? " if close else ""
@@ -50,7 +51,7 @@ def _attribute(kind: str, module: str, attribute: str) -> Any:
     for part in attribute.split("."):
         if not hasattr(found, part):
             public = [name for name in dir(found) if not name.startswith("_")]
-            raise ConfigError(f"{kind} module {module!r} has no attribute {attribute!r}", _suggest(part, public))
+            raise ConfigError(f"{kind} module {module!r} has no attribute {attribute!r}", suggest(part, public))
         found = getattr(found, part)
     return found
 

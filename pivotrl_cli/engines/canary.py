@@ -51,6 +51,15 @@ def check_server(ask: Ask, server: Endpoint, model: str, key_variable: str) -> N
     refuse(ask(_WITHOUT_TOOL, 1), server, model, key_variable)
 
 
+def check_model(server: Endpoint, model: str, key_variable: str) -> None:
+    """Raise unless the server answers and has the model, where it lists its models."""
+    models, reply = served(server)
+    if reply.status is None or reply.status in (401, 403) or reply.status >= 500:
+        refuse(reply, server, model, key_variable)
+    if models and model not in _names(models):
+        raise _no_model(server, model, models)
+
+
 def check_tools(ask: Ask, server: Endpoint, model: str, key_variable: str, requests: Sequence[Request]) -> str:
     """Raises unless a tool call comes back parsed; returns a warning where the model made none at all."""
     with_tools = [request for request in requests if has_tools(request)]
@@ -96,11 +105,20 @@ def served(server: Endpoint) -> tuple[list[dict[str, Any]], Reply]:
 
 
 def _not_found(server: Endpoint, model: str, words: str) -> ConfigError:
-    names = [str(one.get("id")) for one in served(server)[0]]
-    if names and model not in names:
-        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        return ConfigError(f"{server.address} has no model {model}", f"it serves {shown}: choose with --model")
+    models = served(server)[0]
+    if models and model not in _names(models):
+        return _no_model(server, model, models)
     return ConfigError(f"{server.address}: {words}", "the address is that up to and including /v1")
+
+
+def _no_model(server: Endpoint, model: str, models: Sequence[dict[str, Any]]) -> ConfigError:
+    names = _names(models)
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return ConfigError(f"{server.address} has no model {model}", f"it serves {shown}: choose with --model")
+
+
+def _names(models: Sequence[dict[str, Any]]) -> list[str]:
+    return [str(one.get("id")) for one in models]
 
 
 def _no_parser(what: str) -> RunError:

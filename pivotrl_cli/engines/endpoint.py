@@ -19,7 +19,7 @@ from typing import Any
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.endpoint import Endpoint, EndpointSettings, Reply, in_parallel
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
-from pivotrl_cli.engines.canary import check_server, check_tools, refuse, served
+from pivotrl_cli.engines.canary import check_model, check_server, check_tools, refuse, served
 from pivotrl_cli.engines.openai import Api, ChatApi, CompletionsApi, Question, failed, has_tools
 from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.model.chat import ChatFormat, valid_text
@@ -121,6 +121,13 @@ class EndpointEngine:
     def close(self) -> None:
         """Close the connections."""
         self._server.close()
+
+    def check(self, tools: bool) -> None:
+        """Raise unless the server has the model and, with `tools`, a tool call comes back parsed."""
+        key_variable = self._server.settings.key_variable
+        check_model(self._server, self.model, key_variable)
+        if tools and (warning := check_tools(self._ask_once, self._server, self.model, key_variable, ())):
+            _say(warning)
 
     def _check(self, requests: Sequence[Request]) -> None:
         """Once with tools or without; again where the first requests had none and these have some."""

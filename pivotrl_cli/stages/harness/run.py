@@ -13,19 +13,20 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pivotrl_cli.configs import HarnessConfig, ImportConfig
 from pivotrl_cli.errors import ConfigError, OutputError, RunError
-from pivotrl_cli.harnesses import ALSO, HARNESSES, SUITES, Harness, load_harness
-from pivotrl_cli.harnesses.job import NO_SERVER, Job, Need, Step, given
+from pivotrl_cli.harnesses.commands import NO_SERVER, Job, Step, steps_of
+from pivotrl_cli.harnesses.needs import Need, needs_of
+from pivotrl_cli.harnesses.table import ALSO, HARNESSES, SUITES, Harness
 from pivotrl_cli.model.folder import local_folder
+from pivotrl_cli.registry import suggest
 from pivotrl_cli.stages import import_eval
-from pivotrl_cli.stages.harness.serving import check_calls, check_model, serve_words, served_model
+from pivotrl_cli.stages.harness.server import check_server, serve_words, vllm_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,12 @@ def run(config: HarnessConfig) -> None:
         if plan.missing:
             need = plan.missing[0]
             raise ConfigError(f"{plan.name} lacks {need.what}", need.hint)
-        if not plan.harness.goes_on and plan.job.output.is_dir() and any(plan.job.output.iterdir()):
-            raise OutputError(f"{plan.job.output} has results, and {plan.name} begins anew", "choose another -o")
-    with _server(config, plans):
+        if not plan.harness.resumes and plan.job.output.is_dir() and any(plan.job.output.iterdir()):
+            raise OutputError(f"{plan.job.output} has results, and {plan.name} cannot resume", "choose another -o")
+    with vllm_server(config) if config.serve else nullcontext():
+        url = plans[0].job.url
+        if url is not None:
+            check_server(config, url, any(plan.harness.calls_tools for plan in plans))
         summaries = {plan.name: _run(config, plan) for plan in plans}
     if config.json_summary:
         print(json.dumps(summaries))
@@ -73,20 +77,21 @@ def _by_harness(config: HarnessConfig) -> dict[str, list[str]]:
         name, colon, task = one.partition(":")
         if not colon or not task:
             raise ConfigError(f"{one!r} is not HARNESS:TASK", f"harnesses: {', '.join(HARNESSES)}")
-        load_harness(name)
+        if name not in HARNESSES:
+            raise ConfigError(f"unknown harness {name!r}", suggest(name, HARNESSES))
         grouped.setdefault(name, []).append(task)
     return grouped
 
 
 def _plan(config: HarnessConfig, name: str, tasks: list[str]) -> Plan:
     url = f"http://127.0.0.1:{config.serve_port}/v1" if config.serve else config.endpoint
-    environment = _of(config.env, name, "--env", "FOLDER")
+    environment = _value_for(name, config.env, "--env", "FOLDER")
     job = Job(
         harness=name,
         tasks=tuple(tasks),
         output=(config.output / name).resolve(),
         model=config.model if url else str(local_folder(config.model)),
-        url=url,
+        url=url.rstrip("/") if url else None,
         key_variable=config.endpoint_key_variable,
         user_model=config.user_model,
         user_url=config.user_url,
@@ -101,18 +106,18 @@ def _plan(config: HarnessConfig, name: str, tasks: list[str]) -> Plan:
         temperature=config.temperature,
         max_new_tokens=config.max_new_tokens,
         concurrency=config.concurrency,
-        words=tuple(shlex.split(_of(config.args, name, "--args", "WORDS") or "")),
+        args=tuple(shlex.split(_value_for(name, config.args, "--args", "WORDS") or "")),
     )
-    harness = load_harness(name)
+    harness = HARNESSES[name]
     also = [f"{task} is {', '.join(ALSO[f'{name}:{task}'])} too" for task in tasks if f"{name}:{task}" in ALSO]
-    steps = harness.steps(job)
-    talks = any(NO_SERVER in str(step) for step in steps)
-    server = [given("a server of the model", None, "--endpoint http://HOST:PORT/v1, or --serve")] if talks else []
-    return Plan(name, harness, job, steps, [*server, *harness.needs(job)], also)
+    steps, needs = steps_of(harness, job), needs_of(harness, job)
+    if any(NO_SERVER in str(step) for step in steps):
+        needs.insert(0, Need("a server of the model", False, "add --endpoint http://HOST:PORT/v1, or --serve"))
+    return Plan(name, harness, job, steps, needs, also)
 
 
-def _of(pairs: list[str], name: str, option: str, value: str) -> str | None:
-    """What `HARNESS=VALUE` options say of a harness; raises on one of no known harness."""
+def _value_for(name: str, pairs: list[str], option: str, value: str) -> str | None:
+    """The last VALUE that `HARNESS=VALUE` options give to a harness; raises where one names an unknown harness."""
     found = None
     for pair in pairs:
         key, equals, said = pair.partition("=")
@@ -127,7 +132,7 @@ def _print_plans(config: HarnessConfig, plans: list[Plan]) -> None:
         print(json.dumps({plan.name: _as_json(plan) for plan in plans}))
         return
     if config.serve:
-        print(f"# the model's server\n{shlex.join(serve_words(config, config.model))}\n")
+        print(f"# the model's server\n{shlex.join(serve_words(config))}\n")
     for plan in plans:
         print(f"# {plan.name}: {', '.join(plan.job.tasks)}")
         print(*plan.steps, sep="\n")
@@ -161,32 +166,11 @@ def _table(plan: Plan) -> Path:
     return plan.job.output.with_name(f"{plan.name}.parquet")
 
 
-@contextmanager
-def _server(config: HarnessConfig, plans: list[Plan]) -> Iterator[None]:
-    """The model's server, started where that is asked for, and tried before anything is measured."""
-    if not config.serve:
-        _check(config, plans)
-        yield
-        return
-    with served_model(config, config.model, config.output / "vllm-serve.log"):
-        _check(config, plans)
-        yield
-
-
-def _check(config: HarnessConfig, plans: list[Plan]) -> None:
-    url = next((plan.job.url for plan in plans if plan.job.url), None)
-    if url is None:
-        return
-    check_model(config, url)
-    if any(plan.harness.calls_tools for plan in plans):
-        check_calls(config, url, config.model)
-
-
 def _run(config: HarnessConfig, plan: Plan) -> dict[str, Any]:
     plan.job.output.mkdir(parents=True, exist_ok=True)
     log = plan.job.output.with_name(f"{plan.name}.log")
     for step in plan.steps:
-        _do(plan.name, step, log)
+        _run_step(plan.name, step, log)
     importing = ImportConfig(
         sources=[str(plan.job.output)],
         format=plan.harness.importer,
@@ -203,8 +187,8 @@ def _run(config: HarnessConfig, plan: Plan) -> dict[str, Any]:
     return summary
 
 
-def _do(name: str, step: Step, log: Path) -> None:
-    """One command; what it says goes to the log, and its last lines into the error where it fails."""
+def _run_step(name: str, step: Step, log: Path) -> None:
+    """One command: its output goes to the log, the last line of it into the error where it fails."""
     print(f"{name}: {step} (log: {log})", file=sys.stderr, flush=True)
     with log.open("ab") as file:
         try:

@@ -1,0 +1,161 @@
+"""One harness's share of a run, and its commands: templates of `harnesses.toml` with the job's values filled in."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from pivotrl_cli.errors import ConfigError
+from pivotrl_cli.harnesses.table import Harness
+
+NO_SERVER = "SERVER_URL"
+"""Stands in commands for an address that was not given."""
+
+_OPTIONAL = re.compile(r"\[(?:([\w !-]+)\? )?([^\[\]]*)\]")
+_PLACEHOLDER = re.compile(r"\{(\w+)")
+_ASSIGNMENT = re.compile(r"([A-Z_]\w*)=(.*)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One harness's share of a run."""
+
+    harness: str
+    tasks: tuple[str, ...]
+    """By the harness's names."""
+    output: Path
+    """Folder of its results, absolute."""
+    model: str
+    """By the server's name; a folder where there is no server."""
+    url: str | None = None
+    """Address up to and including `/v1`, without a last slash."""
+    key_variable: str = "OPENAI_API_KEY"
+    user_model: str | None = None
+    user_url: str | None = None
+    judge_model: str | None = None
+    judge_url: str | None = None
+    registry_model: str | None = None
+    """The model's name in the harness's own registry."""
+    tokenizer: Path | None = None
+    environment: Path | None = None
+    """The harness's virtual environment; PATH where there is none."""
+    limit: int | None = None
+    trials: int = 1
+    seed: int = 0
+    temperature: float = 0.0
+    max_new_tokens: int | None = None
+    concurrency: int = 8
+    args: tuple[str, ...] = ()
+    """Further words of its command line."""
+
+    def program_path(self, name: str) -> str | None:
+        """A program in the harness's environment, else on PATH; None where it is not there."""
+        folder = None if self.environment is None else str(self.environment / "bin")
+        return shutil.which(name, path=folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command. A value `$NAME` of the environment is what NAME has when the command runs, or `none`."""
+
+    words: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+    """Where it runs."""
+
+    def __str__(self) -> str:
+        """As one would type it."""
+        line = " ".join([*(f"{k}={_quote(v)}" for k, v in self.environment.items()), *map(shlex.quote, self.words)])
+        return line if self.folder is None else f"cd {shlex.quote(str(self.folder))} && {line}"
+
+    def variables(self) -> dict[str, str]:
+        """The environment of the process."""
+        own = {k: os.environ.get(v[1:], "none") if v[:1] == "$" else v for k, v in self.environment.items()}
+        return os.environ | own
+
+
+def _quote(value: str) -> str:
+    return f'"{value}"' if value[:1] == "$" else shlex.quote(value)
+
+
+def steps_of(harness: Harness, job: Job) -> list[Step]:
+    """The commands, in order; raises `ConfigError` where the harness cannot do what the job asks."""
+    _refuse(harness, job)
+    steps = []
+    for task in job.tasks if harness.per_task else [""]:
+        values = job_values(job, harness, task)
+        steps += [_step(command.line, values, job) for command in harness.commands if command.is_for(task)]
+    return steps
+
+
+def _refuse(harness: Harness, job: Job) -> None:
+    refusal = harness.refuses
+    given = {one.name for one in fields(job) if getattr(job, one.name) != one.default}
+    if refusal and given & set(refusal.options):
+        raise ConfigError(refusal.message, refusal.hint)
+    for task in job.tasks if harness.subsets else ():
+        if task not in harness.subsets and not Path(task).is_file():
+            raise ConfigError(
+                f"{job.harness}:{task} is neither a subset nor a file",
+                f"known: {', '.join(harness.subsets)}, or a file of predictions",
+            )
+
+
+def job_values(job: Job, harness: Harness, task: str = "") -> dict[str, Any]:
+    """What stands for the names in a template: the job's fields and what follows from them, of one task where named."""
+    simulations = Path(os.environ.get("TAU2_DATA_DIR", ".")).resolve() / "simulations"
+    return asdict(job) | {
+        "server": job.url or NO_SERVER,
+        "key": f"${job.key_variable}",  # the shell's word: the key itself never stands in a plan
+        "is_sampled": job.temperature > 0.0,
+        "tasks": tuple(_packaged(harness.package, name) for name in job.tasks),
+        "task_list": ",".join(job.tasks),
+        "trial_list": ",".join(name if job.trials == 1 else f"{name}:{job.trials}" for name in job.tasks),
+        "task": task,
+        "task_file": Path(task).resolve(),
+        "task_name": Path(task).stem,
+        "tau2_simulation": os.path.relpath(job.output / task, simulations),
+    }
+
+
+def _packaged(package: str, task: str) -> str:
+    return f"{package}/{task}" if package and "/" not in task and not task.endswith(".py") else task
+
+
+def holds(condition: str, values: Mapping[str, Any]) -> bool:
+    """Whether all names of a condition are there, or not there where they begin with `!`."""
+    return all(_is_there(name.lstrip("!"), values) != name.startswith("!") for name in condition.split())
+
+
+def _is_there(name: str, values: Mapping[str, Any]) -> bool:
+    return name in values["args"] if name.startswith("-") else values[name] is not None
+
+
+def _step(template: str, values: Mapping[str, Any], job: Job) -> Step:
+    """A template as a command: optional parts first, then words, then values, so that no value is ever split."""
+    line = _OPTIONAL.sub(lambda part: _part(part[1], part[2], values), template)
+    words = [word for each in shlex.split(line) for word in _fill(each, values)]
+    folder = None
+    if words[0] == "cd":
+        folder, words = Path(words[1]), words[3:]
+    environment = {}
+    while assignment := _ASSIGNMENT.fullmatch(words[0]):
+        environment[assignment[1]] = assignment[2]
+        words = words[1:]
+    return Step([job.program_path(words[0]) or words[0], *words[1:]], environment, folder)
+
+
+def _part(condition: str | None, text: str, values: Mapping[str, Any]) -> str:
+    return text if holds(condition or " ".join(_PLACEHOLDER.findall(text)), values) else ""
+
+
+def _fill(word: str, values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The word with its values; several words where it is a name of several."""
+    value = values.get(word.strip("{}"))
+    return value if isinstance(value, tuple) else (word.format_map(values),)
