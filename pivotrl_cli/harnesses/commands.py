@@ -7,12 +7,14 @@ import re
 import shlex
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pivotrl_cli.configs import HarnessConfig
 from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.harnesses.table import Harness
+from pivotrl_cli.model.folder import local_folder
 
 NO_SERVER = "SERVER_URL"
 """Stands in commands for an address that was not given."""
@@ -29,30 +31,23 @@ class Job:
     harness: str
     tasks: tuple[str, ...]
     """By the harness's names."""
-    output: Path
-    """Folder of its results, absolute."""
-    model: str
-    """By the server's name; a folder where there is no server."""
-    url: str | None = None
-    """Address up to and including `/v1`, without a last slash."""
-    key_variable: str = "OPENAI_API_KEY"
-    user_model: str | None = None
-    user_url: str | None = None
-    judge_model: str | None = None
-    judge_url: str | None = None
-    registry_model: str | None = None
-    """The model's name in the harness's own registry."""
-    tokenizer: Path | None = None
-    environment: Path | None = None
+    config: HarnessConfig
+    environment: Path | None
     """The harness's virtual environment; PATH where there is none."""
-    limit: int | None = None
-    trials: int = 1
-    seed: int = 0
-    temperature: float = 0.0
-    max_new_tokens: int | None = None
-    concurrency: int = 8
-    args: tuple[str, ...] = ()
+    args: tuple[str, ...]
     """Further words of its command line."""
+
+    @property
+    def output(self) -> Path:
+        """Folder of its results, absolute."""
+        return (self.config.output / self.harness).resolve()
+
+    @property
+    def url(self) -> str | None:
+        """Address of the model's server, up to and including `/v1`."""
+        if self.config.serve:
+            return f"http://127.0.0.1:{self.config.serve_port}/v1"
+        return self.config.endpoint.rstrip("/") if self.config.endpoint else None
 
     def program_path(self, name: str) -> str | None:
         """A program in the harness's environment, else on PATH; None where it is not there."""
@@ -95,9 +90,8 @@ def steps_of(harness: Harness, job: Job) -> list[Step]:
 
 
 def _refuse(harness: Harness, job: Job) -> None:
-    refusal = harness.refuses
-    given = {one.name for one in fields(job) if getattr(job, one.name) != one.default}
-    if refusal and given & set(refusal.options):
+    refusal, defaults = harness.refuses, HarnessConfig.model_fields
+    if refusal and any(getattr(job.config, option) != defaults[option].default for option in refusal.options):
         raise ConfigError(refusal.message, refusal.hint)
     for task in job.tasks if harness.subsets else ():
         if task not in harness.subsets and not Path(task).is_file():
@@ -108,15 +102,21 @@ def _refuse(harness: Harness, job: Job) -> None:
 
 
 def job_values(job: Job, harness: Harness, task: str = "") -> dict[str, Any]:
-    """What stands for the names in a template: the job's fields and what follows from them, of one task where named."""
+    """What stands for the names in a template: the options and what follows from them, of one task where named."""
+    config = job.config
     simulations = Path(os.environ.get("TAU2_DATA_DIR", ".")).resolve() / "simulations"
-    return asdict(job) | {
+    return config.model_dump() | {
+        "output": job.output,
+        "model": config.model if job.url else local_folder(config.model),
+        "url": job.url,
         "server": job.url or NO_SERVER,
-        "key": f"${job.key_variable}",  # the shell's word: the key itself never stands in a plan
-        "is_sampled": job.temperature > 0.0,
+        "key": f"${config.endpoint_key_variable}",  # the shell's word: the key itself never stands in a plan
+        "tokenizer": config.tokenizer and config.tokenizer.resolve(),
+        "is_sampled": config.temperature > 0.0,
+        "args": job.args,
         "tasks": tuple(_packaged(harness.package, name) for name in job.tasks),
         "task_list": ",".join(job.tasks),
-        "trial_list": ",".join(name if job.trials == 1 else f"{name}:{job.trials}" for name in job.tasks),
+        "trial_list": ",".join(name if config.trials == 1 else f"{name}:{config.trials}" for name in job.tasks),
         "task": task,
         "task_file": Path(task).resolve(),
         "task_name": Path(task).stem,

@@ -46,7 +46,7 @@ def _check(wanted: Requirement, job: Job) -> Need:
         case "variable":
             return Need(f"variable {name} ({hint})", bool(os.environ.get(name)), f"export {name}=...")
         case "option":
-            there = all(getattr(job, option) is not None for option in wanted.options)
+            there = all(getattr(job.config, option) is not None for option in wanted.options)
             return Need(name, there, f"add {hint}")
         case "note":
             return Need(name, None, hint)

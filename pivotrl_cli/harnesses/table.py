@@ -35,7 +35,7 @@ class Requirement(_Entry):
     hint: str = ""
     """How to get it; for a variable, what it is for."""
     options: list[str] = []
-    """Values of the job that have to be given."""
+    """Options that have to be given."""
     when: str = ""
     """Condition as in the templates."""
 

@@ -14,7 +14,7 @@ from tables import read
 
 from pivotrl_cli.configs import HarnessConfig
 from pivotrl_cli.errors import ConfigError, OutputError, RunError
-from pivotrl_cli.harnesses import ALSO, HARNESSES, SUITES, load_harness
+from pivotrl_cli.harnesses.table import ALSO, HARNESSES, SUITES
 from pivotrl_cli.importers import IMPORTERS
 from pivotrl_cli.interface.cli import main
 from pivotrl_cli.rows import EvalResult
@@ -129,7 +129,7 @@ def test_a_plan_without_server_and_user_shows_where_they_belong_and_does_not_run
 
 
 def test_every_harness_has_an_importer_and_every_suite_a_harness():
-    assert {load_harness(name).importer for name in HARNESSES} <= IMPORTERS.keys()
+    assert {harness.importer for harness in HARNESSES.values()} <= IMPORTERS.keys()
     named = [*(task for suite in SUITES.values() for task in suite), *ALSO, *(t for ts in ALSO.values() for t in ts)]
     assert {task.partition(":")[0] for task in named} <= HARNESSES.keys()
 
@@ -139,7 +139,7 @@ WRONG = [
     ({"tasks": ["gsm8k"]}, "'gsm8k' is not HARNESS:TASK"),
     ({"tasks": ["lm_eval:gsm8k"]}, "unknown harness 'lm_eval'"),
     ({"tasks": ["lm-eval:gsm8k"], "env": ["lm_eval=x"]}, "--env 'lm_eval=x' is not HARNESS=FOLDER"),
-    ({"tasks": ["swe-bench:preds.jsonl"]}, "swe-bench:preds.jsonl is no subset and no file"),
+    ({"tasks": ["swe-bench:preds.jsonl"]}, "swe-bench:preds.jsonl is neither a subset nor a file"),
     ({"tasks": ["bfcl:simple_python"], "limit": 3}, "bfcl takes no --trials and no --limit"),
 ]
 
@@ -158,12 +158,11 @@ def test_the_key_stands_in_no_plan_and_reaches_the_process(capsys, monkeypatch, 
     program = environment / "harbor"
     program.write_text('#!/bin/sh\necho "$OPENAI_API_KEY" > key\necho "no such data set" >&2\nexit 3\n')
     program.chmod(0o755)
-    step = load_harness("harbor").steps(
-        stage._plan(HarnessConfig(tasks=["harbor:x"], endpoint=URL, env=["harbor=env"]), "harbor", ["x"]).job
-    )[0]
+    config = HarnessConfig(tasks=["harbor:x"], endpoint=URL, env=["harbor=env"])
+    (step,) = stage._plan(config, "harbor", ["x"]).steps
     assert "sk-secret" not in str(step)
     with pytest.raises(RunError) as error:
-        stage._do("harbor", step, tmp_path / "harbor.log")
+        stage._run_step("harbor", step, tmp_path / "harbor.log")
     assert (error.value.message, error.value.hint) == (
         "harbor ended with 3: no such data set",
         f"see {tmp_path}/harbor.log",
@@ -246,7 +245,7 @@ def test_lm_eval_is_run_and_its_results_imported(where, tmp_path, monkeypatch):
         server = {"endpoint": url, "model": "m"} if where == "server" else {"model": "desk", "limit": 2}
         stage.run(HarnessConfig.model_validate(options | server))
     rows = read(tmp_path / "harness" / "lm-eval.parquet", EvalResult)
-    with pytest.raises(OutputError, match="has results, and lm-eval begins anew"):
+    with pytest.raises(OutputError, match="has results, and lm-eval cannot resume"):
         stage.run(HarnessConfig.model_validate(options | server))
     if where == "server":
         assert [(row.task_id, row.score) for row in rows] == [(str(i), float(i != 4)) for i in range(6)]

@@ -23,7 +23,6 @@ from pivotrl_cli.errors import ConfigError, OutputError, RunError
 from pivotrl_cli.harnesses.commands import NO_SERVER, Job, Step, steps_of
 from pivotrl_cli.harnesses.needs import Need, needs_of
 from pivotrl_cli.harnesses.table import ALSO, HARNESSES, SUITES, Harness
-from pivotrl_cli.model.folder import local_folder
 from pivotrl_cli.registry import suggest
 from pivotrl_cli.stages import import_eval
 from pivotrl_cli.stages.harness.server import check_server, serve_words, vllm_server
@@ -84,28 +83,12 @@ def _by_harness(config: HarnessConfig) -> dict[str, list[str]]:
 
 
 def _plan(config: HarnessConfig, name: str, tasks: list[str]) -> Plan:
-    url = f"http://127.0.0.1:{config.serve_port}/v1" if config.serve else config.endpoint
     environment = _value_for(name, config.env, "--env", "FOLDER")
     job = Job(
         harness=name,
         tasks=tuple(tasks),
-        output=(config.output / name).resolve(),
-        model=config.model if url else str(local_folder(config.model)),
-        url=url.rstrip("/") if url else None,
-        key_variable=config.endpoint_key_variable,
-        user_model=config.user_model,
-        user_url=config.user_url,
-        judge_model=config.judge_model,
-        judge_url=config.judge_url,
-        registry_model=config.registry_model,
-        tokenizer=config.tokenizer.resolve() if config.tokenizer else None,
+        config=config,
         environment=Path(environment).expanduser().resolve() if environment else None,
-        limit=config.limit,
-        trials=config.trials,
-        seed=config.seed,
-        temperature=config.temperature,
-        max_new_tokens=config.max_new_tokens,
-        concurrency=config.concurrency,
         args=tuple(shlex.split(_value_for(name, config.args, "--args", "WORDS") or "")),
     )
     harness = HARNESSES[name]
