@@ -16,7 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -42,6 +42,9 @@ from pivotrl_cli.interface.signatures import Given, config_of, hints_shown, keyw
 from pivotrl_cli.storage.folders import read_note
 from pivotrl_cli.storage.provenance import Provenance, table_name
 from pivotrl_cli.storage.table import Table, table_kind
+
+if TYPE_CHECKING:
+    from pivotrl_cli.stages.compare.paired import BenchmarkScores, CompareSummary
 
 __all__ = [
     "agreement",
@@ -211,7 +214,8 @@ def compare(given: Given) -> pl.DataFrame:
     One row per benchmark and model. `mean` leaves out what was not measured, which `n_unscored` and `n_missing` count;
     `mean_errors_as_zero` counts it as 0. The difference to the first model is paired, with its interval and p-value.
     """
-    from pivotrl_cli.stages.compare import run as stage
+    from pivotrl_cli.stages.compare.paired import compare as compare_frames
+    from pivotrl_cli.stages.compare.run import read_scores
 
     results = given.pop("results")
     if not isinstance(results, Mapping):
@@ -219,7 +223,7 @@ def compare(given: Given) -> pl.DataFrame:
     with scratch() as folder:
         paths = [as_file(table, f"eval{i}", folder) for i, table in enumerate(results.values())]
         config = config_of(CompareConfig, given | {"results": paths, "names": ",".join(results)})
-        return _side_by_side(stage.compare(stage.frames(config), config))
+        return _side_by_side(compare_frames(read_scores(config), config))
 
 
 @keywords_of(ScoreConfig, inputs={"rollouts": _TABLE}, without={"audit"})
@@ -328,25 +332,25 @@ def _derived(frame: pl.DataFrame, origin: AnyTable | None) -> Provenance | None:
         return Provenance(table_name(frames.row_of(frame)), "python", {}, [table.as_input()])
 
 
-def _side_by_side(found: dict[str, Any]) -> pl.DataFrame:
-    rows = [_compared(found, one, model) for one in found["benchmarks"] for model in found["models"]]
-    shared = {one["benchmark"] for one in found["benchmarks"]}
-    for model, missing in found["missing"].items():
+def _side_by_side(found: CompareSummary) -> pl.DataFrame:
+    rows = [_compared(found, one, model) for one in found.benchmarks for model in found.models]
+    shared = {one.benchmark for one in found.benchmarks}
+    for model, missing in found.missing.items():
         unshared = {name: len(items) for name, items in missing.items() if name not in shared}
         rows += [[name, None, model, 0, None, n, *[None] * 10] for name, n in unshared.items()]
     return pl.DataFrame(rows, schema=_COMPARED, orient="row")
 
 
-def _compared(found: dict[str, Any], one: dict[str, Any], model: str) -> list[Any]:
+def _compared(found: CompareSummary, one: BenchmarkScores, model: str) -> list[Any]:
     """One row of the comparison; null where nothing was measured."""
-    mean, paired = one["models"].get(model) or {}, one["differences"].get(model) or {}
-    as_zero = (one["errors_as_zero"] or one)["models"].get(model) or {}
+    mean, paired = one.models.get(model), one.differences.get(model)
+    as_zero = (one.errors_as_zero or one).models.get(model)
     return [
-        *(one["benchmark"], one["domain"], model, one["n"], one["unscored"][model]),
-        len(found["missing"][model].get(one["benchmark"], [])),
-        *(mean.get(key) for key in ("mean", "low", "high")),
-        as_zero.get("mean"),
-        *(paired.get(key) for key in ("mean", "low", "high", "p", "wins", "losses")),
+        *(one.benchmark, one.domain, model, one.n, one.unscored[model]),
+        len(found.missing[model].get(one.benchmark, [])),
+        *((mean.mean, mean.low, mean.high) if mean else [None] * 3),
+        as_zero.mean if as_zero else None,
+        *((paired.mean, paired.low, paired.high, paired.p, paired.wins, paired.losses) if paired else [None] * 6),
     ]
 
 

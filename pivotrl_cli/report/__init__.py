@@ -1,13 +1,13 @@
-"""Report: one page that shows a run, whole in one file, with nothing fetched from anywhere.
+"""Report: one page that shows a run, in one file that fetches nothing.
 
     collect.py    the tables of a folder, finished or not
     figures.py    charts: Vega-Lite, drawn to SVG here, so that the page has no chart library to load
-    strips.py     trajectories turn by turn, what a click shows packed per trajectory
-    sections.py   what the page says of each table
-    page.html     how it is laid out (jinja2, which escapes every value), with page.css and page.js
+    strips.py     trajectories turn by turn; the details that a click shows are packed per trajectory
+    sections.py   the values and charts for each section of the page
+    page.html     the layout (jinja2, which escapes every value), with page.css and page.js
 
-The page's policy (CSP) lets the one script of ours run, by its hash, and nothing else: what a model wrote stays text
-twice over.
+The page's content security policy lets our one script run, by its hash, and nothing else. So text that a model wrote
+stays text, even if the escaping failed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from pivotrl_cli.configs import ReportConfig
 from pivotrl_cli.errors import MissingExtra, OutputError
+from pivotrl_cli.rows import Summary
 from pivotrl_cli.storage.files import open_partial, publish, remove_partial
+from pivotrl_cli.text import plural
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -31,8 +33,19 @@ _HERE = Path(__file__).parent
 _MARK = b'<meta name="generator" content="pivotrl report'
 
 
-def run(config: ReportConfig) -> dict[str, Any]:
-    """Write the report of a folder; returns the summary."""
+class ReportSummary(Summary):
+    """What the page shows."""
+
+    tables: dict[str, int]
+    """Rows of each table, by name."""
+    left_out: dict[str, str]
+    """Files that are not shown, and why."""
+    bytes: int
+    """Size of the page."""
+
+
+def run(config: ReportConfig) -> ReportSummary:
+    """Write the report of a folder."""
     if find_spec("vl_convert") is None or find_spec("jinja2") is None:
         raise MissingExtra("the report", "report")
     from pivotrl_cli.report.collect import collect
@@ -49,15 +62,12 @@ def run(config: ReportConfig) -> dict[str, Any]:
         remove_partial(config.output)
         raise
     publish(file, config.output)
-    return {
-        "tables": {table.name: table.n_rows for table in found.tables},
-        "left_out": dict(found.left_out),
-        "bytes": len(page),
-    }
+    tables = {table.name: table.n_rows for table in found.tables}
+    return ReportSummary(tables=tables, left_out=dict(found.left_out), bytes=len(page))
 
 
 def _refuse_foreign(config: ReportConfig) -> None:
-    """Raise where something stands in the way that is no report of ours."""
+    """Raise where the output exists and is not a report."""
     place = Path(config.output)
     if config.output == "-" or config.force or not place.is_file():
         return
@@ -67,7 +77,7 @@ def _refuse_foreign(config: ReportConfig) -> None:
 
 
 def render(content: dict[str, Any]) -> str:
-    """The page; every value is escaped but the charts, which are SVG of ours."""
+    """Render the page; every value is escaped except the charts, which are our own SVG."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -79,11 +89,10 @@ def render(content: dict[str, Any]) -> str:
     return environment.get_template("page.html").render(content, style=style, script=script, script_digest=digest)
 
 
-def describe(summary: dict[str, Any]) -> RenderableType:
+def describe(summary: ReportSummary) -> RenderableType:
     """The summary for a terminal."""
     from rich.console import Group
 
-    n = len(summary["tables"])
-    lines = [f"report of {n:,} table{'s' if n > 1 else ''}, {summary['bytes'] / 1e6:.1f} MB"]
-    lines += [f"{name}: left out: {why}" for name, why in summary["left_out"].items()]
+    lines = [f"report of {plural(len(summary.tables), 'table')}, {summary.bytes / 1e6:.1f} MB"]
+    lines += [f"{name}: left out: {why}" for name, why in summary.left_out.items()]
     return Group(*lines)

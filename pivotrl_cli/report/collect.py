@@ -1,4 +1,4 @@
-"""The tables of a folder, by what they are; those that are still being written too."""
+"""The tables of a folder by their kind, those that are still being written included."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any
 
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.rows import Row
-from pivotrl_cli.stages.inspect.unfinished import METRICS, opened
+from pivotrl_cli.stages.inspect.unfinished import METRICS, open_table
 from pivotrl_cli.storage.provenance import table_name
 
 _JOURNAL, _PARTIAL = ".journal", ".partial"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One table; `path` is what `opened` takes."""
+class FoundTable:
+    """One table."""
 
     path: Path
+    """As `open_table` takes it."""
     name: str
     """Path within the folder, without `.parquet`."""
     kind: type[Row]
@@ -27,24 +28,24 @@ class Found:
     summary: dict[str, Any]
     provenance: dict[str, Any] | None
     note: str | None
-    """How far it is, where it is not finished."""
+    """How far the run that writes it is, where that has not ended."""
 
     @property
     def table(self) -> str:
-        """Name of its kind."""
+        """Name of its kind, such as `profile`."""
         return table_name(self.kind)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a folder holds."""
+    """The contents of a folder."""
 
     folder: Path
-    tables: list[Found]
+    tables: list[FoundTable]
     left_out: list[tuple[str, str]]
     """Files that are not shown, and why."""
 
-    def of(self, kind: type[Row]) -> list[Found]:
+    def tables_of(self, kind: type[Row]) -> list[FoundTable]:
         """Its tables of one kind, by name."""
         return [table for table in self.tables if table.kind is kind]
 
@@ -54,12 +55,11 @@ def collect(folder: Path) -> Run:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder", "name the folder that holds the tables")
     tables, left_out = [], []
-    for path in sorted(set(_tables(folder))):
+    for path in sorted(set(_table_paths(folder))):
         name = path.relative_to(folder).as_posix().removesuffix(".parquet")
         try:
-            with opened(str(path)) as there:
-                table = there.table
-                tables.append(Found(path, name, table.row, table.n_rows, table.summary, table.provenance, there.note))
+            with open_table(str(path)) as (table, note):
+                tables.append(FoundTable(path, name, table.row, table.n_rows, table.summary, table.provenance, note))
         except InputError as error:
             left_out.append((path.relative_to(folder).as_posix(), error.message.removeprefix(f"{path}: ")))
     if not tables:
@@ -68,8 +68,8 @@ def collect(folder: Path) -> Run:
     return Run(folder, tables, left_out)
 
 
-def _tables(folder: Path) -> Iterator[Path]:
-    """Names of tables, those included that do not stand there yet; no parts of unfinished ones."""
+def _table_paths(folder: Path) -> Iterator[Path]:
+    """Paths of the tables, those of unfinished runs included, by the names that they will have."""
     for path in folder.rglob("*"):
         inside = path.relative_to(folder).parts
         if any(part.startswith(".") or part.endswith(_PARTIAL) for part in inside[:-1]):

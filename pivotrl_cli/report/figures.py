@@ -1,7 +1,7 @@
 """Charts as SVG, drawn with Vega-Lite by vl-convert: no script in the page, and text that stays text.
 
-Colours are names of the page's CSS, so one drawing serves light and dark. Vega writes what each mark says beside it
-(`aria-label`), which screen readers read and the page shows under the pointer.
+Colours are names of the page's CSS, so one drawing serves light and dark. Vega writes the description of each mark
+beside it (`aria-label`), which screen readers read and the page shows under the pointer.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _CONFIG = {
     "range": {"category": COLOURS},
 }
 _SAYS = {"description": {"field": "says", "type": "nominal"}}
-"""What a mark says: the field `says` of its row, in the place of a list of all its fields."""
+"""Description of a mark: the field `says` of its row, instead of a list of all its fields."""
 _COUNT = {"axis": {"format": "~s", "tickCount": 4}}
 
 
@@ -63,7 +63,7 @@ def draw(body: dict[str, Any], height: int) -> str:
 
 
 def funnel(steps: Rows) -> str:
-    """Bars of what is left: rows of `step` and `left`."""
+    """Bars of the candidates left after each step: rows of `step` and `left`."""
     y = {"field": "step", "type": "nominal", "sort": None, "title": None}
     x = {"field": "left", "type": "quantitative", "title": "candidates", **_COUNT}
     return draw(

@@ -1,4 +1,4 @@
-"""What the page says of each table: values for the template, and charts."""
+"""The values of each section of the page, for the template, and its charts."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import polars as pl
 from pivotrl_cli.configs import CompareConfig, FilterConfig, ReportConfig
 from pivotrl_cli.errors import ConfigError, PivotRLError
 from pivotrl_cli.report import figures
-from pivotrl_cli.report.collect import Found, Run
+from pivotrl_cli.report.collect import FoundTable, Run
 from pivotrl_cli.report.strips import Fate, strip
 from pivotrl_cli.rows import Candidate, Dropped, EvalResult, Pivot, Profile, StepMetrics
-from pivotrl_cli.stages.compare import run as compare
-from pivotrl_cli.stages.filter import columns as narrow
+from pivotrl_cli.stages.compare.paired import CompareSummary, compare
+from pivotrl_cli.stages.compare.run import read_items
+from pivotrl_cli.stages.compare.table import notes, table_cells
+from pivotrl_cli.stages.filter.columns import read_columns
 from pivotrl_cli.stages.inspect.overview import funnel, histogram, lineage
-from pivotrl_cli.stages.inspect.unfinished import opened
+from pivotrl_cli.stages.inspect.unfinished import open_table
 from pivotrl_cli.storage.provenance import package_version
 from pivotrl_cli.storage.table import Table
 
@@ -39,58 +41,59 @@ _CURVES = {
 
 
 def sections(run: Run, config: ReportConfig) -> dict[str, Any]:
-    """All of the page's content."""
+    """The content of the whole page."""
     return {
         "title": run.folder.resolve().name,
         "version": package_version(),
         "tables": [{"name": t.name, "table": t.table, "rows": t.n_rows, "note": t.note} for t in run.tables],
         "left_out": run.left_out,
         "sources": list(_sources(run)),
-        "selections": [_selection(found) for found in run.of(Pivot)]
-        or [_selection(found) for found in run.of(Profile)],
-        "profiles": [_profile(found, run, config) for found in run.of(Profile)],
-        "training": _training(run.of(StepMetrics)),
-        "evaluation": _evaluation(run.of(EvalResult), config),
+        "selections": [_selection(found) for found in run.tables_of(Pivot)]
+        or [_selection(found) for found in run.tables_of(Profile)],
+        "profiles": [_profile(found, run, config) for found in run.tables_of(Profile)],
+        "training": _training(run.tables_of(StepMetrics)),
+        "evaluation": _evaluation(run.tables_of(EvalResult), config),
         "provenance": [{"name": t.name, "steps": list(_steps(t))} for t in run.tables],
     }
 
 
-def _steps(found: Found) -> Iterator[dict[str, Any]]:
+def _steps(found: FoundTable) -> Iterator[dict[str, Any]]:
     """The commands that led to a table, with the settings that are set."""
     for step in lineage(found.provenance):
-        settings = {key: value for key, value in step["config"].items() if value is not None}
+        settings = {key: value for key, value in step.config.items() if value is not None}
         shown = {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in settings.items()}
-        yield step | {"config": shown}
+        yield step.model_dump() | {"config": shown}
 
 
 # ---- extraction and selection -----------------------------------------------------------------------------------
 
 
 def _sources(run: Run) -> Iterator[dict[str, Any]]:
-    """What `extract` read."""
-    for found in run.of(Candidate):
+    """The counts of `extract` at each candidates table."""
+    for found in run.tables_of(Candidate):
         if "n_in" in found.summary:
             keys = ("n_trajectories", "n_in", "n_candidates", "n_rejects", "n_filtered", "rejects")
             yield {"name": found.name} | {key: found.summary[key] for key in keys}
 
 
-def _selection(found: Found) -> dict[str, Any]:
-    """The funnel of `filter`: as it was, or of a profile that nothing was selected from, as it would be."""
-    with opened(str(found.path)) as there:
-        summary = funnel(there.table, None)
+def _selection(found: FoundTable) -> dict[str, Any]:
+    """The funnel of `filter`: the one of these pivots, or the one that a profile would have without options."""
+    with open_table(str(found.path)) as (table, _):
+        summary = funnel(table)
     if summary is None:
         return {"name": found.name, "kept": found.n_rows, "rule": None}
-    steps = [{"step": "candidates", "left": summary["candidates"], "dropped": {}}, *summary["funnel"]]
-    if steps[-1]["left"] != summary["kept"]:
-        steps.append({"step": "kept", "left": summary["kept"], "dropped": {}})
+    steps = [{"step": "candidates", "left": summary.candidates, "dropped": {}}]
+    steps += [step.model_dump() for step in summary.funnel]
+    if steps[-1]["left"] != summary.kept:
+        steps.append({"step": "kept", "left": summary.kept, "dropped": {}})
     return {
         "name": found.name,
         "made": found.kind is Pivot,
-        "rule": summary["rule"],
-        "control": summary["control"],
-        "kept": summary["kept"],
-        "reward_mean": summary["reward_mean"],
-        "expected": summary["expected_reward_mean"],
+        "rule": summary.rule,
+        "control": summary.control,
+        "kept": summary.kept,
+        "reward_mean": summary.reward_mean,
+        "expected": summary.expected_reward_mean,
         "steps": steps,
         "chart": figures.funnel(steps),
     }
@@ -99,13 +102,13 @@ def _selection(found: Found) -> dict[str, Any]:
 # ---- pass rates -------------------------------------------------------------------------------------------------
 
 
-def _profile(found: Found, run: Run, config: ReportConfig) -> dict[str, Any]:
-    with opened(str(found.path)) as there:
-        profile = cast(Table[Profile], there.table)
+def _profile(found: FoundTable, run: Run, config: ReportConfig) -> dict[str, Any]:
+    with open_table(str(found.path)) as (table, _):
+        profile = cast(Table[Profile], table)
         pivots = _selected_from(profile, found, run)
         fates = dict(_fates(pivots, run))
-        frame = narrow.read(profile, FilterConfig.model_validate({"profile": found.name})) if found.n_rows else None
-        rows = None if frame is None else _judged(frame, fates)
+        frame = read_columns(profile, FilterConfig.model_validate({"profile": found.name})) if found.n_rows else None
+        rows = None if frame is None else _with_signal(frame, fates)
         shown = strip(profile, fates, config.trajectories)
         return {
             "name": found.name,
@@ -118,32 +121,32 @@ def _profile(found: Found, run: Run, config: ReportConfig) -> dict[str, Any]:
         }
 
 
-def _selected_from(profile: Table[Profile], found: Found, run: Run) -> Found | None:
+def _selected_from(profile: Table[Profile], found: FoundTable, run: Run) -> FoundTable | None:
     """The first pivots table that was made from this profile; one without record where there is a single profile."""
-    digest = profile.as_input().sha256 if run.of(Pivot) and found.note is None else None
-    for pivots in run.of(Pivot):
+    digest = profile.as_input().sha256 if run.tables_of(Pivot) and found.note is None else None
+    for pivots in run.tables_of(Pivot):
         inputs = [i["sha256"] for i in (pivots.provenance or {}).get("inputs", [])]
         if digest in inputs:
             return pivots
     return None
 
 
-def _fates(pivots: Found | None, run: Run) -> Iterator[tuple[str, Fate]]:
-    """What became of the candidates, as the pivots and the dropped of the same selection say."""
+def _fates(pivots: FoundTable | None, run: Run) -> Iterator[tuple[str, Fate]]:
+    """Whether each candidate was kept and why, from the pivots and the dropped rows of one `filter` run."""
     if pivots is None:
         return
-    with opened(str(pivots.path)) as there:
-        for key, rank, why in there.table.frame(["candidate_id", "rank", "keep_reason"]).iter_rows():
+    with open_table(str(pivots.path)) as (table, _):
+        for key, rank, why in table.frame(["candidate_id", "rank", "keep_reason"]).iter_rows():
             yield key, (True, f"kept by {pivots.name}, rank {rank}: {why}")
-    for dropped in run.of(Dropped):
+    for dropped in run.tables_of(Dropped):
         if dropped.provenance and dropped.provenance | {"table": "pivots"} == pivots.provenance:
-            with opened(str(dropped.path)) as there:
-                for key, why in there.table.frame(["candidate_id", "drop_reason"]).iter_rows():
+            with open_table(str(dropped.path)) as (table, _):
+                for key, why in table.frame(["candidate_id", "drop_reason"]).iter_rows():
                     yield key, (False, f"dropped: {why.replace('_', ' ')}")
 
 
-def _judged(frame: pl.DataFrame, fates: dict[str, Fate]) -> pl.DataFrame:
-    """With `signal` and `kept`."""
+def _with_signal(frame: pl.DataFrame, fates: dict[str, Fate]) -> pl.DataFrame:
+    """Add `signal` and `kept`."""
     mean, std = pl.col("reward_mean"), pl.col("reward_std")
     signal = (
         pl.when(mean.is_null())
@@ -217,19 +220,19 @@ def _break_down(rows: pl.DataFrame, key: str) -> dict[str, Any]:
 # ---- training and evaluation ------------------------------------------------------------------------------------
 
 
-def _training(tables: list[Found]) -> dict[str, Any]:
+def _training(tables: list[FoundTable]) -> dict[str, Any]:
     """Curves over rollout turns; runs that sample nothing have none, so theirs are over steps."""
     names = ["step", "rollout_turns", *_CURVES]
     rows: list[dict[str, Any]] = []
     for found in tables:
-        with opened(str(found.path)) as there:
+        with open_table(str(found.path)) as (table, _):
             run = found.name.removesuffix("/metrics")
-            rows += [row | {"run": run} for row in there.table.frame(names).iter_rows(named=True)]
+            rows += [row | {"run": run} for row in table.frame(names).iter_rows(named=True)]
     sampling = {row["run"] for row in rows if row["rollout_turns"]}
     charts = []
     for title, x, part in (
         ("rollout turns", "rollout_turns", [row for row in rows if row["run"] in sampling]),
-        ("optimiser steps", "step", [row for row in rows if row["run"] not in sampling]),
+        ("optimizer steps", "step", [row for row in rows if row["run"] not in sampling]),
     ):
         for name, label in _CURVES.items():
             known = [{key: row[key] for key in (x, name, "run")} for row in part if row[name] is not None]
@@ -239,42 +242,39 @@ def _training(tables: list[Found]) -> dict[str, Any]:
     return {"charts": charts, "notes": notes}
 
 
-def _evaluation(tables: list[Found], config: ReportConfig) -> dict[str, Any] | None:
-    """What `compare` says of them; of each alone where they have nothing in common."""
+def _evaluation(tables: list[FoundTable], config: ReportConfig) -> dict[str, Any] | None:
+    """The comparison of the evaluations; each by itself where they have nothing in common."""
     if not tables:
         return None
-    frames = {found.name: compare.frame(str(found.path)) for found in _baseline_first(tables, config)}
+    frames = {found.name: read_items(str(found.path)) for found in _baseline_first(tables, config)}
     settings = CompareConfig.model_validate({"results": list(frames)})
     try:
-        comparison = [compare.compare(frames, settings)]
-        why = None
+        return {"why_apart": None, "parts": [_comparison(compare(frames, settings))]}
     except PivotRLError as error:
-        why = error.message
-        comparison = []
-        for name, frame in frames.items():
-            if frame["score"].drop_nulls().len():
-                comparison.append(compare.compare({name: frame}, settings))
-    return {"why_apart": why, "parts": [_compared(one) for one in comparison]}
+        scored = {name: frame for name, frame in frames.items() if frame["score"].drop_nulls().len()}
+        apart = [_comparison(compare({name: frame}, settings)) for name, frame in scored.items()]
+        return {"why_apart": error.message, "parts": apart}
 
 
-def _baseline_first(tables: list[Found], config: ReportConfig) -> list[Found]:
+def _baseline_first(tables: list[FoundTable], config: ReportConfig) -> list[FoundTable]:
     """The table of `--baseline`, else the first with `base` in its name, else the first."""
     wanted = config.baseline
     if wanted is not None and all(wanted not in (t.name, t.path.name) for t in tables):
         raise ConfigError(f"--baseline {wanted}: no such evaluation", f"there are: {', '.join(t.name for t in tables)}")
 
-    def order(found: Found) -> bool:
+    def order(found: FoundTable) -> bool:
         return found.name != wanted and found.path.name != wanted if wanted else "base" not in found.name
 
     return sorted(tables, key=order)
 
 
-def _compared(comparison: dict[str, Any]) -> dict[str, Any]:
-    header, rows = compare.cells(comparison)
+def _comparison(summary: CompareSummary) -> dict[str, Any]:
+    header, rows = table_cells(summary)
     points = [
-        {"benchmark": one["benchmark"], "model": model} | {end: 100 * e[end] for end in ("mean", "low", "high")}
-        for one in comparison["benchmarks"]
-        for model, e in one["models"].items()
+        {"benchmark": one.benchmark, "model": model}
+        | {"mean": 100 * score.mean, "low": 100 * score.low, "high": 100 * score.high}
+        for one in summary.benchmarks
+        for model, score in one.models.items()
     ]
-    chart = figures.intervals(points, comparison["models"]) if points else None
-    return {"header": header, "rows": rows, "notes": compare.notes(comparison), "svg": chart}
+    chart = figures.intervals(points, summary.models) if points else None
+    return {"header": header, "rows": rows, "notes": notes(summary), "svg": chart}

@@ -1,4 +1,4 @@
-"""Trajectories turn by turn: a row of pass rates that is always there, and what a click shows, packed until then.
+"""Trajectories turn by turn: a row of pass rates for each, and the details that a click shows, packed until then.
 
 A state repeats the history, so the messages of a trajectory are listed once and a state is ranges of that list. The
 rest of a trajectory is JSON, deflated and in base64: a page of thousands of trajectories stays a few megabytes and the
@@ -25,17 +25,17 @@ from pivotrl_cli.stages.inspect.rows import by_verdict
 from pivotrl_cli.storage.table import Table
 
 Fate = tuple[bool, str]
-"""Whether `filter` kept a candidate, and why, or why not."""
+"""Whether `filter` kept a candidate, and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """What the page shows of a profile's trajectories."""
+    """The trajectories of a profile."""
 
     rows: list[dict[str, Any]]
     """Of each trajectory: `id`, `task`, `domain`, and `turns` as `[turn, pass rate, kept, tool]`."""
     packed: list[str]
-    """Of each trajectory: what a click shows."""
+    """Of each trajectory: the details that a click shows."""
     n_trajectories: int
     """Trajectories of the table, those beyond the limit included."""
 
@@ -72,14 +72,14 @@ def _row(turns: Sequence[Profile], fates: Mapping[str, Fate]) -> dict[str, Any]:
                 turn.turn,
                 None if turn.reward_mean is None else round(turn.reward_mean, 3),
                 int(fates.get(turn.candidate_id, (False, ""))[0]),
-                tool(turn.expected_action),
+                tool_of(turn.expected_action),
             ]
             for turn in turns
         ],
     }
 
 
-def tool(action: Message) -> str:
+def tool_of(action: Message) -> str:
     """The tool that an action calls, several joined, or a message."""
     return " + ".join(call.name for call in action.tool_calls) or MESSAGE
 
@@ -118,7 +118,7 @@ def _text(rollout: Rollout, n: int) -> dict[str, Any]:
 
 
 class _Messages:
-    """The distinct messages of a trajectory, in the order in which they are met."""
+    """The distinct messages of a trajectory, in the order of their first occurrence."""
 
     def __init__(self) -> None:
         self.listed: list[dict[str, Any]] = []

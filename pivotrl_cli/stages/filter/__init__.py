@@ -1,10 +1,9 @@
 """`filter`: profile -> pivots.
 
 run      reads, decides, writes
-rules    which rows vary and have a mean below lambda: the paper's rule and the posterior one
+columns  the columns that the decision needs, and `--where`
+rules    which rows vary and have a mean below lambda: the paper's rule and those on the posterior
 limits   how many of them are kept, and per what
 draws    reproducible random numbers per row
-columns  conditions and columns of a profile
-where    the language of `--where`
-funnel   the table of what was kept and dropped
+funnel   the summary: what was kept and dropped at each step
 """

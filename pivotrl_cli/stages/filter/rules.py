@@ -2,7 +2,7 @@
 
     paper      keep s  iff  std(s) > 0  and  mean(s) < lambda                          (paper, Eq. 5)
     posterior  keep s  iff  P(low < p < lambda | rewards of s) >= level
-    signal     keep s  iff  E[sqrt(p (1 - p)) | rewards of s] >= least  and  E[p | rewards of s] < lambda
+    signal     keep s  iff  E[sqrt(p (1 - p)) | rewards of s] >= minimum  and  E[p | rewards of s] < lambda
 
 `p` is the true pass rate, its posterior a Beta whose prior is fitted to all candidates that the filter may choose from
 (`stats.fit_beta`). Under that posterior a rate is never exactly 0 or 1, so the second rule needs ends of its own: `low`
@@ -49,7 +49,7 @@ def lowest_rate(config: FilterConfig) -> float:
 
 
 def highest_rate(config: FilterConfig) -> float:
-    """Upper end of the window; all rollouts of a group are right too often above the posterior rule's."""
+    """Upper end of the window; the posterior rule caps it, because above 0.95 most groups have only right rollouts."""
     return min(config.max_mean, 1 - LOWEST_RATE) if config.rule == "posterior" else config.max_mean
 
 
@@ -71,8 +71,8 @@ ALL_ZERO = "all rewards 0, drawn"
 """Why an all-zero candidate is kept."""
 
 
-def judge(frame: pl.DataFrame, config: FilterConfig) -> tuple[pl.DataFrame, Beta]:
-    """Add what the rule says of the scored candidates, and return the prior that they gave.
+def apply_rule(frame: pl.DataFrame, config: FilterConfig) -> tuple[pl.DataFrame, Beta]:
+    """Add the rule's decision on the scored candidates; returns the prior that was fitted to them too.
 
     New columns: `value` to rank by, `posterior_mean`, `drop_reason` (null where the rule keeps it), `keep_reason`.
     """
@@ -84,7 +84,7 @@ def judge(frame: pl.DataFrame, config: FilterConfig) -> tuple[pl.DataFrame, Beta
     judged = frame.join(cells, on=["n_scored", "cell"], how="left", maintain_order="left").with_columns(
         first_reason(_reasons(config)).alias("drop_reason"),
         pl.lit(keep_reason(config)).alias("keep_reason"),
-        _value(config).alias("value"),
+        _rank_value(config).alias("value"),
     )
     return _keep_all_zero(judged, config), prior
 
@@ -96,20 +96,20 @@ def first_reason(reasons: Reasons) -> pl.Expr:
 
 
 def _with_posterior(cells: pl.DataFrame, posterior: Beta, config: FilterConfig) -> pl.DataFrame:
-    """Add what the rules ask of a candidate's posterior; candidates with the same n and mean share it."""
+    """Add the posterior quantities that the rule needs; candidates with the same n and mean share a posterior."""
     low, high = lowest_rate(config), highest_rate(config)
-    asked = {"posterior_mean": posterior.mean}
+    columns = {"posterior_mean": posterior.mean}
     if config.rule == "signal":
-        asked["signal"] = posterior.signal
+        columns["signal"] = posterior.signal
     if config.rule == "posterior":
-        asked |= {"inside": posterior.between(low, high), "above": posterior.between(high, 1.0)}
-    return cells.with_columns(**{name: pl.Series(np.asarray(value)) for name, value in asked.items()})
+        columns |= {"inside": posterior.between(low, high), "above": posterior.between(high, 1.0)}
+    return cells.with_columns(**{name: pl.Series(np.asarray(value)) for name, value in columns.items()})
 
 
 def _reasons(config: FilterConfig) -> Reasons:
     match config.rule:
         case "paper":
-            return _paper(config)
+            return _paper_reasons(config)
         case "posterior":
             unlikely = pl.col("inside") < (config.level or LEVEL)
             too_easy = pl.col("above") > 1 - pl.col("above") - pl.col("inside")
@@ -117,26 +117,26 @@ def _reasons(config: FilterConfig) -> Reasons:
         case "signal":
             return [
                 (pl.col("signal") < _min_signal(config), DropReason.LOW_SIGNAL),
-                *_outside("posterior_mean", config),
+                *_outside_window("posterior_mean", config),
             ]
 
 
-def _paper(config: FilterConfig) -> Reasons:
+def _paper_reasons(config: FilterConfig) -> Reasons:
     constant, mean = pl.col("reward_std") == 0, pl.col("reward_mean")
     return [
         (constant & (mean == 0), DropReason.ALL_WRONG),
         (constant & (mean == 1), DropReason.ALL_RIGHT),
         (constant, DropReason.NO_VARIANCE),
-        *_outside("reward_mean", config),
+        *_outside_window("reward_mean", config),
     ]
 
 
-def _outside(rate: str, config: FilterConfig) -> Reasons:
+def _outside_window(rate: str, config: FilterConfig) -> Reasons:
     too_easy = pl.col(rate) >= config.max_mean if config.max_mean < 1 else pl.lit(False)
     return [(pl.col(rate) < lowest_rate(config), DropReason.TOO_HARD), (too_easy, DropReason.TOO_EASY)]
 
 
-def _value(config: FilterConfig) -> pl.Expr:
+def _rank_value(config: FilterConfig) -> pl.Expr:
     return pl.col({"paper": "reward_std", "posterior": "inside", "signal": "signal"}[config.rule])
 
 
@@ -145,7 +145,7 @@ def _min_signal(config: FilterConfig) -> float:
 
 
 def _keep_all_zero(judged: pl.DataFrame, config: FilterConfig) -> pl.DataFrame:
-    """Bring back the share of the dropped all-zero candidates, the nearest whole number of them."""
+    """Keep a share of the dropped all-zero candidates after all, the nearest whole number of them."""
     if not config.keep_all_zero:
         return judged
     zero = judged.filter((pl.col("reward_mean") == 0) & pl.col("drop_reason").is_not_null())

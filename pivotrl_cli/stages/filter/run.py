@@ -1,52 +1,50 @@
-"""Filter: keep the turns worth training on, by the paper's rule or one on posteriors, and say why the rest fell.
+"""Filter: keep the turns worth training on, and say why each of the others was dropped.
 
-    for each candidate of the split: does the rule keep it (`rules.py`), and the limits (`limits.py`)?
+    for each candidate of the split: does the rule keep it (`rules.py`), and do the limits (`limits.py`)?
 
-The decision needs only narrow columns (`narrow.py`), so it is made over all rows at once; the kept rows are then copied
-row group by row group. Every dropped candidate has a reason, and the first that applies counts.
+The decision needs only narrow columns (`columns.py`), so it is made over all rows at once; the kept rows are then
+copied row group by row group. Every dropped candidate has a reason, the first that applies.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from pivotrl_cli.configs import FilterConfig
 from pivotrl_cli.rows import Dropped, DropReason, Pivot, Profile
-from pivotrl_cli.stages.filter import columns as narrow
 from pivotrl_cli.stages.filter import limits, rules
-from pivotrl_cli.stages.filter.funnel import describe, summarise
+from pivotrl_cli.stages.filter.columns import read_columns
+from pivotrl_cli.stages.filter.funnel import FilterSummary, describe, summarize
 from pivotrl_cli.stages.shared.model_check import check_profile
 from pivotrl_cli.stats import Beta
 from pivotrl_cli.storage.arrow import with_columns
 from pivotrl_cli.storage.provenance import Provenance
 from pivotrl_cli.storage.table import Table, TableWriter, current_summary
 
-__all__ = ["decide", "describe", "run"]
+__all__ = ["decide", "describe", "run", "would_keep"]
 
 
-def run(config: FilterConfig) -> dict[str, Any]:
-    """Select pivots from a profile table; returns the summary."""
+def run(config: FilterConfig) -> FilterSummary:
+    """Select pivots from a profile table."""
     rules.check(config)
     limits.check(config)
     with Table.open(config.profile, Profile) as profile:
         _check_model(profile, config)
         if config.output is None:
-            return summarise(*decide(narrow.read(profile, config), config), config)
-        return _select(profile, config.output, config)
+            return would_keep(profile, config)
+        provenance = Provenance.of("filter", Pivot, config, [profile.as_input()])
+        if (finished := _finished(config.output, config, provenance)) is not None:
+            return finished
+        decided, prior = decide(read_columns(profile, config), config)
+        summary = summarize(decided, prior, config)
+        _write(profile, decided, config, provenance, summary)
+        return summary
 
 
-def _select(profile: Table[Profile], output: str, config: FilterConfig) -> dict[str, Any]:
-    provenance = Provenance.of("filter", Pivot, config, [profile.as_input()])
-    stored = _stored(output, config, provenance)
-    if stored is not None:
-        return stored | {"cached": True}
-    decided, prior = decide(narrow.read(profile, config), config)
-    summary = summarise(decided, prior, config)
-    _write(profile, decided, output, config, provenance, summary)
-    return summary
+def would_keep(profile: Table[Profile], config: FilterConfig) -> FilterSummary:
+    """Decide, and write nothing."""
+    return summarize(*decide(read_columns(profile, config), config), config)
 
 
 def _check_model(profile: Table[Profile], config: FilterConfig) -> None:
@@ -58,13 +56,13 @@ def _check_model(profile: Table[Profile], config: FilterConfig) -> None:
     check_profile(profile, config.model, found, "leave --model out to select for the other model")
 
 
-def _stored(output: str, config: FilterConfig, provenance: Provenance) -> dict[str, Any] | None:
-    """The summary of an earlier run, if all that this run would write is there."""
-    summary = current_summary(output, provenance, config.force)
-    if config.dropped is None:
-        return summary
-    there = current_summary(config.dropped, provenance.for_table(Dropped), config.force)
-    return None if there is None else summary
+def _finished(output: str, config: FilterConfig, provenance: Provenance) -> FilterSummary | None:
+    """The summary of an earlier run, if everything that this run would write is there."""
+    stored = current_summary(output, provenance, config.force)
+    if config.dropped is not None:
+        dropped = current_summary(config.dropped, provenance.for_table(Dropped), config.force)
+        stored = None if dropped is None else stored
+    return None if stored is None else FilterSummary.from_metadata(stored | {"cached": True})
 
 
 def decide(frame: pl.DataFrame, config: FilterConfig) -> tuple[pl.DataFrame, Beta]:
@@ -74,13 +72,13 @@ def decide(frame: pl.DataFrame, config: FilterConfig) -> tuple[pl.DataFrame, Bet
     meeting the condition.
     """
     rows = frame.with_row_index("row").with_columns(rules.first_reason(_ineligible(config)).alias("drop_reason"))
-    judged, prior = rules.judge(rows.filter(pl.col("drop_reason").is_null()), config)
-    selected = limits.limited(judged, config)
+    judged, prior = rules.apply_rule(rows.filter(pl.col("drop_reason").is_null()), config)
+    selected = limits.apply_limits(judged, config)
     if config.control is not None:
-        selected = limits.control(selected, config.control, config.seed)
-    added = selected.select("row", "keep_reason", "rank", "posterior_mean", of_the_rule="drop_reason")
+        selected = limits.draw_control(selected, config.control, config.seed)
+    added = selected.select("row", "keep_reason", "rank", "posterior_mean", selection_reason="drop_reason")
     decided = rows.join(added, on="row", how="left", maintain_order="left")
-    return decided.with_columns(pl.coalesce("drop_reason", "of_the_rule").alias("drop_reason")), prior
+    return decided.with_columns(pl.coalesce("drop_reason", "selection_reason").alias("drop_reason")), prior
 
 
 def _ineligible(config: FilterConfig) -> rules.Reasons:
@@ -93,23 +91,19 @@ def _ineligible(config: FilterConfig) -> rules.Reasons:
 
 
 def _write(
-    profile: Table[Profile],
-    decided: pl.DataFrame,
-    output: str,
-    config: FilterConfig,
-    provenance: Provenance,
-    summary: dict[str, Any],
+    profile: Table[Profile], decided: pl.DataFrame, config: FilterConfig, provenance: Provenance, summary: FilterSummary
 ) -> None:
+    assert config.output is not None
     kept = decided["drop_reason"].is_null().to_numpy()
-    with TableWriter(output, Pivot, provenance) as out:
-        out.set_summary(summary)
+    with TableWriter(config.output, Pivot, provenance) as out:
+        out.set_summary(summary.stored())
         for table, numbers in profile.chosen(kept):
             part = decided[numbers]
             columns = {name: part[name].to_list() for name in ("rank", "keep_reason")}
             out.write_table(with_columns(table, Pivot, {"weight": [1.0] * len(part)} | columns))
     if config.dropped is not None:
         with TableWriter(config.dropped, Dropped, provenance.for_table(Dropped)) as out:
-            out.set_summary(summary)
+            out.set_summary(summary.stored())
             for table, numbers in profile.chosen(~np.asarray(kept)):
                 reasons = decided[numbers]["drop_reason"].to_list()
                 out.write_table(with_columns(table, Dropped, {"drop_reason": reasons}))

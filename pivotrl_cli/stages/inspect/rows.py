@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import polars as pl
+
+from pivotrl_cli.errors import InputError
 from pivotrl_cli.rows import Candidate, EvalResult, Message, Profile, Rollout, Row
+from pivotrl_cli.text import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -13,8 +17,20 @@ if TYPE_CHECKING:
 _WIDE = {"state", "tools", "expected_action", "rollouts", "transcript", "provenance"}
 
 
+def id_with_prefix(ids: pl.Series, wanted: str, none: str) -> str:
+    """The id that is `wanted`, or else the only one that begins so; `none` begins the error where there is neither."""
+    names = ids.filter(ids.str.starts_with(wanted)).unique(maintain_order=True).to_list()
+    if wanted in names:
+        return wanted
+    if len(names) != 1:
+        why = f"; {len(names):,} begin so" if names else ""
+        near = names[:3] or ids.unique(maintain_order=True).head(3).to_list()
+        raise InputError(f"{none} {wanted!r}{why}", f"there are, for example: {', '.join(near)}")
+    return str(names[0])
+
+
 def print_row(row: Row, n_messages: int, console: Console) -> None:
-    """All that is in a row, the long parts in one line each."""
+    """Everything in a row, the long parts in one line each."""
     for name, value in row:
         if name not in _WIDE and value not in (None, ""):
             console.print(f"{name}: {one_line(str(value))}")
@@ -33,12 +49,8 @@ def print_row(row: Row, n_messages: int, console: Console) -> None:
         print_messages(row.transcript, console)
 
 
-Alike = tuple[Rollout, int]
-"""One rollout, and how many have its text and verdict."""
-
-
-def by_verdict(rollouts: Sequence[Rollout]) -> Iterator[tuple[str, list[Alike]]]:
-    """Rollouts grouped by verdict and reward, the most frequent first, the same text once."""
+def by_verdict(rollouts: Sequence[Rollout]) -> Iterator[tuple[str, list[tuple[Rollout, int]]]]:
+    """Rollouts grouped by verdict and reward, the most frequent group first; each text once, with its count."""
     groups: dict[tuple[str, float | None], dict[str, list[Rollout]]] = {}
     for rollout in rollouts:
         groups.setdefault((rollout.verdict, rollout.reward), {}).setdefault(rollout.text, []).append(rollout)
@@ -48,37 +60,35 @@ def by_verdict(rollouts: Sequence[Rollout]) -> Iterator[tuple[str, list[Alike]]]
 
 
 def print_rollouts(rollouts: Sequence[Rollout], console: Console) -> None:
-    """Rollouts by verdict; what a verifier said of each."""
+    """Rollouts by verdict, each with the verifier's reason."""
     for title, texts in by_verdict(rollouts):
         n = sum(count for _, count in texts)
-        console.print(f"  {title}, {n} rollout{'s' if n > 1 else ''}", style="bold")
+        console.print(f"  {title}, {plural(n, 'rollout')}", style="bold")
         for rollout, count in texts:
-            indented(f"{count} x {one_line(rollout.text) or '(nothing)'}", 4, console)
+            print_indented(f"{count} x {one_line(rollout.text) or '(nothing)'}", 4, console)
             if rollout.error or rollout.detail:
-                indented(str(rollout.error or rollout.detail), 8, console)
+                print_indented(str(rollout.error or rollout.detail), 8, console)
 
 
 def print_messages(messages: Sequence[Message], console: Console) -> None:
-    """Messages, a line each; a long one ends with how long it is."""
     for message in messages:
         who = f"{message.role} {message.name}" if message.name else message.role
         if message.reasoning:
-            indented(f"{who} (reasoning): {one_line(message.reasoning)}", 2, console)
+            print_indented(f"{who} (reasoning): {one_line(message.reasoning)}", 2, console)
         if message.content or not message.tool_calls:
-            indented(f"{who}: {one_line(message.content)}", 2, console)
+            print_indented(f"{who}: {one_line(message.content)}", 2, console)
         for call in message.tool_calls:
-            indented(f"{who} calls {call.name} {one_line(call.arguments)}", 2, console)
+            print_indented(f"{who} calls {call.name} {one_line(call.arguments)}", 2, console)
 
 
-def indented(text: str, by: int, console: Console) -> None:
-    """Folded within the console's width."""
+def print_indented(text: str, by: int, console: Console) -> None:
     from rich.padding import Padding
 
     console.print(Padding(text, (0, 0, 0, by)))
 
 
 def one_line(text: str, limit: int = 400) -> str:
-    """White space as single blanks, control characters as escapes; the rest of a long text counted."""
+    """Runs of white space as one blank, control characters escaped; a long text is cut and ends with its length."""
     flat = " ".join(text.split())
     if not flat.isprintable():
         flat = "".join(c if c.isprintable() else repr(c)[1:-1] for c in flat)

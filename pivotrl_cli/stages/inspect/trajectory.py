@@ -1,4 +1,4 @@
-"""One trajectory as a reader follows it: its pass rates turn by turn, then what happened at each turn."""
+"""One trajectory for a reader: its pass rates turn by turn, then the messages and rollouts of each turn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.rows import Candidate, Dropped, Message, Pivot, Profile, Row
-from pivotrl_cli.stages.inspect.rows import action_line, one_line, print_messages, print_rollouts
+from pivotrl_cli.stages.inspect.rows import action_line, id_with_prefix, one_line, print_messages, print_rollouts
 from pivotrl_cli.storage.provenance import table_name
 from pivotrl_cli.storage.table import Table
 
@@ -27,18 +27,13 @@ def turns_of(table: Table[Row], wanted: str) -> list[Candidate]:
             "give candidates, a profile, pivots or dropped",
         )
     ids = table.frame(["trajectory_id"])["trajectory_id"]
-    names = ids.filter(ids.str.starts_with(wanted)).unique(maintain_order=True).to_list()
-    if wanted not in names and len(names) != 1:
-        near = names[:3] or ids.unique(maintain_order=True).head(3).to_list()
-        several = f"{len(names)} trajectories begin with" if names else "no trajectory"
-        raise InputError(f"{table.name}: {several} {wanted!r}", f"there are, for example: {', '.join(near)}")
-    chosen = (ids == (wanted if wanted in names else names[0])).arg_true().to_list()
+    chosen = (ids == id_with_prefix(ids, wanted, f"{table.name}: no trajectory")).arg_true().to_list()
     return sorted((cast(Candidate, table.at(i)) for i in chosen), key=lambda row: row.turn)
 
 
 @contextmanager
 def pager(console: Console) -> Iterator[None]:
-    """What is printed goes through the user's pager, where there is a terminal."""
+    """Send everything that is printed through the user's pager, where there is a terminal."""
     if not console.is_terminal:
         yield
         return
@@ -47,8 +42,7 @@ def pager(console: Console) -> Iterator[None]:
         yield
 
 
-def print_story(rows: list[Candidate], n_messages: int, console: Console) -> None:
-    """The trajectory for a terminal."""
+def print_trajectory(rows: list[Candidate], n_messages: int, console: Console) -> None:
     first = rows[0]
     known = [f"task {first.task_id}" * bool(first.task_id), first.domain, f"{first.n_turns} turns"]
     known += [] if first.outcome is None else [f"outcome {first.outcome:g}"]
@@ -86,10 +80,10 @@ def _bar(rate: float | None) -> str:
 
 
 def _print_turn(row: Candidate, before: list[Message], n_messages: int, console: Console) -> None:
-    console.print(f"\nturn {row.turn} of {row.n_turns}: {_what_is_known(row)}", style="bold")
+    console.print(f"\nturn {row.turn} of {row.n_turns}: {_turn_status(row)}", style="bold")
     console.print(f"  {row.candidate_id}")
-    goes_on = row.state[: len(before)] == before
-    new = row.state[len(before) :] if goes_on else row.state
+    continues = row.state[: len(before)] == before
+    new = row.state[len(before) :] if continues else row.state
     if hidden := max(len(new) - n_messages, 0):
         console.print(f"  ({hidden} messages before these; --messages shows more)")
     print_messages(new[hidden:], console)
@@ -100,7 +94,7 @@ def _print_turn(row: Candidate, before: list[Message], n_messages: int, console:
         print_rollouts(row.rollouts, console)
 
 
-def _what_is_known(row: Candidate) -> str:
+def _turn_status(row: Candidate) -> str:
     if not isinstance(row, Profile):
         return "not profiled"
     why = f", dropped: {row.drop_reason.replace('_', ' ')}" if isinstance(row, Dropped) else ""

@@ -14,7 +14,7 @@ from tables import calls, says
 from pivotrl_cli.configs import FilterConfig
 from pivotrl_cli.rows import DropReason
 from pivotrl_cli.stages.filter import run as stage
-from pivotrl_cli.stages.filter.funnel import summarise
+from pivotrl_cli.stages.filter.funnel import summarize
 
 TALKATIVE = [
     profiled(
@@ -169,14 +169,14 @@ def test_in_is_kept_and_dropped_at_every_step_and_every_limit_holds(rows, option
     frame = narrow(rows)
     condition = pl.sql_expr(config.where) if config.where else pl.lit(True)
     decided, prior = stage.decide(frame.with_columns(where=condition), config)
-    summary = summarise(decided, prior, config)
+    summary = summarize(decided, prior, config)
 
-    left = summary["candidates"]
-    for step in summary["funnel"]:
-        assert step["left"] == left - sum(step["dropped"].values())
-        left = step["left"]
+    left = summary.candidates
+    for step in summary.funnel:
+        assert step.left == left - sum(step.dropped.values())
+        left = step.left
     kept = decided.filter(pl.col("drop_reason").is_null())
-    assert (len(rows), left) == (summary["candidates"], summary["kept"]) == (len(decided), len(kept))
+    assert (len(rows), left) == (summary.candidates, summary.kept) == (len(decided), len(kept))
     assert decided["candidate_id"].to_list() == frame["candidate_id"].to_list()
     assert sorted(kept["rank"]) == list(range(1, len(kept) + 1))
     assert decided.filter(pl.col("drop_reason").is_not_null())["rank"].is_null().all()

@@ -25,8 +25,8 @@ def means(rows) -> dict[float, int]:
 
 def posterior(summary, mean: float, n: int = 8):
     """The posterior of a candidate, from scipy and the stored prior."""
-    prior = summary["prior"]
-    return scipy_stats.beta(prior["a"] + mean * n, prior["b"] + n - mean * n)
+    prior = summary.prior
+    return scipy_stats.beta(prior.a + mean * n, prior.b + n - mean * n)
 
 
 def test_the_posterior_rule_keeps_what_is_probably_in_the_window(tmp_path):
@@ -91,7 +91,7 @@ def test_a_share_of_the_all_zero_ones_is_kept_against_any_rule(tmp_path, options
     with_some, _, summary = run(tmp_path, ROWS, "some", keep_all_zero=0.44, **options)
     zero = [row for row in with_some if row.reward_mean == 0]
     assert [row for row in ids(with_some) if row not in ids(zero)] == ids(without)
-    assert len(zero) == summary["all_zero_drawn"] == 31  # of 70: the nearest whole number to 30.8
+    assert len(zero) == summary.all_zero_drawn == 31  # of 70: the nearest whole number to 30.8
     assert {row.keep_reason for row in zero} == {"all rewards 0, drawn"}
     another = run(tmp_path, ROWS, "another", keep_all_zero=0.44, seed=1, **options)[0]
     assert len(another) == len(with_some)
@@ -113,15 +113,15 @@ def test_the_prior_is_of_what_may_be_chosen(tmp_path):
     others += [profiled(f"x{i}-0", "11111111", source="x") for i in range(50)]
     alone = run(tmp_path, ROWS, "alone", where="source <> 'x'")[2]
     among = run(tmp_path, [*ROWS, *others], "among", where="source <> 'x'")[2]
-    assert (among["prior"], among["expected_reward_mean"]) == (alone["prior"], alone["expected_reward_mean"])
+    assert (among.prior, among.expected_reward_mean) == (alone.prior, alone.expected_reward_mean)
 
 
 def test_the_expectation_of_the_kept_is_their_posterior_mean_by_hand(tmp_path):
     _, _, summary = run(tmp_path, ROWS)
-    a, b = summary["prior"]["a"], summary["prior"]["b"]
+    a, b = summary.prior.a, summary.prior.b
     # kept: ten each of 1, 3 and 4 of 8
-    assert summary["reward_mean"] == pytest.approx((1 + 3 + 4) / 24)
-    assert summary["expected_reward_mean"] == pytest.approx(sum((a + s) / (a + b + 8) for s in (1, 3, 4)) / 3)
+    assert summary.reward_mean == pytest.approx((1 + 3 + 4) / 24)
+    assert summary.expected_reward_mean == pytest.approx(sum((a + s) / (a + b + 8) for s in (1, 3, 4)) / 3)
 
 
 def test_the_expectation_tells_the_true_rate_of_a_selection_that_the_mean_does_not(tmp_path):
@@ -131,10 +131,10 @@ def test_the_expectation_tells_the_true_rate_of_a_selection_that_the_mean_does_n
     rows = [profiled(f"t{i}-0", (rng.random(4) < p).astype(float).tolist()) for i, p in enumerate(rates)]
     pivots, _, summary = run(tmp_path, rows, max_mean=0.3)
     true = np.mean([rates[int(row.trajectory_id[1:])] for row in pivots])
-    assert summary["reward_mean"] == 0.25
-    assert summary["prior"] == pytest.approx({"a": 2.0, "b": 2.0}, rel=0.15)
-    assert summary["expected_reward_mean"] == pytest.approx(true, abs=0.02)
-    assert true - summary["reward_mean"] > 0.1
+    assert summary.reward_mean == 0.25
+    assert summary.prior.model_dump() == pytest.approx({"a": 2.0, "b": 2.0}, rel=0.15)
+    assert summary.expected_reward_mean == pytest.approx(true, abs=0.02)
+    assert true - summary.reward_mean > 0.1
 
 
 def test_draws_are_uniform_and_follow_seed_purpose_and_name_alone():
