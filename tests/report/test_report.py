@@ -86,7 +86,7 @@ def page(folder: Path) -> Path:
     """Its report."""
     output = folder.parent / "report.html"
     summary = report.run(ReportConfig(folder=str(folder), output=str(output)))
-    assert summary["left_out"] == {"theirs.parquet": "a Parquet file, but not one that pivotrl wrote"}
+    assert summary.left_out == {"theirs.parquet": "a Parquet file, but not one that pivotrl wrote"}
     return output
 
 
@@ -307,7 +307,7 @@ def test_of_5000_pivots_only_those_in_view_are_drawn(quiet, tmp_path, monkeypatc
     monkeypatch.setattr(filter_benchmark, "_TEMPLATE_TRAJECTORIES", 256)  # the others repeat them
     filter_benchmark.write_profile(Path(made), 7_200, 8)
     selected = filter_stage.run(FilterConfig(profile=made, output=output, max_mean=1.0, split="all", keep_all_zero=1.0))
-    assert selected["kept"] > 5000
+    assert selected.kept > 5000
     report.run(ReportConfig(folder=str(tmp_path), output=str(tmp_path / "r.html")))
     quiet.open(tmp_path / "r.html", 1600)
     assert quiet.run("document.querySelector('.controls output').textContent") == (

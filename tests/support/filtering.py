@@ -72,7 +72,7 @@ def run(tmp_path, rows=ROWS, name="pivots", **options):
 
 def steps(summary) -> list[tuple]:
     """The funnel, one tuple a step."""
-    return [(step["step"], step["left"], step["dropped"]) for step in summary["funnel"]]
+    return [(step.step, step.left, step.dropped) for step in summary.funnel]
 
 
 def ids(rows) -> list[str]:

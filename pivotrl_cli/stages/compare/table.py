@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from pivotrl_cli.stages.compare.paired import CompareSummary, MeanScore, PairedDifference, Scores, item_name
+from pivotrl_cli.stages.compare.paired import (
+    CompareSummary,
+    DomainScores,
+    MeanScore,
+    PairedDifference,
+    Scores,
+    item_name,
+)
 
 _ITEMS_NAMED = 3
 
@@ -14,10 +21,8 @@ def table_cells(summary: CompareSummary) -> tuple[list[str], list[list[str]]]:
     header = ["benchmark", "n", *(["do nothing"] if idle else []), first]
     header += [part for m in others for part in (m, f"{m} - {first}", "won/lost")]
     labels = {"in": "mean in domain", "out": "mean out of domain"}
-    lines = [
-        *benchmark_lines(summary),
-        *((labels[d], one) for d, one in summary.domains.items() if one and len(one.benchmarks) > 1),
-    ]
+    lines: list[tuple[str, Scores | DomainScores]] = [*benchmark_lines(summary)]
+    lines += [(labels[d], one) for d, one in summary.domains.items() if one and len(one.benchmarks) > 1]
     rows = []
     for label, one in lines:
         share = getattr(one, "do_nothing", None)

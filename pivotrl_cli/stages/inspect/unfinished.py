@@ -30,7 +30,8 @@ def open_table(path: str) -> Iterator[tuple[Table[Row], str | None]]:
     nothing can be read yet.
     """
     file, note = _resolve(path)
-    with Table("standard input" if path == "-" else path, open_input(file), table_kind(file)) as table:
+    kind = table_kind(file)
+    with Table("standard input" if path == "-" else path, open_input(file), kind) as table:
         yield table, note
 
 
