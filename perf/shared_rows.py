@@ -16,7 +16,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
-from pivotrl_cli.learn.distributed import close_group, open_group, rank, share_rows, world
+from pivotrl_cli.learn.distributed import (
+    destroy_process_group,
+    init_process_group,
+    init_sequence_parallel,
+    rank,
+    world_size,
+)
 from pivotrl_cli.learn.policy import completion_logprobs
 
 SIZES = {
@@ -53,14 +59,16 @@ def main(length: int) -> None:
     torch.manual_seed(0)
     config: Any = Qwen3Config(**SIZES)  # type: ignore[arg-type]
     model = Qwen3ForCausalLM(config).eval()  # type: ignore[no-untyped-call]
-    open_group(torch.device("cpu"))
-    share_rows(world())
+    init_process_group(torch.device("cpu"))
+    init_sequence_parallel(world_size())
     step(model, 64)
     before, started = peak(), time.process_time()
     total = step(model, length)
     seconds, grown = time.process_time() - started, peak() - before
-    print(f"process {rank()} of {world()}: log-probability {total:.3f}, {seconds:.1f} s, {grown:.0f} MB", flush=True)
-    close_group()
+    print(
+        f"process {rank()} of {world_size()}: log-probability {total:.3f}, {seconds:.1f} s, {grown:.0f} MB", flush=True
+    )
+    destroy_process_group()
 
 
 if __name__ == "__main__":

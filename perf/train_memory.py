@@ -3,7 +3,7 @@
     python -m benchmarks.train_memory
 
 Counted are bytes of tensors, which are the same on every device: what autograd keeps of a forward pass, what a step of
-the optimiser holds, what a cache of keys and values holds. Models are random Qwen3 of different shapes. Time is CPU
+the optimizer holds, what a cache of keys and values holds. Models are random Qwen3 of different shapes. Time is CPU
 time of one thread for forward and backward; the first line sets the rate by which the others are predicted.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from perf.train_step import Case, batch_of, our_loss, positions, saved_bytes
-from pivotrl_cli.learn.optimizer import Optimiser
+from pivotrl_cli.learn.optimizer import Optimizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -76,7 +76,7 @@ def activation_bytes(shape: Shape, dtype: str, n_positions: int, n_completion_to
     return (shape.layers * layer + ends * shape.hidden) * n_positions + head
 
 
-def optimiser_bytes(n_parameters: int, dtype: str) -> int:
+def optimizer_bytes(n_parameters: int, dtype: str) -> int:
     """Weights, gradients and AdamW's state: four times 4 bytes; 16-bit weights and gradients come to those."""
     return n_parameters * (16 if dtype == "float32" else 20)
 
@@ -104,28 +104,28 @@ def activations(shape: Shape, dtype: str, case: Case) -> tuple[int, int]:
     return found, activation_bytes(shape, dtype, positions(batch, "tree"), n_tokens)
 
 
-def optimiser(shape: Shape, dtype: str) -> tuple[int, int]:
+def optimizer(shape: Shape, dtype: str) -> tuple[int, int]:
     """Bytes measured and predicted, when the backward pass of a second step has just ended."""
     model = shape.model(dtype)
-    adamw = Optimiser(model)
+    adamw = Optimizer(model)
     loss = our_loss(model, 64, tree=True)
     for _ in range(2):
         torch.autograd.backward(loss(batch_of(Case([64], 4, 16, []))))
         adamw.step(1e-6)
     torch.autograd.backward(loss(batch_of(Case([64], 4, 16, []))))
-    adamw.collect()
+    adamw.accumulate()
     torch.autograd.backward(loss(batch_of(Case([64], 4, 16, []))))
     held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in _held(model, adamw)}
-    return sum(held.values()), optimiser_bytes(model.num_parameters(), dtype)
+    return sum(held.values()), optimizer_bytes(model.num_parameters(), dtype)
 
 
-def _held(model: PreTrainedModel, adamw: Optimiser) -> Iterator[Tensor]:
+def _held(model: PreTrainedModel, adamw: Optimizer) -> Iterator[Tensor]:
     masters = [weight for group in adamw._adamw.param_groups for weight in group["params"]]
     for weight in [*model.parameters(), *masters]:
         yield weight
         if weight.grad is not None:
             yield weight.grad
-    for name, tensor in adamw.state().items():
+    for name, tensor in adamw.full_state_dict().items():
         if not name.endswith("master"):
             yield tensor
 
@@ -159,7 +159,7 @@ def main() -> None:
             for case in CASES:
                 name = f"activations, {dtype}, {positions(batch_of(case), 'tree'):,} positions"
                 print(_line(name, shape, *activations(shape, dtype, case)))
-            print(_line(f"optimiser, {dtype}", shape, *optimiser(shape, dtype)))
+            print(_line(f"optimizer, {dtype}", shape, *optimizer(shape, dtype)))
             print(_line(f"cache, {dtype}", shape, *cache(shape, dtype)))
     rate = None
     for shape in SHAPES:

@@ -36,11 +36,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
-from pivotrl_cli.learn.loss import clipped
+from pivotrl_cli.learn.grpo import GrpoBatch
+from pivotrl_cli.learn.loss import clipped_surrogate, token_ratio
 from pivotrl_cli.learn.pack import Slice
 from pivotrl_cli.learn.policy import completion_logprobs
-from pivotrl_cli.learn.step import GrpoBatch
-from pivotrl_cli.learn.tree import plant
+from pivotrl_cli.learn.tree import build_tree
 from pivotrl_cli.model.folder import load_tokenizer, resolve
 
 RESULTS = Path(__file__).parent / "results"
@@ -133,7 +133,7 @@ def parts_of(batch: GrpoBatch, mode: str) -> list[GrpoBatch]:
 def positions(batch: GrpoBatch, mode: str) -> int:
     """Tokens that the layers compute."""
     if mode == "tree":
-        return len(plant(batch.prompts, batch.completions).tokens)
+        return len(build_tree(batch.prompts, batch.completions).tokens)
     return sum(len(p) + len(c) for p, group in zip(batch.prompts, batch.completions, strict=True) for c in group)
 
 
@@ -145,8 +145,9 @@ def our_loss(model: PreTrainedModel, n_tokens: int, *, tree: bool) -> Loss:
 
     def loss(part: GrpoBatch) -> Tensor:
         logprobs = completion_logprobs(model, part.prompts, part.completions, tree=tree).logprobs
-        tokens = part.flat(logprobs)
-        return -clipped(logprobs, tokens.sampler, tokens.advantages, tokens.owner, 9.0, 9.0).values.sum() / n_tokens
+        ratio = token_ratio(logprobs, part.per_token(part.sampler_logprobs, logprobs), part.owner(logprobs))
+        advantages = part.per_completion(part.advantages, logprobs)
+        return -clipped_surrogate(ratio, advantages, logprobs, 9.0, 9.0).values.sum() / n_tokens
 
     return loss
 

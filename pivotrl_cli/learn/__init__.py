@@ -1,4 +1,13 @@
-"""Advantages, losses, token log-probabilities and the optimiser step: tensors only, no files, no rows, no stages.
+"""The algorithms: tensors only, no files, no rows, no stages.
+
+grpo, sft               one update of each method, the formulas in order
+advantage, loss         the mathematics and its variants in the literature
+batch, pack             batches, and micro-batches under a token budget
+optimizer, lora         AdamW with float32 master weights; adapters
+policy                  log-probabilities of sampled tokens, by one of two paths
+tree, cascade, hybrid   prefix trees: the packed row, its attention, its linear attention
+self_check              do the two paths agree for this model?
+distributed, ulysses    FSDP and collectives; sequence parallelism
 
 Axes, used as suffixes where a shape would not be obvious:
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 
-def group_normalised(rewards_P_G: Tensor, scored_P_G: Tensor | None = None, eps_std: float = 1e-6) -> Tensor:
+def group_normalized(rewards_P_G: Tensor, scored_P_G: Tensor | None = None, eps_std: float = 1e-6) -> Tensor:
     """Advantages [P, G] of rewards [P, G].
 
         A_i = (r_i - mean) / (std + eps_std)          PivotRL (arXiv 2603.21383), Eq. 7; GRPO (arXiv 2402.03300)
@@ -25,19 +25,19 @@ def group_normalised(rewards_P_G: Tensor, scored_P_G: Tensor | None = None, eps_
 
     Example: rewards [1, 0, 0, 1] -> [1, -1, -1, 1] and [1, 0, NaN] -> [1, -1, 0], up to eps_std.
     """
-    differences, n_P_1, scored = _centred(rewards_P_G, scored_P_G)
+    differences, n_P_1, scored = _subtract_mean(rewards_P_G, scored_P_G)
     std_P_1 = (differences.square().sum(dim=1, keepdim=True) / n_P_1).sqrt()
     return (differences / (std_P_1 + eps_std)).where(has_variance(rewards_P_G, scored)[:, None], 0.0)
 
 
-def centred(rewards_P_G: Tensor, scored_P_G: Tensor | None = None) -> Tensor:
+def mean_centered(rewards_P_G: Tensor, scored_P_G: Tensor | None = None) -> Tensor:
     """Advantages [P, G] without division by the standard deviation, A_i = r_i - mean: Dr. GRPO (arXiv 2503.20783).
 
     Hard and easy groups then count less than groups near one half, by the factor that the division takes away.
 
     Example: rewards [1, 0, 0, 0] -> [3/4, -1/4, -1/4, -1/4].
     """
-    result, _, scored = _centred(rewards_P_G, scored_P_G)
+    result, _, scored = _subtract_mean(rewards_P_G, scored_P_G)
     return result.where(has_variance(rewards_P_G, scored)[:, None], 0.0)
 
 
@@ -53,7 +53,7 @@ def leave_one_out(rewards_P_G: Tensor, scored_P_G: Tensor | None = None, eps_std
     Example: rewards [1, 0, 0] -> [1, -sqrt(1/2), -sqrt(1/2)]: for the first the others are equal; for the second they
     are [1, 0], with mean 1/2 and standard deviation sqrt(1/2).
     """
-    mean_centred, n_P_1, scored = _centred(rewards_P_G, scored_P_G)
+    mean_centred, n_P_1, scored = _subtract_mean(rewards_P_G, scored_P_G)
     others_P_1 = (n_P_1 - 1).clamp(min=1)
     total_P_1 = mean_centred.square().sum(dim=1, keepdim=True)
     difference = mean_centred * n_P_1 / others_P_1
@@ -63,15 +63,15 @@ def leave_one_out(rewards_P_G: Tensor, scored_P_G: Tensor | None = None, eps_std
 
 
 ADVANTAGES: dict[str, Callable[[Tensor], Tensor]] = {
-    "group": group_normalised,
+    "group": group_normalized,
     "leave_one_out": leave_one_out,
-    "no_std": centred,
+    "no_std": mean_centered,
 }
 """Kinds of advantage by name."""
 
 
-def _centred(rewards_P_G: Tensor, scored_P_G: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Rewards minus their group's mean, 0 where unscored; how many are scored [P, 1]; which are."""
+def _subtract_mean(rewards_P_G: Tensor, scored_P_G: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Rewards minus their group's mean, 0 where unscored; number scored [P, 1]; mask of the scored [P, G]."""
     scored = ~rewards_P_G.isnan() if scored_P_G is None else scored_P_G
     rewards = rewards_P_G.where(scored, 0.0)
     n_P_1 = scored.sum(dim=1, keepdim=True).clamp(min=1)

@@ -1,7 +1,7 @@
-"""Linear attention over a packed row: segments one after another, each from the state where its path begins.
+"""Linear attention over a packed row: segment by segment, each from the state at which its path begins.
 
 A recurrent layer would run on from one leaf into the next without an error. So its forward is wrapped: segments are cut
-where others leave them, siblings go as one batch, and the state at the cut is handed on with its gradient, through a
+where others leave them, siblings go as one batch, and the state at the cut is passed on with its gradient, through a
 stand-in for transformers' cache (whose own states are updated in place, which autograd cannot follow).
 """
 
@@ -16,33 +16,33 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pivotrl_cli.learn.cascade import TreePlan
-from pivotrl_cli.learn.tree import Row, families
+from pivotrl_cli.learn.tree import PackedTree, sibling_groups
 
 _LINEAR = "linear_attn"
 """Name of the recurrent mixer in the layers of Qwen3.5."""
 
 
-def wrap(model: PreTrainedModel) -> None:
-    """Teach the linear attention layers of a model, if it has any, what a prefix tree is; once."""
+def wrap_linear_attention(model: PreTrainedModel) -> None:
+    """Make the linear attention layers of a model accept `prefix_tree`; a second call changes nothing."""
     for layer in model.get_decoder().layers:  # type: ignore[no-untyped-call]
         mixer = getattr(layer, _LINEAR, None)
-        if mixer is not None and not isinstance(mixer, _OverRows):
+        if mixer is not None and not isinstance(mixer, _TreeForward):
             # A class, since a function set on the layer would drive the original's weights in a deep copy.
-            mixer.__class__ = type(type(mixer).__name__, (_OverRows, type(mixer)), {})
+            mixer.__class__ = type(type(mixer).__name__, (_TreeForward, type(mixer)), {})
 
 
-class _OverRows(torch.nn.Module):
-    """The forward that comes before the layer's own."""
+class _TreeForward(torch.nn.Module):
+    """Forward that a linear attention layer gets before its own."""
 
     def forward(self, hidden_states: Tensor, *args: Any, prefix_tree: TreePlan | None = None, **kwargs: Any) -> Tensor:
-        own: Callable[..., Tensor] = super().forward
+        forward: Callable[..., Tensor] = super().forward
         if prefix_tree is None:
-            return own(hidden_states, *args, **kwargs)
-        return _recur(own, hidden_states[0], prefix_tree.row)[None]
+            return forward(hidden_states, *args, **kwargs)
+        return _recur(forward, hidden_states[0], prefix_tree.row)[None]
 
 
 class _State:
-    """What a recurrent layer carries on; takes the place of the cache in one call of its forward."""
+    """State of a recurrent layer; takes the place of the cache in one call of its forward."""
 
     def __init__(self, conv: Tensor | None = None, recurrent: Tensor | None = None) -> None:
         self.conv, self.recurrent = conv, recurrent
@@ -60,10 +60,10 @@ class _State:
         return self.conv is not None
 
     def update_conv_state(self, mixed: Tensor, _layer: int, conv_kernel_size: int) -> Tensor:
-        """Prepend what the convolution still sees, and remember the end."""
-        whole = mixed if self.conv is None else torch.cat([self.conv, mixed], dim=-1)
-        self.conv = whole[..., -conv_kernel_size:]
-        return whole
+        """Prepend the positions that the convolution still sees, and keep the last ones."""
+        states = mixed if self.conv is None else torch.cat([self.conv, mixed], dim=-1)
+        self.conv = states[..., -conv_kernel_size:]
+        return states
 
     def update_recurrent_state(self, state: Tensor, _layer: int) -> None:
         self.recurrent = state
@@ -75,9 +75,9 @@ class _State:
         return _State(self.conv.expand(n, -1, -1), self.recurrent.expand(n, -1, -1, -1))
 
 
-def _recur(forward: Callable[..., Tensor], hidden_L: Tensor, row: Row) -> Tensor:
+def _recur(forward: Callable[..., Tensor], hidden_L: Tensor, row: PackedTree) -> Tensor:
     """Output [L, hidden] of a recurrent layer."""
-    cuts = {(parent, depth): children for parent, depth, children in families(row)}
+    cuts = {(parent, depth): children for parent, depth, children in sibling_groups(row)}
     out: list[Tensor | None] = [None] * len(row.segments)
 
     def run(segments: list[int], state: _State | None) -> None:

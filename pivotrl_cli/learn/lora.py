@@ -1,7 +1,7 @@
 """LoRA: low-rank adapters on a frozen model, by peft.
 
-The adapted layers live in the model itself, so trees, samplers and losses see a model like any other. The frozen base
-is the reference of the KL penalty: the same weights with the adapters switched off, no second copy.
+The adapted layers are part of the model itself, so trees, samplers and losses see a model like any other. The frozen
+base is the reference of the KL penalty: the same weights with the adapters disabled, no second copy.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 
-def adapt(model: PreTrainedModel, *, rank: int, alpha: float, targets: list[str], seed: int) -> PeftModel:
-    """Freeze the model and put adapters into it; they change nothing before the first step."""
+def add_adapters(model: PreTrainedModel, *, rank: int, alpha: float, targets: list[str], seed: int) -> PeftModel:
+    """Freeze the model and add adapters, which change nothing before the first step."""
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
@@ -38,8 +38,8 @@ def adapt(model: PreTrainedModel, *, rank: int, alpha: float, targets: list[str]
 
 
 @contextmanager
-def adapters_off(model: PreTrainedModel) -> Iterator[None]:
-    """The model as it was before it was adapted, while the block lasts; without adapters nothing changes."""
+def adapters_disabled(model: PreTrainedModel) -> Iterator[None]:
+    """Disable the adapters inside the block; without adapters nothing changes."""
     layers: list[Any] = [module for module in model.modules() if hasattr(module, "lora_A")]
     for layer in layers:
         layer.enable_adapters(False)
@@ -52,9 +52,9 @@ def adapters_off(model: PreTrainedModel) -> Iterator[None]:
 
 @torch.no_grad()
 def merged_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
-    """The weights under the names that the model has without adapters, what these add included; tied ones once.
+    """The weights with the adapters merged, under the names of the model without adapters; tied ones once.
 
-    Those of a sharded model stay sharded, and to take the next one is then a matter of all processes.
+    Those of a sharded model stay sharded, and each next one is a collective: every rank must take it.
     """
     seen = set()
     for name, weight in model.state_dict(keep_vars=True).items():

@@ -1,8 +1,8 @@
-"""Losses over flat completion tokens: surrogates of the policy gradient, KL to a reference, imitation.
+"""Losses over flat completion tokens: ratios and surrogates of the policy gradient, KL to a reference, imitation.
 
 Every function takes one entry per completion token, in nats, and `weights`, what each token counts in the *whole*
-optimiser step. A result is therefore a share of the step, and the shares of the micro-batches add up to exactly what
-one large batch gives. A loss is a surrogate and a weighting; `LOSSES` has the published ones by name.
+optimizer step. A result is therefore a share of the step, and the shares of the micro-batches add up to exactly what
+one large batch gives. A loss is a ratio, a surrogate and a weighting; `LOSSES` has the published ones by name.
 
 Left out: dual clipping, and the paper's ratio at completion level without the length normalisation of GSPO, whose
 variance grows with the length (its authors' recipes train with token ratios).
@@ -20,35 +20,13 @@ from torch import Tensor
 Weighting = Literal["token", "sequence", "constant"]
 
 
-@dataclass(frozen=True, slots=True)
-class Surrogate:
-    """What a policy loss is made of; one entry [T] per token, only `values` with a gradient."""
-
-    values: Tensor
-    """To be weighted, summed and made as large as possible."""
-    ratio: Tensor
-    """Probability ratio pi / pi_old before any clipping; of the whole completion where the loss has it so."""
-    cut_low: Tensor
-    """Whether the ratio was below its lower bound where that cuts the gradient."""
-    cut_high: Tensor
-    """Whether the ratio was above its upper bound where that cuts, or for `cispo` bounds, the gradient."""
+def token_ratio(logprobs: Tensor, old: Tensor, owner: Tensor) -> Tensor:
+    """Probability ratio [T] of each token, w_t = exp(logp_t - logp_old_t)."""
+    return torch.exp(logprobs - old)
 
 
-def clipped(logprobs: Tensor, old: Tensor, advantages: Tensor, owner: Tensor, low: float, high: float) -> Surrogate:
-    """The clipped ratio of PPO and GRPO, token by token.
-
-        min(w_t A_t, clip(w_t, 1 - low, 1 + high) A_t),   w = exp(logp - logp_old)
-
-    PivotRL (arXiv 2603.21383), Eq. 7; PPO (arXiv 1707.06347); separate bounds from DAPO (arXiv 2503.14476). At w = 1
-    the gradient is the plain policy gradient, A grad logp. Advantage 0 gives value and gradient 0 at that token.
-    """
-    return _clipped(torch.exp(logprobs - old), advantages, low, high)
-
-
-def sequence_clipped(
-    logprobs: Tensor, old: Tensor, advantages: Tensor, owner: Tensor, low: float, high: float
-) -> Surrogate:
-    """GSPO (arXiv 2507.18071), Eq. 5: `clipped` with one ratio for all tokens of a completion, their geometric mean.
+def sequence_ratio(logprobs: Tensor, old: Tensor, owner: Tensor) -> Tensor:
+    """GSPO (arXiv 2507.18071), Eq. 5: one ratio [T] for all tokens of a completion, their geometric mean.
 
         s_i = exp(mean_t (logp_t - logp_old_t))
 
@@ -58,56 +36,72 @@ def sequence_clipped(
     n = torch.bincount(owner)
     gap = logprobs - old
     mean_gap = gap.new_zeros(len(n)).index_add(0, owner, gap) / n.clamp(min=1)
-    return _clipped(torch.exp(mean_gap)[owner], advantages, low, high)
+    return torch.exp(mean_gap)[owner]
 
 
-def clipped_weight(
-    logprobs: Tensor, old: Tensor, advantages: Tensor, owner: Tensor, low: float, high: float
-) -> Surrogate:
+@dataclass(frozen=True, slots=True)
+class Surrogate:
+    """Per token [T]; only `values` carries a gradient."""
+
+    values: Tensor
+    """What the update increases, before weighting and summing."""
+    clipped_low: Tensor
+    """Whether the lower bound of the ratio cuts the gradient; for CISPO, whether it changes the weight."""
+    clipped_high: Tensor
+    """Whether the upper bound does."""
+
+
+def clipped_surrogate(ratio: Tensor, advantages: Tensor, logprobs: Tensor, low: float, high: float) -> Surrogate:
+    """The clipped surrogate of PPO and GRPO.
+
+        min(w_t A_t, clip(w_t, 1 - low, 1 + high) A_t)
+
+    PivotRL (arXiv 2603.21383), Eq. 7; PPO (arXiv 1707.06347); separate bounds from DAPO (arXiv 2503.14476). At w = 1
+    the gradient is the plain policy gradient, A grad logp. Advantage 0 gives value and gradient 0 at that token.
+    """
+    fixed = ratio.detach()
+    return Surrogate(
+        values=torch.minimum(ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages),
+        clipped_low=(fixed < 1 - low) & (advantages < 0),
+        clipped_high=(fixed > 1 + high) & (advantages > 0),
+    )
+
+
+def cispo_surrogate(ratio: Tensor, advantages: Tensor, logprobs: Tensor, low: float, high: float) -> Surrogate:
     """CISPO (arXiv 2506.13585), Eq. 4: the policy gradient under a bounded importance weight, which has no gradient.
 
         sg(clip(w_t, 1 - low, 1 + high)) A_t logp_t
 
     No token loses its gradient; `low` of 1 leaves the weight unbounded below, as its authors do.
     """
-    ratio = torch.exp(logprobs - old).detach()
-    weight = ratio.clamp(1 - low, 1 + high)
-    return Surrogate(weight * advantages * logprobs, ratio, ratio < 1 - low, ratio > 1 + high)
-
-
-def _clipped(ratio: Tensor, advantages: Tensor, low: float, high: float) -> Surrogate:
     fixed = ratio.detach()
-    return Surrogate(
-        values=torch.minimum(ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages),
-        ratio=fixed,
-        cut_low=(fixed < 1 - low) & (advantages < 0),
-        cut_high=(fixed > 1 + high) & (advantages > 0),
-    )
+    return Surrogate(fixed.clamp(1 - low, 1 + high) * advantages * logprobs, fixed < 1 - low, fixed > 1 + high)
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A published loss: how a token's gain is bounded, and what a token weighs."""
+    """A published loss: whose ratio is bounded and how, and what a token weighs."""
 
-    surrogate: Callable[[Tensor, Tensor, Tensor, Tensor, float, float], Surrogate]
+    ratio: Callable[[Tensor, Tensor, Tensor], Tensor]
+    surrogate: Callable[[Tensor, Tensor, Tensor, float, float], Surrogate]
     weighting: Weighting
 
 
 LOSSES: dict[str, Loss] = {
-    "grpo": Loss(clipped, "sequence"),
-    "dapo": Loss(clipped, "token"),
-    "dr_grpo": Loss(clipped, "constant"),
-    "gspo": Loss(sequence_clipped, "sequence"),
-    "cispo": Loss(clipped_weight, "token"),
+    "grpo": Loss(token_ratio, clipped_surrogate, "sequence"),
+    "dapo": Loss(token_ratio, clipped_surrogate, "token"),
+    "dr_grpo": Loss(token_ratio, clipped_surrogate, "constant"),
+    "gspo": Loss(sequence_ratio, clipped_surrogate, "sequence"),
+    "cispo": Loss(token_ratio, cispo_surrogate, "token"),
 }
 """Losses by name."""
 
 
 def token_weights(weighting: Weighting, lengths: Sequence[int], longest: int) -> list[float]:
-    """What one token of each completion weighs, for completions of these lengths in tokens: those of the whole step.
+    """Weight of one token of each completion, given the lengths in tokens of all completions of the step.
 
-    `token`: all tokens alike (DAPO). `sequence`: all completions alike, whatever their length (GRPO, arXiv 2402.03300).
-    `constant`: as if every completion had the `longest` length allowed, so that a token's weight depends on no length
+    `token`: all tokens equal (DAPO). `sequence`: all completions equal, whatever their length (GRPO, arXiv 2402.03300).
+    `constant`: as if every completion had the `longest` length allowed, so that no weight depends on a length
     (Dr. GRPO, arXiv 2503.20783). Weights of all tokens sum to 1, but for `constant`, where they sum to at most 1.
 
     Example: lengths [1, 3] weigh [1/4, 1/4], [1/2, 1/6] or, with longest 5, [1/10, 1/10].

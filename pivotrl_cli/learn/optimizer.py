@@ -2,9 +2,8 @@
 
 Master weights are kept for 16-bit parameters only. A bfloat16 weight has eight significant bits, so an update below
 1/512 of its size rounds away: at the learning rates of reinforcement learning nearly all of them would. Gradients of
-micro-batches are summed in float32 for the same reason. The norm
-of a sharded gradient is the whole one's, so that all processes clip and skip alike. Left out: fused optimisers, other
-schedules.
+micro-batches are summed in float32 for the same reason. The norm of a sharded gradient is that of the full one, so all
+ranks clip and skip alike. Left out: fused optimizers, other schedules.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from pivotrl_cli.learn.distributed import gathered, sharded_like, whole
+from pivotrl_cli.learn.distributed import full_tensor, gather_to_rank0, shard_like
 
 BETAS = (0.9, 0.999)
 """Decay of AdamW's first and second moment, as in the recipes of NeMo RL."""
 
 
 class UnusableGradient(ArithmeticError):
-    """The gradient's norm is not finite, or too large; weights and optimiser are as they were before the step."""
+    """The gradient's norm is not finite, or too large; weights and optimizer are as they were before the step."""
 
 
 def learning_rate(
@@ -46,8 +45,8 @@ def learning_rate(
     return peak * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
 
-class Optimiser:
-    """AdamW over a model's trainable parameters: `collect` after every backward pass, `step` after the last one."""
+class Optimizer:
+    """AdamW over a model's trainable parameters: `accumulate` after every backward pass, `step` after the last one."""
 
     def __init__(
         self,
@@ -69,7 +68,7 @@ class Optimiser:
         ]
         self._adamw = torch.optim.AdamW([group for group in groups if group["params"]], betas=BETAS)
 
-    def collect(self) -> None:
+    def accumulate(self) -> None:
         """Add the 16-bit gradients of one backward pass to the float32 sums."""
         for weight, master in self._copies:
             if weight.grad is None:
@@ -83,36 +82,36 @@ class Optimiser:
 
         Raises UnusableGradient, with nothing changed but the gradient cleared.
         """
-        self.collect()
-        norm = whole(get_total_norm([m.grad for m in self._masters if m.grad is not None]))
+        self.accumulate()
+        norm = full_tensor(get_total_norm([m.grad for m in self._masters if m.grad is not None]))
         if not torch.isfinite(norm):
-            self._clear()
+            self._zero_grad()
             raise UnusableGradient(f"the gradient norm is {norm.item()}")
         if norm > self.skip_grad_norm:
-            self._clear()
+            self._zero_grad()
             raise UnusableGradient(f"the gradient norm is {norm.item():.3g}, above {self.skip_grad_norm:g}")
         clip_grads_with_norm_(self._masters, self.max_grad_norm, norm)
         for group in self._adamw.param_groups:
             group["lr"] = rate
         self._adamw.step()
-        self._publish()
-        self._clear()
+        self._update_weights()
+        self._zero_grad()
         return norm.item()
 
-    def tensors(self) -> dict[str, Tensor]:
-        """All that the next step depends on beside the weights, by name: moments, step counts, master weights."""
+    def state_dict(self) -> dict[str, Tensor]:
+        """Moments, step counts and master weights by name, sharded as the model is."""
         copies = {id(master) for _, master in self._copies}
         tensors = {f"{i}.master": m.detach() for i, m in enumerate(self._masters) if id(m) in copies}
         for i, master in enumerate(self._masters):
             tensors |= {f"{i}.{name}": value for name, value in self._adamw.state.get(master, {}).items()}
         return tensors
 
-    def state(self) -> dict[str, Tensor]:
-        """The same, what is sharded made whole in the first process's memory."""
-        return gathered(self.tensors().items())
+    def full_state_dict(self) -> dict[str, Tensor]:
+        """`state_dict` with full tensors, in the memory of rank 0. Collective: every rank must call it."""
+        return gather_to_rank0(self.state_dict().items())
 
-    def blank(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """Room for the tensors of these names, sharded as they will be; `restore` takes them."""
+    def empty_state_dict(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Zeros of the shapes and sharding of a `state_dict` with these names, to read a checkpoint into."""
         masters = {name: self._masters[int(name.partition(".")[0])].detach() for name in names}
         return {
             name: torch.zeros(()) if name.endswith(".step") else torch.zeros_like(master)
@@ -120,23 +119,23 @@ class Optimiser:
         }
 
     @torch.no_grad()
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from what `state` or `tensors` gave for a model of the same parameters."""
+    def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
+        """Resume from a sharded or full `state_dict` of a model with the same parameters."""
         for name, tensor in tensors.items():
             i, _, what = name.partition(".")
             master = self._masters[int(i)]
             if what == "master":
-                master.copy_(sharded_like(tensor, master))
+                master.copy_(shard_like(tensor, master))
             else:
-                self._adamw.state[master][what] = sharded_like(tensor, master) if tensor.ndim else tensor
-        self._publish()
+                self._adamw.state[master][what] = shard_like(tensor, master) if tensor.ndim else tensor
+        self._update_weights()
 
     @torch.no_grad()
-    def _publish(self) -> None:
+    def _update_weights(self) -> None:
         for weight, master in self._copies:
             weight.copy_(master)
 
-    def _clear(self) -> None:
+    def _zero_grad(self) -> None:
         self._adamw.zero_grad(set_to_none=True)
 
 

@@ -1,6 +1,6 @@
-"""Prompt groups into micro-batches under a token budget, the longest first, so that memory fails at once or never.
+"""Pack prompt groups into micro-batches under a token budget, longest first: memory fails at once or never.
 
-Nothing is ever truncated: a rollout that exceeds the budget alone becomes its own micro-batch. Counted are the
+Nothing is ever truncated: a rollout that exceeds the budget alone becomes its own micro-batch. The budget counts the
 positions that the layers compute.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pivotrl_cli.learn.tree import Sorted, Tokens
+from pivotrl_cli.learn.tree import SortedPrompts, Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +35,20 @@ def pack_trees(
     Prompts that begin alike are kept together as long as they fit. A group that exceeds the budget alone is split, and
     each part computes the prompt again. Trees then go first-fit into rows, the largest first.
     """
-    by_tokens = Sorted(prompts)
-    rank = {p: i for i, p in enumerate(by_tokens.order)}
+    by_tokens = SortedPrompts(prompts)
+    place = {p: i for i, p in enumerate(by_tokens.order)}
 
     def cost(slices: Sequence[Slice]) -> int:
-        """Positions of a row: shared beginnings once, and of completions all but the last token."""
+        """Positions of a row: each shared prefix once, and of completions all but the last token."""
         n_fed = sum(n - 1 for s in slices for n in completion_lengths[s.prompt][s.start : s.stop])
-        return by_tokens.n_tokens([rank[s.prompt] for s in slices]) + n_fed
+        return by_tokens.n_tokens([place[s.prompt] for s in slices]) + n_fed
 
     trees: list[list[Slice]] = []
     for p in by_tokens.order:
         if not completion_lengths[p]:
             continue
         whole = Slice(p, 0, len(completion_lengths[p]))
-        related = bool(trees) and min(by_tokens.shared[rank[trees[-1][-1].prompt] : rank[p]]) > 0
+        related = bool(trees) and min(by_tokens.shared[place[trees[-1][-1].prompt] : place[p]]) > 0
         if related and cost([*trees[-1], whole]) <= token_budget:
             trees[-1].append(whole)
         else:

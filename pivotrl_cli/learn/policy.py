@@ -1,4 +1,4 @@
-"""Log-probabilities of sampled tokens under a causal language model, what prompts share computed once.
+"""Log-probabilities of sampled tokens under a causal language model, with shared prefixes computed once.
 
 The *tree* path lays prompts and rollouts out as one packed row, see `tree` and `cascade`: P + G*C positions instead of
 G*(P + C), fewer still for pivots of one trajectory, with the same gradient. The *plain* path is one padded batch of
@@ -20,13 +20,13 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from pivotrl_cli.learn.cascade import TreePlan, hidden_states
-from pivotrl_cli.learn.distributed import inside
-from pivotrl_cli.learn.hybrid import wrap
-from pivotrl_cli.learn.tree import Row, Tokens, plant
-from pivotrl_cli.learn.ulysses import from_all, stretch
+from pivotrl_cli.learn.distributed import run_in_forward
+from pivotrl_cli.learn.hybrid import wrap_linear_attention
+from pivotrl_cli.learn.tree import PackedTree, Tokens, build_tree
+from pivotrl_cli.learn.ulysses import gather_tokens, local_span
 
 HEAD_ELEMENTS = 2**27
-"""Most logits held at once; beyond, they are recomputed in the backward pass, chunk by chunk."""
+"""Maximum logits held at once; beyond, they are recomputed in the backward pass, chunk by chunk."""
 
 TREE_MODELS = frozenset(
     {"gemma3_text", "glm4_moe", "llama", "mistral", "mixtral", "olmo3", "qwen2", "qwen3", "qwen3_moe", "smollm3"}
@@ -39,14 +39,14 @@ _HEAD_SCALES = ("final_logit_softcapping", "logits_soft_cap", "logit_scale", "lo
 
 @dataclass(frozen=True, slots=True)
 class TokenScores:
-    """What the model says of the completion tokens, in the order prompt, rollout, token."""
+    """Scores of the completion tokens, in the order prompt, rollout, token."""
 
     logprobs: Tensor
     """[T] Log-probability of each token at the given temperature, in nats; carries the gradient."""
     entropies: Tensor
     """[T] Entropy of the distribution that each token was drawn from, in nats; no gradient."""
     n_positions: int = 0
-    """Positions that the layers computed for it, padding included."""
+    """Positions that the layers computed, padding included."""
 
 
 def plain_reason(model: PreTrainedModel) -> str | None:
@@ -77,9 +77,9 @@ def completion_logprobs(
     """Score every completion token of one micro-batch.
 
     Groups may differ in size; no prompt and no completion may be empty. A completion's first token is predicted at the
-    prompt's last position. `tree` is decided by `plain_reason` unless given. The model's mode is left alone: keep it in
-    eval mode, where gradients flow as well and dropout does not part trainer from sampler, unless its layers are to be
-    checkpointed.
+    prompt's last position. `plain_reason` decides about `tree` unless it is given. The model's mode is left alone: keep
+    it in eval mode, where gradients flow too and dropout does not make trainer and sampler differ, unless its layers
+    are to be checkpointed.
     """
     if tree is None:
         tree = plain_reason(model) is None
@@ -91,9 +91,11 @@ def completion_logprobs(
         scores = _score(_plain_logits(model, prompts, rows_N), targets_T, temperature)
         width = max(len(prompts[p]) + len(completion) for p, completion in rows_N)
         return replace(scores, n_positions=len(rows_N) * width)
-    row = plant(prompts, completions)
-    wrap(model)
-    return TokenScores(*inside(model, _score_row, model, row, targets_T, temperature), n_positions=len(row.tokens))
+    row = build_tree(prompts, completions)
+    wrap_linear_attention(model)
+    return TokenScores(
+        *run_in_forward(model, _score_row, model, row, targets_T, temperature), n_positions=len(row.tokens)
+    )
 
 
 def _plain_logits(model: PreTrainedModel, prompts_P: Sequence[Tokens], rows_N: list[tuple[int, Tokens]]) -> Tensor:
@@ -101,7 +103,7 @@ def _plain_logits(model: PreTrainedModel, prompts_P: Sequence[Tokens], rows_N: l
     full_N = [[*prompts_P[p], *completion] for p, completion in rows_N]
     first = min(len(prompts_P[p]) for p, _ in rows_N) - 1
     kept = torch.arange(first, max(map(len, full_N)), device=model.device)
-    logits_N_K_V: Tensor = model(input_ids=_padded(full_N, model), use_cache=False, logits_to_keep=kept).logits
+    logits_N_K_V: Tensor = model(input_ids=_pad(full_N, model), use_cache=False, logits_to_keep=kept).logits
     index_T = [
         n * len(kept) + len(prompts_P[p]) - 1 - first + t
         for n, (p, completion) in enumerate(rows_N)
@@ -110,13 +112,13 @@ def _plain_logits(model: PreTrainedModel, prompts_P: Sequence[Tokens], rows_N: l
     return logits_N_K_V.flatten(0, 1)[_tensor(index_T, model)]
 
 
-def _score_row(model: PreTrainedModel, row: Row, targets_T: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Log-probabilities and entropies through decoder and head, each by itself; from all that share the row."""
-    hidden_L, held = hidden_states(model, TreePlan(row, model.device)), stretch(len(row.tokens))
-    own = [t for t, place in enumerate(row.predictors) if place in held]
-    places_T = _tensor([row.predictors[t] - held.start for t in own], model)
-    scores = _score_hidden(model, hidden_L[places_T], targets_T[_tensor(own, model)], temperature)
-    logprobs_T, entropies_T = (from_all(x, row.predictors, len(row.tokens)) for x in scores)
+def _score_row(model: PreTrainedModel, row: PackedTree, targets_T: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and entropies through decoder and head, gathered from the ranks that share the row."""
+    hidden_L, span = hidden_states(model, TreePlan(row, model.device)), local_span(len(row.tokens))
+    held = [t for t, place in enumerate(row.predictors) if place in span]
+    places_T = _tensor([row.predictors[t] - span.start for t in held], model)
+    scores = _score_hidden(model, hidden_L[places_T], targets_T[_tensor(held, model)], temperature)
+    logprobs_T, entropies_T = (gather_tokens(x, row.predictors, len(row.tokens)) for x in scores)
     return logprobs_T, entropies_T
 
 
@@ -151,7 +153,7 @@ def _score(logits_T_V: Tensor, targets_T: Tensor, temperature: float) -> TokenSc
     return TokenScores(logprobs_T, entropies_T)
 
 
-def _padded(rows: Sequence[Tokens], model: PreTrainedModel) -> Tensor:
+def _pad(rows: Sequence[Tokens], model: PreTrainedModel) -> Tensor:
     """Rows as one rectangle, padded on the right with an id that every vocabulary has."""
     width = max(map(len, rows))
     return _tensor([[*row, *[0] * (width - len(row))] for row in rows], model)

@@ -1,4 +1,4 @@
-"""The self-check before training: does the prefix tree say of this model what the plain path says?
+"""Self-check before training: do the prefix tree and the plain path compute the same for this model?
 
 The tree hooks into layers that transformers may change and calls kernels of torch that are not its public interface, so
 no list of models proves it right. Two small random trees, scored both ways in the model's own number format, do.
@@ -10,26 +10,26 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pivotrl_cli.learn.distributed import n_sharing, whole
+from pivotrl_cli.learn.distributed import full_tensor, sequence_parallel_size
 from pivotrl_cli.learn.policy import completion_logprobs
 
 TOLERANCES = {torch.float64: (1e-4, 1e-3), torch.float32: (1e-4, 1e-3), torch.bfloat16: (0.03, 0.1)}
-"""Most that log-probabilities and the gradient norms of the weights may differ, relative; other formats as bfloat16."""
+"""Maximum relative difference of log-probabilities and of the weights' gradient norms; other formats as bfloat16."""
 
 LONGEST_WINDOW = 1024
 """Windows up to this size are exceeded by the trees of the check."""
 
 
 class TreeMismatch(ArithmeticError):
-    """The prefix tree computes something else than the model does."""
+    """The prefix tree and the model's own forward disagree."""
 
 
 def self_check(model: PreTrainedModel) -> None:
     """Raise TreeMismatch where the two paths differ; leaves no gradient behind."""
     for seed in (0, 1):
         prompts, completions = _random_trees(model, seed)
-        plain = _measured(model, prompts, completions, tree=False)
-        shared = _measured(model, prompts, completions, tree=True)
+        plain = _measure(model, prompts, completions, tree=False)
+        shared = _measure(model, prompts, completions, tree=True)
         for what, tolerance, expected, actual in zip(
             ("log-probabilities", "gradients"),
             TOLERANCES.get(model.dtype, TOLERANCES[torch.bfloat16]),
@@ -57,14 +57,14 @@ def _random_trees(model: PreTrainedModel, seed: int) -> tuple[list[list[int]], l
     return prompts, [[tokens(n) for n in (1, 6, 11)] for _ in prompts]
 
 
-def _measured(
+def _measure(
     model: PreTrainedModel, prompts: list[list[int]], completions: list[list[list[int]]], *, tree: bool
 ) -> tuple[Tensor, Tensor]:
-    """Log-probabilities, and the norm of every weight's gradient of a loss that weighs each differently."""
+    """Log-probabilities, and every weight's gradient norm under a loss that weights each token differently."""
     logprobs = completion_logprobs(model, prompts, completions, tree=tree).logprobs
-    n_alike = 1 if tree else n_sharing()  # only a tree is shared: of a plain batch each has the whole gradient
-    weights = torch.linspace(-1, 1, len(logprobs), device=logprobs.device) / n_alike
+    n_copies = 1 if tree else sequence_parallel_size()  # a plain batch is not shared: each rank has its whole gradient
+    weights = torch.linspace(-1, 1, len(logprobs), device=logprobs.device) / n_copies
     torch.autograd.backward((logprobs * weights).sum())
-    norms = [whole(weight.grad.float().norm()) for weight in model.parameters() if weight.grad is not None]
+    norms = [full_tensor(weight.grad.float().norm()) for weight in model.parameters() if weight.grad is not None]
     model.zero_grad(set_to_none=True)
     return logprobs.detach(), torch.stack(norms)

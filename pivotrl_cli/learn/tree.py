@@ -1,12 +1,13 @@
-"""Prefix trees: one packed row that holds every state once and its completions as leaves.
+"""Prefix trees: one packed row with every state once, and its completions as leaves.
 
     row      [ trunk ............................ | a | a | b | private end | c | c ]
     depth      0                               n    attach  attach            attach
 
 Prompts that begin alike share a segment up to where they part, token by token, whatever turns the tokens belong to; so
 pivots of one trajectory hang on one trunk, and trajectories with the same long system prompt share that. At a fork the
-longest prompt goes on as the trunk, so that few pieces are long instead of many short. A segment sees itself causally
-and, of each ancestor, what lies before the point where the path leaves it. The position id of a token is its depth.
+longest prompt continues as the trunk: a few long segments instead of many short ones. A segment attends to itself
+causally and, of each ancestor, to what lies before the point where the path leaves it. The position id of a token is
+its depth.
 
 A completion's first token is predicted where its prompt ends, by one position for all G rollouts, and its last token
 predicts nothing, so it is not in the row. Left out: sharing among completions.
@@ -45,8 +46,8 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A forest, laid out depth first: a segment's descendants follow it, nearest attach point first."""
+class PackedTree:
+    """A forest in one row, depth first: a segment's descendants follow it, nearest attach point first."""
 
     tokens: list[int] = field(default_factory=list)
     """Token ids [L]."""
@@ -57,8 +58,8 @@ class Row:
     predictors: list[int] = field(default_factory=list)
     """Place [T] that predicts each completion token, in the order prompt, rollout, token."""
 
-    def seen_by(self, segment: int, n_before: int = 0, at_most: int | None = None) -> list[range]:
-        """Places that a token sees before the `n_before` tokens that its own segment has there: nearest piece first."""
+    def visible_from(self, segment: int, n_before: int = 0, at_most: int | None = None) -> list[range]:
+        """Places visible from a segment, `n_before` of its own tokens in: nearest piece first, `at_most` places."""
         pieces: list[range] = []
         index: int | None = segment
         n_seen = n_before
@@ -75,17 +76,17 @@ class Row:
         return pieces
 
 
-def plant(prompts: Sequence[Tokens], completions: Sequence[Sequence[Tokens]]) -> Row:
-    """The row of these prompts and completions; order does not matter to the sharing."""
+def build_tree(prompts: Sequence[Tokens], completions: Sequence[Sequence[Tokens]]) -> PackedTree:
+    """Pack prompts and completions into one row; their order does not change what is shared."""
     roots, ends = _forest(prompts)
     for p, group in enumerate(completions):
         for g, completion in enumerate(group):
             if len(completion) > 1:
                 ends[p].children.append(_Node(completion[:-1], len(prompts[p]), leaf=(p, g)))
-    row = Row()
+    row = PackedTree()
     starts: dict[object, int] = {}
     for root in roots:
-        _lay(root, None, row, starts)
+        _append(root, None, row, starts)
     for p, group in enumerate(completions):
         last = starts[id(ends[p])] + len(prompts[p]) - 1 - ends[p].depth
         for g, completion in enumerate(group):
@@ -94,8 +95,8 @@ def plant(prompts: Sequence[Tokens], completions: Sequence[Sequence[Tokens]]) ->
     return row
 
 
-class Sorted:
-    """Prompts in the order of their tokens, where each has its nearest relatives beside it.
+class SortedPrompts:
+    """Prompts sorted by their tokens, so that those with the longest common prefix are neighbours.
 
     Example: of [1, 2, 3], [4] and [1, 2, 5], `order` is [0, 2, 1] and `shared` is [2, 0] (were MIN_SHARED 2 or less).
     """
@@ -105,11 +106,11 @@ class Sorted:
         self.order = sorted(range(len(prompts)), key=lambda p: prompts[p])
         self.shared = [_common_prefix(prompts[p], prompts[q]) for p, q in pairwise(self.order)]
 
-    def n_tokens(self, ranks: Sequence[int]) -> int:
-        """Positions that the prompts with these places in the order take, each shared beginning once."""
-        ranks = sorted(ranks)
-        saved = sum(min(self.shared[low:high], default=self.lengths[self.order[low]]) for low, high in pairwise(ranks))
-        return sum(self.lengths[self.order[rank]] for rank in ranks) - saved
+    def n_tokens(self, places: Sequence[int]) -> int:
+        """Positions of the prompts at these places of the order, each shared prefix counted once."""
+        places = sorted(places)
+        saved = sum(min(self.shared[low:high], default=self.lengths[self.order[low]]) for low, high in pairwise(places))
+        return sum(self.lengths[self.order[place]] for place in places) - saved
 
 
 def _common_prefix(a: Tokens, b: Tokens) -> int:
@@ -122,7 +123,7 @@ def _common_prefix(a: Tokens, b: Tokens) -> int:
 
 @dataclass(slots=True, eq=False)
 class _Node:
-    """A segment before it has a place; `leaf` names the rollout (prompt, number) that it is."""
+    """A segment before it has a place; `leaf` is (prompt, number) of its rollout."""
 
     tokens: Tokens
     depth: int
@@ -137,7 +138,7 @@ class _Node:
 
 def _forest(prompts: Sequence[Tokens]) -> tuple[list[_Node], dict[int, _Node]]:
     """Roots, and the node in which each prompt ends."""
-    by_tokens = Sorted(prompts)
+    by_tokens = SortedPrompts(prompts)
     order, shared = by_tokens.order, by_tokens.shared
     ends: dict[int, _Node] = {}
 
@@ -160,7 +161,7 @@ def _forest(prompts: Sequence[Tokens]) -> tuple[list[_Node], dict[int, _Node]]:
     return [grow(low, high, 0) for low, high in pairwise(cuts) if low < high], ends
 
 
-def _lay(node: _Node, parent: int | None, row: Row, starts: dict[object, int]) -> None:
+def _append(node: _Node, parent: int | None, row: PackedTree, starts: dict[object, int]) -> None:
     """Append a node and its descendants to the row."""
     start = len(row.tokens)
     starts[node.leaf or id(node)] = start
@@ -169,10 +170,10 @@ def _lay(node: _Node, parent: int | None, row: Row, starts: dict[object, int]) -
     index = len(row.segments)
     row.segments.append(Segment(start, len(row.tokens), node.depth, parent))
     for child in sorted(node.children, key=lambda child: child.depth):
-        _lay(child, index, row, starts)
+        _append(child, index, row, starts)
 
 
-def families(row: Row) -> Iterator[tuple[int, int, list[int]]]:
+def sibling_groups(row: PackedTree) -> Iterator[tuple[int, int, list[int]]]:
     """Siblings that leave their parent at the same point: (parent, depth, segments)."""
     children = [i for i, segment in enumerate(row.segments) if segment.parent is not None]
 

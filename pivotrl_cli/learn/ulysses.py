@@ -1,10 +1,10 @@
-"""A row that is too long for one GPU, shared by several: each holds a stretch of its places, and in attention all of
-them for some of the heads (Jacobs et al. 2023, DeepSpeed-Ulysses, arXiv:2309.14509).
+"""Sequence parallelism for rows that are too long for one GPU: each rank holds a span of the row's places, and in
+attention all places for some of the heads (Jacobs et al. 2023, DeepSpeed-Ulysses, arXiv:2309.14509).
 
-Two exchanges a layer turn stretches into heads and back, so the attention between them is that of one process, tree
-and windows and all. What the libraries have is DeepSpeed's, or splits a causal sequence without a tree.
+Two all-to-alls per layer turn spans into heads and back, so the attention between them is that of one process, with
+trees and windows. The implementations in libraries are DeepSpeed's, or split a causal sequence without a tree.
 
-Axes: H heads, L places of the row, l places of a stretch, N processes, D head size, T completion tokens.
+Axes: H heads, L places of the row, l places of a span, N ranks, D head size, T completion tokens.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
-from pivotrl_cli.learn.distributed import row_group
+from pivotrl_cli.learn.distributed import sequence_group
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Query, key and value of a whole row, [1, heads, L, D] each, to what is attended to."""
+"""Query, key and value of a whole row, [1, heads, L, D] each -> attention output [1, heads, L, D]."""
 
 
-def why_not(model: PreTrainedModel, n_processes: int) -> str | None:
-    """Why so many processes cannot share the rows of this model; None if they can. The tree path is taken for given."""
+def sequence_parallel_obstacle(model: PreTrainedModel, n_processes: int) -> str | None:
+    """Why so many ranks cannot share the rows of this model; None if they can. Assumes the tree path."""
     config = model.config.get_text_config(decoder=True)
     if "linear_attention" in (getattr(config, "layer_types", None) or []):
         return f"the linear attention of {config.model_type} runs along the row, which no exchange of heads shortens"
@@ -35,24 +35,24 @@ def why_not(model: PreTrainedModel, n_processes: int) -> str | None:
     return None
 
 
-def stretch(n_places: int) -> range:
-    """Places that this process holds, of a row filled up to equal stretches; all where it is alone."""
-    group = row_group()
+def local_span(n_places: int) -> range:
+    """Places of a row that this rank holds, the row padded to equal spans; all without sequence parallelism."""
+    group = sequence_group()
     if group is None:
         return range(n_places)
     length = -(-n_places // group.size())
     return range(group.rank() * length, (group.rank() + 1) * length)
 
 
-def cut(values: list[int], places: range) -> list[int]:
-    """The values at these places, filled up with zeros."""
-    own = values[places.start : places.stop]
-    return own + [0] * (len(places) - len(own))
+def pad_to_span(values: list[int], places: range) -> list[int]:
+    """The values at these places, padded with zeros."""
+    found = values[places.start : places.stop]
+    return found + [0] * (len(places) - len(found))
 
 
-def over_heads(attend: Attend, query: Tensor, key: Tensor, value: Tensor, n_places: int) -> Tensor:
-    """Attention where each process holds a stretch: [1, H, l, D] in and out."""
-    group = row_group()
+def head_parallel(attend: Attend, query: Tensor, key: Tensor, value: Tensor, n_places: int) -> Tensor:
+    """Attention where each rank holds a span: [1, H, l, D] in and out."""
+    group = sequence_group()
     if group is None:
         return attend(query, key, value)
     size = group.size()
@@ -60,66 +60,66 @@ def over_heads(attend: Attend, query: Tensor, key: Tensor, value: Tensor, n_plac
     times = size // gcd(key.shape[1], size)
     key, value = (x.repeat_interleave(times, dim=1) if times > 1 else x for x in (key, value))
     out = attend(*(_to_heads(x, size)[:, :, :n_places] for x in (query, key, value)))
-    return _to_stretch(pad(out, (0, 0, 0, size * query.shape[2] - n_places)), size)
+    return _to_span(pad(out, (0, 0, 0, size * query.shape[2] - n_places)), size)
 
 
 def _to_heads(x: Tensor, size: int) -> Tensor:
     """[1, H, l, D] -> [1, H/N, N*l, D]"""
     by_head = x[0].reshape(size, -1, *x.shape[2:])
-    return _exchanged(by_head).transpose(0, 1).flatten(1, 2)[None]
+    return _all_to_all(by_head).transpose(0, 1).flatten(1, 2)[None]
 
 
-def _to_stretch(x: Tensor, size: int) -> Tensor:
+def _to_span(x: Tensor, size: int) -> Tensor:
     """[1, H/N, N*l, D] -> [1, H, l, D]"""
-    by_stretch = x[0].reshape(x.shape[1], size, -1, x.shape[3]).transpose(0, 1)
-    return _exchanged(by_stretch).flatten(0, 1)[None]
+    by_span = x[0].reshape(x.shape[1], size, -1, x.shape[3]).transpose(0, 1)
+    return _all_to_all(by_span).flatten(0, 1)[None]
 
 
-def _exchanged(x: Tensor) -> Tensor:
-    exchanged: Tensor = _Exchange.apply(x)  # type: ignore[no-untyped-call]
+def _all_to_all(x: Tensor) -> Tensor:
+    exchanged: Tensor = _AllToAll.apply(x)  # type: ignore[no-untyped-call]
     return exchanged
 
 
-class _Exchange(torch.autograd.Function):
+class _AllToAll(torch.autograd.Function):
     """[N, ...] -> [N, ...]: part j of process i becomes part i of process j, and so does its gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         x = x.contiguous()
         out = torch.empty_like(x)
-        dist.all_to_all_single(out, x, group=row_group())
+        dist.all_to_all_single(out, x, group=sequence_group())
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return _Exchange.forward(ctx, grads[0])
+        return _AllToAll.forward(ctx, grads[0])
 
 
-def from_all(own_T: Tensor, places_T: list[int], n_places: int) -> Tensor:
-    """One number for each of these places of the row, on all processes, from what each has for those it holds.
+def gather_tokens(own_T: Tensor, places_T: list[int], n_places: int) -> Tensor:
+    """One number for each of these places of the row, on all ranks, from the numbers that each has for its span.
 
-    All go on to compute the same, so each keeps the gradient of its own numbers, and their sum is that of one process.
+    All ranks compute the same loss from them, so each keeps the gradient of its own; their sum is that of one process.
     """
-    group = row_group()
+    group = sequence_group()
     if group is None:
         return own_T
-    length = len(stretch(n_places))
+    length = len(local_span(n_places))
     owners = [place // length for place in places_T]
     counts = [owners.count(i) for i in range(group.size())]
     longest, seen, index = max(counts), [0] * group.size(), []
     for owner in owners:
         index.append(owner * longest + seen[owner])
         seen[owner] += 1
-    joined: Tensor = _Join.apply(pad(own_T, (0, longest - len(own_T))))  # type: ignore[no-untyped-call]
-    return joined[torch.tensor(index, device=own_T.device)]
+    gathered: Tensor = _AllGather.apply(pad(own_T, (0, longest - len(own_T))))  # type: ignore[no-untyped-call]
+    return gathered[torch.tensor(index, device=own_T.device)]
 
 
-class _Join(torch.autograd.Function):
+class _AllGather(torch.autograd.Function):
     """[n] of each process -> [N * n] on all of them."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        group = row_group()
+        group = sequence_group()
         assert group is not None
         ctx.first, ctx.n = group.rank() * len(x), len(x)
         out = x.new_empty(group.size() * len(x))

@@ -7,13 +7,13 @@ import math
 import pytest
 import torch
 
-from pivotrl_cli.learn.advantage import ADVANTAGES, centred, group_normalised, has_variance, leave_one_out
+from pivotrl_cli.learn.advantage import ADVANTAGES, group_normalized, has_variance, leave_one_out, mean_centered
 
 NAN = float("nan")
 
 
 def advantages(rewards: list[list[float]], **options: object) -> list[list[float]]:
-    return group_normalised(torch.tensor(rewards, dtype=torch.float64), **options).tolist()
+    return group_normalized(torch.tensor(rewards, dtype=torch.float64), **options).tolist()
 
 
 def test_half_right_gives_plus_and_minus_one():
@@ -47,7 +47,7 @@ def test_degenerate_groups_are_exactly_zero(group: list[float]):
 def test_rounding_of_the_mean_invents_no_variance():
     rewards = torch.full((1, 7), 0.1, dtype=torch.float32)
     assert rewards.mean().item() != rewards[0, 0].item()
-    assert group_normalised(rewards).eq(0).all()
+    assert group_normalized(rewards).eq(0).all()
 
 
 def test_group_of_one():
@@ -65,13 +65,13 @@ def test_a_mask_rules_over_the_reward_that_stands_there():
 
 def test_scored_advantages_have_mean_zero_and_variance_one():
     rewards = torch.rand(5, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    result = group_normalised(rewards, eps_std=0.0)
+    result = group_normalized(rewards, eps_std=0.0)
     torch.testing.assert_close(result.mean(dim=1), torch.zeros(5, dtype=torch.float64), atol=1e-14, rtol=0)
     torch.testing.assert_close(result.square().mean(dim=1), torch.ones(5, dtype=torch.float64))
 
 
 def test_no_std_is_the_difference_from_the_mean():
-    assert centred(torch.tensor([[1, 0, 0, 0], [0, NAN, 1, NAN]], dtype=torch.float64)).tolist() == [
+    assert mean_centered(torch.tensor([[1, 0, 0, 0], [0, NAN, 1, NAN]], dtype=torch.float64)).tolist() == [
         [0.75, -0.25, -0.25, -0.25],
         [-0.5, 0, 0.5, 0],
     ]

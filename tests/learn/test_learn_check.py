@@ -31,7 +31,7 @@ def test_the_shipped_policy_passes(dtype: torch.dtype):
 
 @pytest.mark.parametrize("dtype", FORMATS)
 def test_a_recurrent_state_that_runs_from_leaf_to_leaf_is_found(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(policy, "wrap", lambda _model: None)
+    monkeypatch.setattr(policy, "wrap_linear_attention", lambda _model: None)
     with pytest.raises(TreeMismatch, match="log-probabilities of the prefix tree differ"):
         self_check(tiny("qwen3_5_text", dtype, **HYBRID))
 
@@ -49,5 +49,5 @@ def test_a_window_that_is_not_heeded_is_found(dtype: torch.dtype, window: int, m
 class Windowless(policy.TreePlan):
     """A plan that takes every layer for one without a window."""
 
-    def parts(self, _window: int | None):
-        return super().parts(None)
+    def calls(self, _window: int | None):
+        return super().calls(None)

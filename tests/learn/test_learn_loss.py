@@ -10,12 +10,13 @@ from torch import Tensor
 
 from pivotrl_cli.learn.loss import (
     LOSSES,
-    clipped,
-    clipped_weight,
+    Surrogate,
+    cispo_surrogate,
+    clipped_surrogate,
     importance_weights,
     k3,
     kl_loss,
-    sequence_clipped,
+    sequence_ratio,
     sft_loss,
     token_weights,
 )
@@ -33,6 +34,13 @@ def policies(n_actions: int = 6) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     logits, old, reference, rewards = torch.randn(4, n_actions, dtype=torch.float64, generator=generator)
     return logits.requires_grad_(), old.log_softmax(0), reference.log_softmax(0), rewards
+
+
+def surrogate_of(
+    name: str, logprobs: Tensor, old: Tensor, advantages: Tensor, owner: Tensor
+) -> tuple[Tensor, Surrogate]:
+    ratio = LOSSES[name].ratio(logprobs, old, owner)
+    return ratio, LOSSES[name].surrogate(ratio, advantages, logprobs, *CLIP)
 
 
 def gradient(loss: Tensor, *inputs: Tensor) -> Tensor:
@@ -55,23 +63,18 @@ def test_clipped_ratio_by_hand(
     ratio: float, advantage: float, surrogate: float, slope: float, cut_low: float, cut_high: float
 ):
     logprobs = vector(math.log(ratio) - 1.0).requires_grad_()
-    result = clipped(logprobs, vector(-1.0), vector(advantage), OWN, *CLIP)
+    measured, result = surrogate_of("grpo", logprobs, vector(-1.0), vector(advantage), OWN)
     assert result.values.item() == pytest.approx(surrogate)
     # d ratio / d logp = ratio
     assert gradient(result.values.sum(), logprobs).item() == pytest.approx(slope * ratio)
-    assert (result.cut_low.item(), result.cut_high.item()) == (cut_low, cut_high)
-    assert result.ratio.item() == pytest.approx(ratio)
+    assert (result.clipped_low.item(), result.clipped_high.item()) == (cut_low, cut_high)
+    assert measured.item() == pytest.approx(ratio)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_only_the_values_carry_a_gradient(name: str):
-    result = LOSSES[name].surrogate(vector(-1.0).requires_grad_(), vector(-1.5), vector(1.0), OWN, *CLIP)
-    assert [t.requires_grad for t in (result.values, result.ratio, result.cut_low, result.cut_high)] == [
-        True,
-        False,
-        False,
-        False,
-    ]
+    _, result = surrogate_of(name, vector(-1.0).requires_grad_(), vector(-1.5), vector(1.0), OWN)
+    assert [t.requires_grad for t in (result.values, result.clipped_low, result.clipped_high)] == [True, False, False]
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -80,10 +83,12 @@ def test_on_policy_gradient_is_the_exact_policy_gradient(name: str):
     logits, _, _, rewards = policies()
     logprobs = logits.log_softmax(0)
     probabilities = logprobs.exp().detach()
-    centred = rewards - probabilities @ rewards
+    advantages = rewards - probabilities @ rewards
     # The surrogates are homogeneous in A, so a weight on A weighs the action.
-    result = LOSSES[name].surrogate(logprobs, logprobs.detach(), probabilities * centred, torch.arange(6), *CLIP)
-    torch.testing.assert_close(gradient(result.values.sum(), logits), probabilities * centred, rtol=1e-13, atol=1e-15)
+    _, result = surrogate_of(name, logprobs, logprobs.detach(), probabilities * advantages, torch.arange(6))
+    torch.testing.assert_close(
+        gradient(result.values.sum(), logits), probabilities * advantages, rtol=1e-13, atol=1e-15
+    )
 
 
 def test_baseline_and_scale_change_the_exact_gradient_by_a_factor_only():
@@ -91,19 +96,19 @@ def test_baseline_and_scale_change_the_exact_gradient_by_a_factor_only():
     logprobs = logits.log_softmax(0)
     weights = logprobs.exp().detach()
     raw, normalised = (
-        gradient(clipped(logprobs, logprobs.detach(), weights * a, OWN, *CLIP).values.sum(), logits)
+        gradient(surrogate_of("grpo", logprobs, logprobs.detach(), weights * a, OWN)[1].values.sum(), logits)
         for a in (rewards, (rewards - 0.7) / 3)
     )
     torch.testing.assert_close(raw, normalised * 3, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("surrogate", [clipped, clipped_weight])
+@pytest.mark.parametrize("surrogate", [clipped_surrogate, cispo_surrogate])
 def test_unclipped_off_policy_gradient_is_importance_weighted(surrogate):
     logits, old, _, rewards = policies()
     logits = (logits.detach() * 0.05 + old).requires_grad_()
     logprobs = logits.log_softmax(0)
     assert ((logprobs - old).exp() - 1).abs().max() < 0.2
-    values = surrogate(logprobs, old, old.exp() * rewards, OWN, *CLIP).values
+    values = surrogate((logprobs - old).exp(), old.exp() * rewards, logprobs, *CLIP).values
     expected = gradient(logits.softmax(0) @ rewards, logits)
     torch.testing.assert_close(gradient(values.sum(), logits), expected, rtol=1e-12, atol=1e-14)
 
@@ -113,8 +118,9 @@ def test_the_sequence_ratio_is_the_geometric_mean_of_its_tokens():
     old = vector(-1.0, -1.0, -2.0)
     logprobs = (old + vector(math.log(2), -math.log(2), math.log(1.1))).requires_grad_()
     owner = torch.tensor([0, 0, 1])
-    result = sequence_clipped(logprobs, old, vector(3.0, 3.0, -1.0), owner, *CLIP)
-    assert result.ratio.tolist() == pytest.approx([1.0, 1.0, 1.1])
+    ratio, result = surrogate_of("gspo", logprobs, old, vector(3.0, 3.0, -1.0), owner)
+    assert torch.equal(ratio, sequence_ratio(logprobs, old, owner))
+    assert ratio.tolist() == pytest.approx([1.0, 1.0, 1.1])
     assert result.values.tolist() == pytest.approx([3.0, 3.0, -1.1])
     # weighted by sequence, completion 0 counts s A / N once, and its gradient falls on both tokens alike
     weights = vector(*[w for w, n in zip(token_weights("sequence", [2, 1], 9), [2, 1], strict=True) for _ in range(n)])
@@ -126,17 +132,17 @@ def test_the_sequence_ratio_is_the_geometric_mean_of_its_tokens():
 def test_the_sequence_ratio_is_clipped_as_a_whole():
     old = vector(-1.0, -1.0)
     logprobs = (old + math.log(1.5)).requires_grad_()
-    result = sequence_clipped(logprobs, old, vector(1.0, 1.0), torch.tensor([0, 0]), *CLIP)
-    assert (result.values.tolist(), result.cut_high.tolist()) == (pytest.approx([1.3, 1.3]), [True, True])
+    _, result = surrogate_of("gspo", logprobs, old, vector(1.0, 1.0), torch.tensor([0, 0]))
+    assert (result.values.tolist(), result.clipped_high.tolist()) == (pytest.approx([1.3, 1.3]), [True, True])
     assert gradient(result.values.sum(), logprobs).tolist() == [0.0, 0.0]
 
 
 def test_a_clipped_weight_keeps_every_gradient():
     old = vector(-1.0, -1.0, -1.0)
     logprobs = (old + vector(math.log(0.5), 0.0, math.log(2.0))).requires_grad_()
-    result = clipped_weight(logprobs, old, vector(1.0, 1.0, -1.0), torch.arange(3), *CLIP)
+    _, result = surrogate_of("cispo", logprobs, old, vector(1.0, 1.0, -1.0), torch.arange(3))
     assert gradient(result.values.sum(), logprobs).tolist() == pytest.approx([0.8, 1.0, -1.3])
-    assert (result.cut_low.tolist(), result.cut_high.tolist()) == ([True, False, False], [False, False, True])
+    assert (result.clipped_low.tolist(), result.clipped_high.tolist()) == ([True, False, False], [False, False, True])
 
 
 def test_token_weights_by_hand():
@@ -213,8 +219,8 @@ def test_shares_of_micro_batches_add_up(name: str):
 
     def shares(part: slice) -> list[Tensor]:
         lp, o, r, a, w = logprobs[part], old[part], reference[part], advantages[part], weights[part]
-        policy = LOSSES[name].surrogate(lp, o, a, owner[part] - owner[part][0], *CLIP)
-        return [(w * policy.values).sum(), (w * policy.ratio).sum(), kl_loss(lp, r, o, w), sft_loss(lp, w)]
+        ratio, policy = surrogate_of(name, lp, o, a, owner[part] - owner[part][0])
+        return [(w * policy.values).sum(), (w * ratio).sum(), kl_loss(lp, r, o, w), sft_loss(lp, w)]
 
     whole, first, second = (torch.stack(shares(s)) for s in (slice(0, 12), slice(0, 5), slice(5, 12)))
     torch.testing.assert_close(first + second, whole, rtol=1e-14, atol=1e-15)

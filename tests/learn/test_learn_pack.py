@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pivotrl_cli.learn import tree
 from pivotrl_cli.learn.pack import Slice, pack_plain, pack_trees
-from pivotrl_cli.learn.tree import plant
+from pivotrl_cli.learn.tree import build_tree
 
 Prompts = list[list[int]]
 Lengths = list[list[int]]
@@ -17,7 +17,7 @@ Lengths = list[list[int]]
 def row_tokens(prompts: Prompts, lengths: Lengths, slices: list[Slice]) -> int:
     """Positions of the row that is really made of these slices."""
     completions = [[[0] * n for n in lengths[s.prompt][s.start : s.stop]] for s in slices]
-    return len(plant([prompts[s.prompt] for s in slices], completions).tokens)
+    return len(build_tree([prompts[s.prompt] for s in slices], completions).tokens)
 
 
 def rectangle(prompts: Prompts, lengths: Lengths, slices: list[Slice]) -> int:

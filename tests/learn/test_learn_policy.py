@@ -190,7 +190,7 @@ def test_the_gpu_kernel(kind: str):
 
 
 def test_every_device_without_a_kernel_gathers_keys():
-    row = policy.plant(PROMPTS, RAGGED)
+    row = policy.build_tree(PROMPTS, RAGGED)
     assert TreePlan(row, torch.device("cpu")).kernel == "cpu"
     assert TreePlan(row, torch.device("meta")).kernel == "expand"
     assert set(cascade._KERNELS) == {"cpu", "cuda"}

@@ -73,8 +73,9 @@ def test_loss_and_every_gradient_are_trls(trainer, name, kl_coef):
     owner = torch.repeat_interleave(torch.arange(6), torch.tensor(lengths))
     weights = torch.tensor(token_weights(LOSSES[name].weighting, lengths, trainer.max_completion_length))[owner]
     low = 1.0 if name == "cispo" else 0.2  # which leaves it unbounded below
-    ours = LOSSES[name].surrogate(logprobs, old, ADVANTAGES[owner], owner, low, 0.2)
-    assert 0 < ours.cut_high.sum() < len(old)
+    ratio = LOSSES[name].ratio(logprobs, old, owner)
+    ours = LOSSES[name].surrogate(ratio, ADVANTAGES[owner], logprobs, low, 0.2)
+    assert 0 < ours.clipped_high.sum() < len(old)
     loss = -(weights * ours.values).sum()
     reference = logprobs.detach() + torch.linspace(0.3, -0.2, len(logprobs))
     if kl_coef:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from learn_models import KINDS
 
-from pivotrl_cli.learn.ulysses import cut, stretch, why_not
+from pivotrl_cli.learn.ulysses import local_span, pad_to_span, sequence_parallel_obstacle
 
 
 @pytest.mark.parametrize(
@@ -18,13 +18,13 @@ from pivotrl_cli.learn.ulysses import cut, stretch, why_not
     ],
 )
 def test_models_whose_rows_cannot_be_shared_are_known(kind, n_processes, reason):
-    found = why_not(KINDS[kind](), n_processes)
+    found = sequence_parallel_obstacle(KINDS[kind](), n_processes)
     assert found is None if reason is None else found is not None and found.startswith(reason)
 
 
 def test_a_stretch_is_filled_up_with_zeros():
-    assert stretch(5) == range(5)
-    assert [cut([7, 8, 9, 10, 11], range(first, first + 2)) for first in (0, 2, 4, 6)] == [
+    assert local_span(5) == range(5)
+    assert [pad_to_span([7, 8, 9, 10, 11], range(first, first + 2)) for first in (0, 2, 4, 6)] == [
         [7, 8],
         [9, 10],
         [11, 0],

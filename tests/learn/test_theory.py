@@ -8,7 +8,7 @@ Thm. 3.3    the KL-regularised optimum moves mass onto the accepted set M and ke
             Z = rho e^(1/beta) + 1 - rho, hence mass(M) = rho e^(1/beta) / (rho e^(1/beta) + 1 - rho).
 
 Nothing here uses the closed form that it checks: gradients come from autograd, the Fisher matrix from its definition,
-optima from a numerical optimiser.
+optima from a numerical optimizer.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pivotrl_cli.learn.advantage import group_normalised
-from pivotrl_cli.learn.loss import clipped
+from pivotrl_cli.learn.advantage import group_normalized
+from pivotrl_cli.learn.loss import clipped_surrogate, token_ratio
 
 BETAS = [0.3, 1.0, 3.0]
 REWARDS = torch.tensor([1, 0, 1, 0, 0, 1, 0], dtype=torch.float64)
@@ -56,33 +56,34 @@ def natural_gradient_norm(logits: Tensor, rewards: Tensor) -> float:
 def regularised_optimum(beta: float, rewards: Tensor = REWARDS) -> Tensor:
     """Log-probabilities that maximise E[r] - beta KL(pi || pi_0), found by L-BFGS on the logits."""
     logits = PI_0.clone().requires_grad_()
-    optimiser = torch.optim.LBFGS(
+    optimizer = torch.optim.LBFGS(
         [logits], max_iter=500, tolerance_grad=1e-13, tolerance_change=0, line_search_fn="strong_wolfe"
     )
 
     def loss() -> Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         logprobs = logits.log_softmax(0)
         value = -expected_reward(logits, rewards) + beta * (logprobs.exp() * (logprobs - PI_0)).sum()
         value.backward()
         return value
 
-    optimiser.step(loss)
+    optimizer.step(loss)
     return logits.detach().log_softmax(0)
 
 
 def on_path(beta: float) -> Tensor:
-    """The same optimum in closed form, for derivatives; checked against the optimiser below."""
+    """The same optimum in closed form, for derivatives; checked against the optimizer below."""
     return (PI_0 + REWARDS / beta).log_softmax(0)
 
 
 @pytest.mark.parametrize("reward", [0.0, 1.0, 0.3])
 def test_prop_3_1_equal_rewards_give_no_gradient(reward: float):
-    advantages = group_normalised(torch.full((1, 8), reward, dtype=torch.float64))[0]
+    advantages = group_normalized(torch.full((1, 8), reward, dtype=torch.float64))[0]
     logits = PI_0.clone().requires_grad_()
     actions = torch.tensor([0, 1, 2, 3, 4, 5, 6, 0])
     logprobs = logits.log_softmax(0)[actions]
-    loss = clipped(logprobs, logprobs.detach(), advantages, actions, 0.2, 0.2).values.sum()
+    ratio = token_ratio(logprobs, logprobs.detach(), actions)
+    loss = clipped_surrogate(ratio, advantages, logprobs, 0.2, 0.2).values.sum()
     (gradient,) = torch.autograd.grad(loss, logits)
     assert gradient.tolist() == [0.0] * 7
 
@@ -118,7 +119,7 @@ def test_thm_3_2_speed_of_the_regularised_path(beta: float):
 
 
 @pytest.mark.parametrize("beta", BETAS)
-def test_the_path_is_what_the_optimiser_finds(beta: float):
+def test_the_path_is_what_the_optimizer_finds(beta: float):
     torch.testing.assert_close(regularised_optimum(beta), on_path(beta), rtol=0, atol=1e-6)
 
 

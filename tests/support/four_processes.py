@@ -10,23 +10,31 @@ from learn_models import KINDS, tiny
 from transformers import PreTrainedModel
 from two_processes import BATCH, CPU, alone, gaps, together
 
-from pivotrl_cli.learn.distributed import close_group, meet, open_group, rank, shard, share_rows, whole
-from pivotrl_cli.learn.lora import adapt
-from pivotrl_cli.learn.optimizer import Optimiser
-from pivotrl_cli.learn.step import GrpoOptions, grpo_update
+from pivotrl_cli.learn.distributed import (
+    barrier,
+    destroy_process_group,
+    full_tensor,
+    init_process_group,
+    init_sequence_parallel,
+    rank,
+    shard_model,
+)
+from pivotrl_cli.learn.grpo import GrpoOptions, grpo_update
+from pivotrl_cli.learn.lora import add_adapters
+from pivotrl_cli.learn.optimizer import Optimizer
 from pivotrl_cli.stages.train.run_folder import Checkpoint
 from pivotrl_cli.stages.train.state import Trained
 
 
 def half() -> PreTrainedModel:
-    """In bfloat16, so that the optimiser has master weights."""
+    """In bfloat16, so that the optimizer has master weights."""
     return tiny("qwen3").to(torch.bfloat16)
 
 
 def adapted() -> PreTrainedModel:
     """With adapters in float32 on weights in bfloat16."""
     model = half()
-    adapt(model, rank=4, alpha=8.0, targets=["all-linear"], seed=0)
+    add_adapters(model, rank=4, alpha=8.0, targets=["all-linear"], seed=0)
     return model
 
 
@@ -36,19 +44,19 @@ MODELS = {"half": half, "adapted": adapted}
 def opened(name: str, replicas: int | None = None) -> Trained:
     """One of the models, sharded over so many copies; whole where there are none."""
     model = MODELS[name]()
-    model = model if replicas is None else shard(model, CPU, replicas)
-    return Trained(model, Optimiser(model), None)
+    model = model if replicas is None else shard_model(model, CPU, replicas)
+    return Trained(model, Optimizer(model), None)
 
 
 def step(trained: Trained) -> None:
     """Move the weights."""
-    grpo_update(trained.model, trained.optimiser, BATCH, GrpoOptions(), 1e-2)
+    grpo_update(trained.model, trained.optimizer, BATCH, GrpoOptions(), 1e-2)
 
 
 def state(trained: Trained) -> dict[str, torch.Tensor]:
     """All that a checkpoint has to bring back, whole."""
-    weights = {name: whole(weight.detach()) for name, weight in trained.model.named_parameters()}
-    return weights | {name: whole(tensor) for name, tensor in trained.optimiser.tensors().items()}
+    weights = {name: full_tensor(weight.detach()) for name, weight in trained.model.named_parameters()}
+    return weights | {name: full_tensor(tensor) for name, tensor in trained.optimizer.state_dict().items()}
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -79,17 +87,17 @@ def main(folder: Path) -> None:
     """One line per case, from the first process."""
     shared = {"qwen3": 4, "gemma3": 2}
     expected = {kind: alone(KINDS[kind]) for kind in shared}
-    open_group(CPU)
+    init_process_group(CPU)
     lines = [f"replicated: {gaps(expected['qwen3'], together(KINDS['qwen3'], 2))}"]
     for kind, n_sharing in shared.items():
-        share_rows(n_sharing)
+        init_sequence_parallel(n_sharing)
         lines.append(f"{kind}: {gaps(expected[kind], together(KINDS[kind]))}")
-    share_rows(1)
+    init_sequence_parallel(1)
     lines += [brought_back(name, folder / name) for name in MODELS]
     if rank() == 0:
         print("\n".join(lines))
-    meet()
-    close_group()
+    barrier()
+    destroy_process_group()
 
 
 if __name__ == "__main__":

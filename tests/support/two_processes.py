@@ -10,10 +10,19 @@ import torch
 from learn_models import KINDS, relative, tiny, tokens
 from transformers import PreTrainedModel
 
-from pivotrl_cli.learn.distributed import close_group, everyones, open_group, rank, refresh, shard
-from pivotrl_cli.learn.optimizer import Optimiser, UnusableGradient
+from pivotrl_cli.learn.batch import Batch, UpdateStats
+from pivotrl_cli.learn.distributed import (
+    all_gather,
+    destroy_process_group,
+    full_tensor,
+    init_process_group,
+    rank,
+    shard_model,
+)
+from pivotrl_cli.learn.grpo import GrpoBatch, GrpoOptions, grpo_update
+from pivotrl_cli.learn.optimizer import Optimizer, UnusableGradient
 from pivotrl_cli.learn.self_check import self_check
-from pivotrl_cli.learn.step import GrpoBatch, GrpoOptions, SftBatch, UpdateStats, grpo_update, sft_update
+from pivotrl_cli.learn.sft import sft_update
 
 Make = Callable[[], PreTrainedModel]
 
@@ -26,15 +35,15 @@ BATCH = GrpoBatch(
     sampler_logprobs=[[[-4.0] * n for n in group] for group in LENGTHS],
     advantages=[[1.0, -0.5, 0.25][: len(group)] for group in LENGTHS],
 )
-IMITATED = SftBatch(prompts=PROMPTS, completions=tokens(4, 1, 7, 3, 2, seed=9))
+IMITATED = Batch(prompts=PROMPTS, completions=[[one] for one in tokens(4, 1, 7, 3, 2, seed=9)])
 
 
 def updates(model: PreTrainedModel, reference: PreTrainedModel, changes: dict[str, Any]) -> list[UpdateStats]:
     """Three updates that move the weights far."""
     options = GrpoOptions(kl_coef=0.1, **changes)
-    optimiser = Optimiser(model, max_grad_norm=0.5)
-    done = [grpo_update(model, optimiser, BATCH, options, 1e-2, reference) for _ in range(2)]
-    return [*done, sft_update(model, optimiser, IMITATED, 1e-2, token_budget=24, tree=options.tree)]
+    optimizer = Optimizer(model, max_grad_norm=0.5)
+    done = [grpo_update(model, optimizer, BATCH, options, 1e-2, reference) for _ in range(2)]
+    return [*done, sft_update(model, optimizer, IMITATED, 1e-2, token_budget=24, tree=options.tree)]
 
 
 def alone(make: Make, **changes: Any) -> tuple[list[UpdateStats], PreTrainedModel]:
@@ -45,10 +54,12 @@ def alone(make: Make, **changes: Any) -> tuple[list[UpdateStats], PreTrainedMode
 
 def together(make: Make, replicas: int = 1, **changes: Any) -> tuple[list[UpdateStats], PreTrainedModel]:
     """The same of two processes."""
-    model, reference, trained = shard(make(), CPU, replicas), shard(make(), CPU, replicas), make()
+    model, reference, trained = shard_model(make(), CPU, replicas), shard_model(make(), CPU, replicas), make()
     self_check(model)
     measured = updates(model, reference, changes)
-    refresh(trained, model.named_parameters())
+    with torch.no_grad():
+        for weight, sharded in zip(trained.parameters(), model.parameters(), strict=True):
+            weight.copy_(full_tensor(sharded))
     return measured, trained
 
 
@@ -66,11 +77,11 @@ def pairs_of(one: UpdateStats, other: UpdateStats) -> list[tuple[float, float]]:
 
 def skips() -> bool:
     """Whether a gradient is refused that is not finite in one process alone."""
-    model = shard(tiny("qwen3"), CPU)
+    model = shard_model(tiny("qwen3"), CPU)
     before = [weight.to_local().clone() for weight in model.parameters()]
     broken = [[torch.nan] * len(group) if p == 0 else group for p, group in enumerate(BATCH.advantages)]
     try:
-        grpo_update(model, Optimiser(model), replace(BATCH, advantages=broken), GrpoOptions(), 1e-2)
+        grpo_update(model, Optimizer(model), replace(BATCH, advantages=broken), GrpoOptions(), 1e-2)
     except UnusableGradient:
         return all(torch.equal(weight.to_local(), old) for weight, old in zip(model.parameters(), before, strict=True))
     return False
@@ -85,13 +96,13 @@ CASES: dict[str, tuple[Make, dict[str, Any]]] = {kind: (make, {}) for kind, make
 def main() -> None:
     """One line per case, from the first process."""
     expected = {name: alone(make, **changes) for name, (make, changes) in CASES.items()}
-    open_group(CPU)
+    init_process_group(CPU)
     lines = [f"{name}: {gaps(expected[name], together(make, **changes))}" for name, (make, changes) in CASES.items()]
     lines.append(f"replicated: {gaps(expected['qwen3'], together(KINDS['qwen3'], 2))}")
-    lines.append(f"skips: {everyones(skips())}")
+    lines.append(f"skips: {all_gather(skips())}")
     if rank() == 0:
         print("\n".join(lines))
-    close_group()
+    destroy_process_group()
 
 
 if __name__ == "__main__":

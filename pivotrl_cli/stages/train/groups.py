@@ -1,4 +1,4 @@
-"""Groups of scored rollouts for one optimiser step: draw, sample, score, replace the groups without variance.
+"""Groups of scored rollouts for one optimizer step: draw, sample, score, replace the groups without variance.
 
 A rollout is one turn at a pivot, or a whole episode of a task; what follows is the same for both. A group whose rewards
 are all equal has no gradient (paper, Prop. 3.1), so it is counted and another takes its place; after `max_refills`
@@ -18,8 +18,8 @@ import torch
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.engines import Completion, Engine
 from pivotrl_cli.learn.advantage import ADVANTAGES
-from pivotrl_cli.learn.distributed import joined, own
-from pivotrl_cli.learn.step import GrpoBatch
+from pivotrl_cli.learn.distributed import gather_in_order, rank_slice
+from pivotrl_cli.learn.grpo import GrpoBatch
 from pivotrl_cli.rows import Candidate, TrainRollout
 from pivotrl_cli.stages.train.penalties import penalty
 from pivotrl_cli.stages.train.pivot_order import Deck
@@ -184,7 +184,9 @@ class Sampler:
         """Sample a group at each of these rows; `key` names the occasion, for the seeds."""
         candidates = [self.deck.at(row) for row in rows]
         drawn = {f"{key}/{i}/{c.candidate_id}": c for i, c in enumerate(candidates)}
-        groups = joined(self.source({name: drawn[name] for name in own(list(drawn))}, self.engine, watch))
+        groups = gather_in_order(
+            self.source({name: drawn[name] for name in rank_slice(list(drawn))}, self.engine, watch)
+        )
         for row, group in zip(rows, groups, strict=True):
             if group is None:
                 result.n_unusable += 1

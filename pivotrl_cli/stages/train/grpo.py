@@ -13,10 +13,11 @@ from pivotrl_cli.endpoint import EndpointSettings
 from pivotrl_cli.engines import vllm
 from pivotrl_cli.engines.hf import HFEngine
 from pivotrl_cli.engines.vllm_server import VLLMServer, open_server
-from pivotrl_cli.learn.distributed import gathered, of_first, refresh, whole
+from pivotrl_cli.learn.batch import UpdateStats
+from pivotrl_cli.learn.distributed import from_rank0, full_tensor, gather_to_rank0
+from pivotrl_cli.learn.grpo import GrpoOptions, grpo_update, with_old_logprobs
 from pivotrl_cli.learn.lora import merged_weights
 from pivotrl_cli.learn.optimizer import UnusableGradient
-from pivotrl_cli.learn.step import GrpoOptions, UpdateStats, grpo_update, with_old_logprobs
 from pivotrl_cli.model.folder import resolve
 from pivotrl_cli.rows import StepMetrics, TrainRollout
 from pivotrl_cli.stages.train.curriculum import Changes, Roster
@@ -124,14 +125,16 @@ class Grpo(Learner):
         """Give the sampler the weights of now, where it has weights of its own and they are of another step."""
         if isinstance(self.engine, HFEngine):
             if self.sampled is not self.model:
-                refresh(self.sampled, merged_weights(self.model))
+                into = dict(self.sampled.named_parameters())
+                for name, weight in merged_weights(self.model):
+                    into[name].data.copy_(full_tensor(weight))
         elif self.engine.weight_version == self.n_updates:
             return
         elif isinstance(self.engine, VLLMServer):
-            weights, server = gathered(merged_weights(self.model)), self.engine
-            server.pushed(of_first(lambda: server.push(weights, self.n_updates)), self.n_updates)
+            weights, server = gather_to_rank0(merged_weights(self.model)), self.engine
+            server.pushed(from_rank0(lambda: server.push(weights, self.n_updates)), self.n_updates)
         else:
-            self.engine.push(((name, whole(w)) for name, w in merged_weights(self.model)), self.n_updates)
+            self.engine.push(((name, full_tensor(w)) for name, w in merged_weights(self.model)), self.n_updates)
 
     def go_to(self, cursor: dict[str, Any]) -> None:
         """The weights of a checkpoint are not those that the sampler was opened with."""
@@ -156,7 +159,7 @@ class Grpo(Learner):
             batch = with_old_logprobs(self.model, batch, self.options)
         try:
             for _ in range(self.config.updates_per_batch):
-                stats.append(grpo_update(self.model, self.optimiser, batch, self.options, rate, self.reference))
+                stats.append(grpo_update(self.model, self.optimizer, batch, self.options, rate, self.reference))
                 self.n_updates += 1
         except UnusableGradient as error:
             return stats, str(error)

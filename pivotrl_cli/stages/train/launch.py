@@ -75,12 +75,18 @@ def crew(config: TrainConfig) -> Iterator[None]:
         _check(config, 1)
         yield
         return
-    from pivotrl_cli.learn.distributed import close_group, open_group, own_device, share_rows, world
+    from pivotrl_cli.learn.distributed import (
+        destroy_process_group,
+        init_process_group,
+        init_sequence_parallel,
+        local_device,
+        world_size,
+    )
 
-    store = open_group(own_device(place(config.device, config.dtype)[0]))
+    store = init_process_group(local_device(place(config.device, config.dtype)[0]))
     try:
-        _check(config, world())
-        share_rows(config.sequence_parallel)
+        _check(config, world_size())
+        init_sequence_parallel(config.sequence_parallel)
         if int(os.environ["RANK"]) == 0:
             yield
         else:
@@ -91,7 +97,7 @@ def crew(config: TrainConfig) -> Iterator[None]:
         if store.add("pivotrl/failed", 1) > 1:
             raise SystemExit(getattr(told, "exit_code", 1)) from None
         raise told from None if told is not error else error.__cause__
-    close_group()
+    destroy_process_group()
     if int(os.environ["RANK"]) > 0:
         raise SystemExit(0)
 
@@ -123,7 +129,7 @@ def open_run(folder: Path, provenance: Provenance, config: TrainConfig, stack: E
 
     The first process holds its lock until the stack is left.
     """
-    from pivotrl_cli.learn.distributed import of_first, rank
+    from pivotrl_cli.learn.distributed import from_rank0, rank
 
     def opened() -> RunFolder | dict[str, Any]:
         stored = stored_summary(folder, provenance, force=config.force)
@@ -134,7 +140,7 @@ def open_run(folder: Path, provenance: Provenance, config: TrainConfig, stack: E
             return stored
         return RunFolder(folder, provenance, force=config.force, keep=config.keep)
 
-    found = of_first(opened)
+    found = from_rank0(opened)
     return Onlooker(vars(found)) if rank() > 0 and isinstance(found, RunFolder) else found
 
 
@@ -142,26 +148,26 @@ def load_own(folder: Path, config: TrainConfig) -> PreTrainedModel:
     """A model as one process trains it; where there are several, in memory, for `spread`."""
     import torch
 
-    from pivotrl_cli.learn.distributed import world
+    from pivotrl_cli.learn.distributed import world_size
 
     device, dtype = place(config.device, config.dtype)
-    return load_model(folder, device if world() == 1 else torch.device("cpu"), dtype)
+    return load_model(folder, device if world_size() == 1 else torch.device("cpu"), dtype)
 
 
 def spread(model: PreTrainedModel, config: TrainConfig) -> PreTrainedModel:
     """The model, its weights sharded where several processes train."""
-    from pivotrl_cli.learn.distributed import own_device, shard, world
+    from pivotrl_cli.learn.distributed import local_device, shard_model, world_size
 
-    if world() == 1:
+    if world_size() == 1:
         return model
-    return shard(model, own_device(place(config.device, config.dtype)[0]), config.replicas)
+    return shard_model(model, local_device(place(config.device, config.dtype)[0]), config.replicas)
 
 
 def load_whole(model: PreTrainedModel, config: TrainConfig) -> PreTrainedModel:
     """The model itself; where it is sharded, a copy that is not, for `refresh` to fill."""
-    from pivotrl_cli.learn.distributed import own_device, world
+    from pivotrl_cli.learn.distributed import local_device, world_size
 
-    if world() == 1:
+    if world_size() == 1:
         return model
     device, dtype = place(config.device, config.dtype)
-    return load_model(resolve(config.model), own_device(device), dtype)
+    return load_model(resolve(config.model), local_device(device), dtype)

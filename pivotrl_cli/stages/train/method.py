@@ -9,8 +9,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, get_args
 
 from pivotrl_cli.configs import TrainConfig
-from pivotrl_cli.learn.optimizer import Optimiser, learning_rate
-from pivotrl_cli.learn.step import UpdateStats
+from pivotrl_cli.learn.batch import UpdateStats
+from pivotrl_cli.learn.optimizer import Optimizer, learning_rate
 from pivotrl_cli.model.chat import ChatFormat
 from pivotrl_cli.rows import StepMetrics, TrainRollout
 from pivotrl_cli.stages.train.pivot_order import Deck
@@ -28,13 +28,13 @@ class Learner(ABC):
         config: TrainConfig,
         model: PreTrainedModel,
         chat: ChatFormat,
-        optimiser: Optimiser,
+        optimizer: Optimizer,
         deck: Deck,
         *,
         tree: bool,
     ) -> None:
         self.config, self.model, self.chat, self.tree = config, model, chat, tree
-        self.optimiser, self.deck = optimiser, deck
+        self.optimizer, self.deck = optimizer, deck
         self.rollout_turns = 0
 
     @abstractmethod

@@ -118,7 +118,7 @@ def _train(
     trained = open_trained(config, output.resumed)
     chat, deck = ChatFormat(load_tokenizer(resolve(config.model))), Deck(table, rows.numbers, rows.weights, config.seed)
     plain_reason = _plain_reason(config, trained.model)
-    parts = (config, trained.model, chat, trained.optimiser, deck)
+    parts = (config, trained.model, chat, trained.optimizer, deck)
     tree = plain_reason is None
     learner: Learner = Sft(*parts, tree=tree) if config.method == "sft" else Grpo(source, *parts, tree=tree)
     if output.resumed:
@@ -206,10 +206,10 @@ def _plain_reason(config: TrainConfig, model: PreTrainedModel) -> str | None:
 
 def _check_sharing(config: TrainConfig, model: PreTrainedModel, plain_reason: str | None) -> None:
     """Raise where the processes cannot share this model's rows."""
-    from pivotrl_cli.learn.ulysses import why_not
+    from pivotrl_cli.learn.ulysses import sequence_parallel_obstacle
 
     n = config.sequence_parallel
-    reason = f"plain layout, {plain_reason}" if plain_reason else why_not(model, n)
+    reason = f"plain layout, {plain_reason}" if plain_reason else sequence_parallel_obstacle(model, n)
     if n > 1 and reason:
         raise ConfigError(f"--sequence-parallel {n}: {config.model} cannot share its rows: {reason}", "leave it out")
 

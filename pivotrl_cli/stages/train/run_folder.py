@@ -1,7 +1,7 @@
 """The folder of a training run: metrics and rollouts as they come, checkpoints, and its name once it is complete.
 
 While a run goes on it lives in `OUTPUT.partial`, and a run that was ended there goes on from its last checkpoint. A
-checkpoint is a folder that transformers loads, with the optimiser's tensors and the data cursor beside the weights.
+checkpoint is a folder that transformers loads, with the optimizer's tensors and the data cursor beside the weights.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _CURSOR = "cursor.json"
 class Checkpoint:
     """A saved state of a run."""
 
-    TENSORS: ClassVar = "optimiser.safetensors"
+    TENSORS: ClassVar = "optimizer.safetensors"
 
     folder: Path
 
     @property
-    def sharded(self) -> bool:
+    def is_sharded(self) -> bool:
         """Whether it is the parts that several processes had."""
         return any(self.folder.glob("shard-*.safetensors"))
 
@@ -55,7 +55,7 @@ class Checkpoint:
         return found
 
     def tensors(self) -> dict[str, Tensor]:
-        """The optimiser's tensors by name."""
+        """The optimizer's tensors by name."""
         from safetensors.torch import load_file
 
         return load_file(self.folder / self.TENSORS)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pivotrl_cli.learn.batch import Batch, UpdateStats
 from pivotrl_cli.learn.optimizer import UnusableGradient
-from pivotrl_cli.learn.step import SftBatch, UpdateStats, sft_update
+from pivotrl_cli.learn.sft import sft_update
 from pivotrl_cli.model.chat import UnrenderableError
 from pivotrl_cli.rows import Candidate, StepMetrics, TrainRollout
 from pivotrl_cli.stages.train.method import Learner, step_metrics
@@ -43,10 +44,10 @@ class Sft(Learner):
         """The update on these, and why it was not made."""
         if not pairs:
             return None, None
-        batch = SftBatch(prompts=[p for p, _ in pairs], completions=[c for _, c in pairs])
+        batch = Batch(prompts=[p for p, _ in pairs], completions=[[c] for _, c in pairs])
         budget = self.config.token_budget
         try:
-            return sft_update(self.model, self.optimiser, batch, rate, token_budget=budget, tree=self.tree), None
+            return sft_update(self.model, self.optimizer, batch, rate, token_budget=budget, tree=self.tree), None
         except UnusableGradient as error:
             return None, str(error)
 

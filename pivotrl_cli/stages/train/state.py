@@ -1,4 +1,4 @@
-"""The model that a run trains, with its optimiser: opened, saved, and brought back to where a checkpoint was.
+"""The model that a run trains, with its optimizer: opened, saved, and brought back to where a checkpoint was.
 
 One process writes checkpoints that transformers loads. Several write their shards, since what takes many GPUs to hold
 is not to pass through one; either goes on with any number of processes.
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pivotrl_cli.configs import TrainConfig
-from pivotrl_cli.learn.distributed import gathered, meet, rank, sharded
-from pivotrl_cli.learn.lora import adapt, merged_weights
-from pivotrl_cli.learn.optimizer import Optimiser
+from pivotrl_cli.learn.distributed import barrier, gather_to_rank0, is_sharded, rank
+from pivotrl_cli.learn.lora import add_adapters, merged_weights
+from pivotrl_cli.learn.optimizer import Optimizer
 from pivotrl_cli.model.folder import local_folder, resolve, save, save_tensors
 from pivotrl_cli.stages.train.launch import load_own, spread
 from pivotrl_cli.stages.train.run_folder import Checkpoint
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_OPTIMISER = "optimiser."
+_OPTIMIZER = "optimizer."
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,33 +32,33 @@ class Trained:
     """What learns."""
 
     model: PreTrainedModel
-    optimiser: Optimiser
+    optimizer: Optimizer
     lora: PeftModel | None
     """The model as peft sees it, where it has adapters."""
 
     @property
-    def sharded(self) -> bool:
+    def is_sharded(self) -> bool:
         """Whether several processes hold it."""
-        return sharded(self.model)
+        return is_sharded(self.model)
 
     def write_checkpoint(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         """Write the state into an empty folder; where it is sharded, all do."""
-        if self.sharded:
-            tensors = self.optimiser.tensors()
-            meet()  # the first process makes the folder
-            write_shards(self._weights() | {_OPTIMISER + name: tensors[name] for name in tensors}, folder)
+        if self.is_sharded:
+            tensors = self.optimizer.state_dict()
+            barrier()  # the first process makes the folder
+            write_shards(self._weights() | {_OPTIMIZER + name: tensors[name] for name in tensors}, folder)
             return
         save(self.lora or self.model, tokenizer, folder)
-        save_tensors(self.optimiser.state(), folder / Checkpoint.TENSORS)
+        save_tensors(self.optimizer.full_state_dict(), folder / Checkpoint.TENSORS)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint; the weights of one that is not sharded are those that the model was opened with."""
-        if not checkpoint.sharded:
-            self.optimiser.restore(checkpoint.tensors())
+        if not checkpoint.is_sharded:
+            self.optimizer.load_state_dict(checkpoint.tensors())
             return
         found = read_shards(checkpoint.folder, self._blank)
-        tensors = {name.removeprefix(_OPTIMISER): found[name] for name in found if name.startswith(_OPTIMISER)}
-        self.optimiser.restore(tensors)
+        tensors = {name.removeprefix(_OPTIMIZER): found[name] for name in found if name.startswith(_OPTIMIZER)}
+        self.optimizer.load_state_dict(tensors)
 
     def write_model(self, folder: Path, tokenizer: PreTrainedTokenizerBase, *, adapter: bool) -> None:
         """Write what was learnt, from the first process; all of them take part."""
@@ -66,9 +66,9 @@ class Trained:
         state = None
         if adapter and self.lora is not None:
             model = self.lora
-            state = gathered((n, t) for n, t in model.state_dict(keep_vars=True).items() if "lora_" in n)
-        elif self.sharded or self.lora is not None:
-            state = gathered(merged_weights(self.model))
+            state = gather_to_rank0((n, t) for n, t in model.state_dict(keep_vars=True).items() if "lora_" in n)
+        elif self.is_sharded or self.lora is not None:
+            state = gather_to_rank0(merged_weights(self.model))
         if rank() == 0:
             save(model, tokenizer, folder, state)
 
@@ -77,26 +77,26 @@ class Trained:
         return {name: weight.detach() for name, weight in self.model.named_parameters() if weight.requires_grad}
 
     def _blank(self, names: Collection[str]) -> Tensors:
-        """The weights, and an optimiser's tensors under these names."""
-        own = [name.removeprefix(_OPTIMISER) for name in names if name.startswith(_OPTIMISER)]
-        blank = self.optimiser.blank(own)
-        return self._weights() | {_OPTIMISER + name: blank[name] for name in blank}
+        """The weights, and an optimizer's tensors under these names."""
+        own = [name.removeprefix(_OPTIMIZER) for name in names if name.startswith(_OPTIMIZER)]
+        blank = self.optimizer.empty_state_dict(own)
+        return self._weights() | {_OPTIMIZER + name: blank[name] for name in blank}
 
 
 def open_trained(config: TrainConfig, resumed: Checkpoint | None) -> Trained:
     """The model of a run, as it was at the checkpoint that the run goes on from."""
     begin = resolve(config.model)
-    own = resumed is not None and not resumed.sharded and config.lora_rank is None
+    own = resumed is not None and not resumed.is_sharded and config.lora_rank is None
     model = load_own(resumed.folder if own and resumed else begin, config)
     lora = _adapted(config, model, resumed)
     model = spread(model, config)
-    optimiser = Optimiser(
+    optimizer = Optimizer(
         model,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         skip_grad_norm=config.skip_grad_norm,
     )
-    trained = Trained(model, optimiser, lora)
+    trained = Trained(model, optimizer, lora)
     if resumed:
         trained.restore(resumed)
     return trained
@@ -107,10 +107,10 @@ def _adapted(config: TrainConfig, model: PreTrainedModel, resumed: Checkpoint | 
     if config.lora_rank is None:
         return None
     alpha = config.lora_alpha or 2.0 * config.lora_rank
-    lora = adapt(model, rank=config.lora_rank, alpha=alpha, targets=config.lora_targets, seed=config.seed)
+    lora = add_adapters(model, rank=config.lora_rank, alpha=alpha, targets=config.lora_targets, seed=config.seed)
     is_local = local_folder(config.model).is_dir()  # whose place on this machine is nobody's business
     lora.peft_config["default"].base_model_name_or_path = Path(config.model).name if is_local else config.model
-    if resumed and not resumed.sharded:
+    if resumed and not resumed.is_sharded:
         from peft import set_peft_model_state_dict
 
         set_peft_model_state_dict(lora, resumed.adapter())

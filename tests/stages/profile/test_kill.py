@@ -33,10 +33,10 @@ from pathlib import Path
 from pivotrl_cli.model.folder import load_model, load_tokenizer, place
 from pivotrl_cli.interface.cli import main
 from pivotrl_cli.engines import hf
-from pivotrl_cli.learn import optimizer as optimiser, policy, self_check as check, step
+from pivotrl_cli.learn import grpo, optimizer, policy, self_check
 from pivotrl_cli.stages.eval import run as eval
 from pivotrl_cli.stages.profile import merge
-from pivotrl_cli.stages.train import method as learners, run as train
+from pivotrl_cli.stages.train import method, run as train
 
 load_tokenizer(Path("talker"))
 load_model(Path("talker"), *place("cpu", "auto"))

@@ -13,7 +13,7 @@ from training import in_two, kill, metrics_of, rollouts_of, weights_of
 from pivotrl_cli.configs import DeskConfig, ExtractConfig, ScoreConfig, TrainConfig
 from pivotrl_cli.environments import desk
 from pivotrl_cli.errors import ConfigError, InputError
-from pivotrl_cli.learn.step import GrpoBatch, GrpoOptions
+from pivotrl_cli.learn.grpo import GrpoBatch
 from pivotrl_cli.rows import Candidate, StepMetrics
 from pivotrl_cli.stages import desk as desk_stage
 from pivotrl_cli.stages.extract import run as extract
@@ -206,9 +206,9 @@ def test_turns_of_a_rollout_weigh_as_one_sequence():
         advantages=[[1.0, -1.0], [1.0]],
         rollouts=[[0, 1], [0]],
     )
-    assert batch.weighed(GrpoOptions(loss="grpo")).weights == [[1 / 8, 1 / 4], [1 / 8]]
-    assert batch.weighed(GrpoOptions(loss="dapo")).weights == [[1 / 6, 1 / 6], [1 / 6]]
-    assert batch.weighed(GrpoOptions(loss="dr_grpo", longest=10)).weights == [[1 / 20, 1 / 20], [1 / 20]]
+    assert batch.weighted("sequence").weights == [[1 / 8, 1 / 4], [1 / 8]]
+    assert batch.weighted("token").weights == [[1 / 6, 1 / 6], [1 / 6]]
+    assert batch.weighted("constant", 10).weights == [[1 / 20, 1 / 20], [1 / 20]]
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ pytest.importorskip("peft", reason="the lora extra is not installed")
 
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.errors import ConfigError
-from pivotrl_cli.learn.lora import adapt, adapters_off, merged_weights
+from pivotrl_cli.learn.lora import adapters_disabled, add_adapters, merged_weights
 from pivotrl_cli.learn.policy import completion_logprobs
 from pivotrl_cli.stages.train import run as train
 
@@ -71,7 +71,7 @@ def test_the_adapter_folder_and_the_merged_model_say_the_same(config, verifiers,
 def test_the_reference_is_the_model_without_its_adapters(talker):
     model = model_of(talker)
     before = scores(model)
-    adapt(model, rank=4, alpha=8.0, targets=["all-linear"], seed=0)
+    add_adapters(model, rank=4, alpha=8.0, targets=["all-linear"], seed=0)
     assert torch.equal(scores(model), before)
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     with torch.no_grad():
@@ -79,7 +79,7 @@ def test_the_reference_is_the_model_without_its_adapters(talker):
             weight.add_(0.1)
     moved = scores(model)
     assert not torch.allclose(moved, before, atol=1e-2)
-    with adapters_off(model):
+    with adapters_disabled(model):
         assert torch.equal(scores(model), before)
     assert torch.equal(scores(model), moved)
     assert all(weight.requires_grad for weight in trained)

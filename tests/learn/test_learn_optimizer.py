@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from pivotrl_cli.learn.optimizer import Optimiser, UnusableGradient, learning_rate
+from pivotrl_cli.learn.optimizer import Optimizer, UnusableGradient, learning_rate
 
 
 def layer(dtype: torch.dtype = torch.float32, weight: float = 1.0) -> torch.nn.Linear:
@@ -49,9 +49,9 @@ def test_a_run_may_be_all_warm_up():
 
 def test_the_first_step_of_adamw_is_the_learning_rate():
     model = layer()
-    optimiser = Optimiser(model, max_grad_norm=100)
+    optimizer = Optimizer(model, max_grad_norm=100)
     set_gradient(model, [3.0, -4.0], 12.0)
-    assert optimiser.step(0.1) == 13.0
+    assert optimizer.step(0.1) == 13.0
     assert torch.cat([model.weight[0], model.bias]).tolist() == pytest.approx([0.9, 1.1, 0.9])
     assert model.weight.grad is None
 
@@ -61,29 +61,29 @@ def test_clipping_scales_the_whole_gradient():
     moved = []
     for gradients, limit in (([[3.0, 4.0], [0.3, 0.4]], 1.0), ([[0.6, 0.8], [0.3, 0.4]], 100.0)):
         model = layer()
-        optimiser = Optimiser(model, max_grad_norm=limit)
+        optimizer = Optimizer(model, max_grad_norm=limit)
         for gradient in gradients:
             set_gradient(model, gradient, 0.0)
-            optimiser.step(0.1)
+            optimizer.step(0.1)
         moved.append(model.weight.detach())
     torch.testing.assert_close(moved[0], moved[1])
 
 
 def test_decay_pulls_matrices_only():
     model = layer()
-    optimiser = Optimiser(model, weight_decay=0.5)
+    optimizer = Optimizer(model, weight_decay=0.5)
     set_gradient(model, [0.0, 0.0], 0.0)
-    optimiser.step(0.1)
+    optimizer.step(0.1)
     assert model.weight.tolist() == [[pytest.approx(0.95)] * 2]
     assert model.bias.tolist() == [1.0]
 
 
 def test_sixteen_bit_weights_move_by_steps_too_small_for_them():
     model = layer(torch.bfloat16)
-    optimiser = Optimiser(model)
+    optimizer = Optimizer(model)
     for _ in range(40):
         set_gradient(model, [1.0, 1.0], 1.0)
-        optimiser.step(1e-4)
+        optimizer.step(1e-4)
     # 1 - 40 * 1e-4 = 0.996; one step alone rounds to 1, whose lower neighbour is 0.99609375
     assert model.weight.tolist() == [[0.99609375] * 2]
     assert model.weight.dtype == torch.bfloat16
@@ -91,31 +91,31 @@ def test_sixteen_bit_weights_move_by_steps_too_small_for_them():
 
 def test_sixteen_bit_gradients_are_summed_in_float32():
     model = layer(torch.bfloat16)
-    optimiser = Optimiser(model, max_grad_norm=1e9)
+    optimizer = Optimizer(model, max_grad_norm=1e9)
     for gradient in [256.0, 1.0, 1.0, 1.0]:
         set_gradient(model, [gradient, 0.0], 0.0)
-        optimiser.collect()
-    assert optimiser.step(0.0) == 259.0
+        optimizer.accumulate()
+    assert optimizer.step(0.0) == 259.0
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_gradient_that_is_not_finite_stops_before_the_step(bad: float, dtype: torch.dtype):
     model = layer(dtype)
-    optimiser = Optimiser(model)
+    optimizer = Optimizer(model)
     set_gradient(model, [bad, 1.0], 1.0)
     with pytest.raises(UnusableGradient, match=f"gradient norm is {bad}"):
-        optimiser.step(0.1)
+        optimizer.step(0.1)
     assert model.weight.tolist() == [[1.0, 1.0]]
     set_gradient(model, [1.0, 1.0], 1.0)
-    optimiser.step(0.125)
+    optimizer.step(0.125)
     assert model.weight.tolist() == [[0.875, 0.875]]
 
 
 def test_frozen_parameters_stay():
     model = layer()
     model.bias.requires_grad_(False)
-    optimiser = Optimiser(model, weight_decay=0.5)
+    optimizer = Optimizer(model, weight_decay=0.5)
     model.weight.grad = torch.ones(1, 2)
-    optimiser.step(0.1)
+    optimizer.step(0.1)
     assert model.bias.tolist() == [1.0]
