@@ -18,7 +18,7 @@ from chain import KILLS
 from tables import read
 
 import pivotrl_cli as pv
-from perf.train_memory import Shape, activations, cache, optimiser
+from perf.train_memory import Shape, activations, cache, optimizer
 from perf.train_step import Case
 from pivotrl_cli.configs import ExtractConfig, TrainConfig
 from pivotrl_cli.interface.cli import app
@@ -178,7 +178,7 @@ def test_counted_bytes_are_what_the_memory_formulas_say(dtype: str) -> None:
     shape = Shape(3, 96, 320, 6, 3, 16, 4096)  # the page shows others
     found, predicted = activations(shape, dtype, Case([200, 300], 4, 16, []))
     assert predicted == pytest.approx(found, rel=0.03)
-    found, predicted = optimiser(shape, dtype)
+    found, predicted = optimizer(shape, dtype)
     assert predicted == pytest.approx(found, rel=0.001)
     found, predicted = cache(shape, dtype)
     assert predicted == found
