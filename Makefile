@@ -1,4 +1,4 @@
-# Every target does its own set-up. `make demo` and `make test` are all that a stranger needs.
+# Every target installs what it needs. Start with `make demo` and `make test`.
 #   make PYTHON=python3.12 ...   choose the interpreter for the virtual environment
 
 PYTHON ?= python3
@@ -32,32 +32,22 @@ $(DEV): $(INSTALLED)
 
 install: $(INSTALLED) ## Make the virtual environment and install pivotrl
 
-# ---- checks -------------------------------------------------------------------------------------------------------
+# ---- tests and checks ----------------------------------------------------------------------------------------------
 
-test: $(DEV) ## Run the tests
-	$(BIN)/python -m pytest -n auto
+test: $(DEV) ## Run the quick tests: five minutes on two cores
+	$(BIN)/python -m pytest -n auto -m "not slow and not vllm"
 
-check: $(DEV) ## Format, lint, types, import floors, schemas, docs, tests: what CI runs
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(BIN)/python tools/schemas.py --check
-	$(BIN)/python tools/stubs.py --check
-	$(BIN)/cog --check -r README.md docs/commands/*.md docs/numbers.md
-	$(BIN)/python -m pytest -n auto
-	@$(MAKE) --no-print-directory test-vllm
+# The tests draw the same examples in every run; this draws new ones, ten times as many.
+search: $(DEV) ## Run the property tests with fresh seeds and many examples
+	$(BIN)/python -m pytest -n auto -m hypothesis --hypothesis-profile search
 
-# vLLM's CPU build has an environment of its own. It asks for torchvision, torchaudio and torchcodec, which registries
-# have for CUDA only and which then fail to load beside a CPU torch, and for triton, 1 GB that a CPU has no use for. pip
-# cannot leave out what a package asks for, so they are removed again. Without a CPU torch for this Python there is
-# nothing to install, and the tests are left out; from there on every failure is one.
+# vLLM's CPU build has a virtual environment of its own. It requires torchvision, torchaudio and torchcodec, whose CUDA
+# builds do not load beside a CPU torch, and triton, 1 GB that a CPU does not use. pip cannot skip a requirement, so the
+# packages are removed after the installation. If no CPU build of torch exists for this Python, the file `installed` says
+# so and the vLLM tests are skipped; any other failure is an error.
 VENV_VLLM ?= .venv-vllm
 VLLM      := $(VENV_VLLM)/installed
 CPU_TORCH := torch==2.13.0+cpu
-
-test-vllm: $(VLLM) ## Run the tests that need vLLM, with its CPU build
-	@if test -s $(VLLM); then cat $(VLLM); else $(VENV_VLLM)/bin/python -m pytest -m vllm; fi
 
 $(VLLM): pyproject.toml
 	test -x $(VENV_VLLM)/bin/python || $(PYTHON) -m venv $(VENV_VLLM)
@@ -68,8 +58,23 @@ $(VLLM): pyproject.toml
 	  $(VENV_VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton; \
 	  : > $@; \
 	else \
-	  echo 'vLLM tests left out: no $(CPU_TORCH) for this Python to install' > $@; \
+	  echo 'vLLM tests skipped: no $(CPU_TORCH) for this Python to install' > $@; \
 	fi
+
+test-vllm: $(VLLM) ## Run the tests that need vLLM, with its CPU build
+	@if test -s $(VLLM); then cat $(VLLM); else $(VENV_VLLM)/bin/python -m pytest -m vllm; fi
+
+check: $(DEV) $(VLLM) ## Format, lint, types, imports, schemas, docs and all tests: what CI runs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/schemas.py --check
+	$(BIN)/python tools/stubs.py --check
+	$(BIN)/cog --check -r README.md docs/commands/*.md docs/numbers.md
+	@cat $(VLLM)
+	$(BIN)/python -m pytest -n auto -m "not vllm"
+	@test -s $(VLLM) || $(VENV_VLLM)/bin/python -m pytest -m vllm
 
 fix: $(DEV) ## Format, sort imports, regenerate schemas and docs
 	$(BIN)/ruff check --fix-only .
@@ -84,18 +89,19 @@ policy: $(INSTALLED) ## Train the tiny policy that ships with the package, from 
 	$(BIN)/python recipes/desk_policy.py --output pivotrl_cli/policies/desk --seed 0
 
 # ---- the demo: the five stages on the desk world -------------------------------------------------------------------
-# Each stage depends on its input and on a file with its settings that changes only when they do.
+# Each stage depends on its input and on a file with its settings, which is rewritten only when a setting changes.
 
 include recipes/demo.mk
 
 # ---- the paper's claims on the desk world --------------------------------------------------------------------------
 
-reproduce: $(DEV) ## The paper's claims, every arm on every base and data seed; goes on where it was (SEEDS=1: a first look)
+reproduce: $(DEV) ## The paper's claims, every arm on every base and data seed; resumes (SEEDS=1: a first look)
 	$(BIN)/python -m study $(if $(SEEDS),--seeds $(SEEDS) --first-look results/chosen.json -o runs/reproduce,-o results)
 
 # ---- recorded trajectories ----------------------------------------------------------------------------------------
+# DATA is a folder with the recorded runs of tau-bench and tau2-bench, in tau_bench/ and tau2_bench/.
 
-DATA ?= ../shared/data
+DATA ?= data
 REAL := runs/real
 
 real: $(REAL)/pivots.parquet ## Extract recorded tau-bench and tau2-bench runs, profile a slice, filter it
@@ -114,4 +120,4 @@ $(REAL)/pivots.parquet: $(REAL)/profile.parquet
 clean: ## Remove what the targets made, the virtual environment included
 	rm -rf runs $(VENV) $(VENV_VLLM)
 
-.PHONY: help install test test-vllm check fix policy demo reproduce real clean
+.PHONY: help install test search test-vllm check fix policy demo reproduce real clean

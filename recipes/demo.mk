@@ -1,4 +1,4 @@
-# The demo: PivotRL end to end on the embedded desk world, in domain and out, beside SFT on the same rows.
+# The demo: PivotRL end to end on the embedded desk world, in and out of domain, compared with SFT on the same rows.
 # Override any setting on the command line (make demo LAMBDA=0.6); the stages from there on run again.
 
 DEMO ?= runs/demo

@@ -5,8 +5,8 @@ with clean skills and with drills: many look-ups of a city by its order in one s
 stands behind a key is what so small a model learns last. Everything is rendered by `ChatFormat`, as later stages do.
 Conversations that open with the same system turn share its computation: it runs once per step and its keys and values
 are expanded over the batch.
-With `--start` it goes on from a finished policy with the conversations of another agent, whose habits are as strong as
-its seed says: a base that behaves otherwise, in a fifth of the time. The further bases of the study are made so.
+With `--start` it continues from a finished policy on the conversations of another agent, whose habits follow from its
+seed: a base that behaves differently, in a fifth of the time. The other bases of the study were made this way.
 Left out: checkpoints, evaluation (`pivotrl eval`), and anything adaptive.
 
     python recipes/desk_policy.py --output pivotrl_cli/policies/desk --seed 0
@@ -271,14 +271,14 @@ def learning_rate(step: int, steps: int) -> float:
 
 def pretrain(model: PreTrainedModel, chat: ChatFormat, steps: int, seed: int, *, further: bool) -> None:
     """Next-token training on the desk and the skills together; `further` from a policy, at half the rates."""
-    optimisers = optimizers(model)
-    base = [group["lr"] for optimiser in optimisers for group in optimiser.param_groups]
+    optimizers = optimizers(model)
+    base = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
     rates, short_steps = (other_rates(seed), 0) if further else (RATES, int(CURRICULUM * steps))
     prefix, batches = desk_batches(chat, seed, rates, short_steps)
     began = time.monotonic()
     for step in range(steps):
         factor = learning_rate(step, steps) * (0.5 if further else 1.0)
-        for group, rate in zip((g for o in optimisers for g in o.param_groups), base, strict=True):
+        for group, rate in zip((g for o in optimizers for g in o.param_groups), base, strict=True):
             group["lr"] = rate * factor
         groups = [Group(prefix, next(batches)), drill_group(chat, step, seed), *skill_groups(chat, step, seed)]
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -286,16 +286,16 @@ def pretrain(model: PreTrainedModel, chat: ChatFormat, steps: int, seed: int, *,
         loss = sum((total for total, _ in parts), torch.zeros(())) / sum(weight.item() for _, weight in parts)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimiser in optimisers:
-            optimiser.step()
-            optimiser.zero_grad()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         if step % 20 == 0 or step == steps - 1:
             shown = " ".join(f"{total.item() / weight.item():.3f}" for total, weight in parts)
             print(f"step {step} loss {shown} {time.monotonic() - began:.0f}s", file=sys.stderr, flush=True)
 
 
 def begin(start: Path | None, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The policy to go on from, or a new one."""
+    """The policy to continue from, or a new one."""
     if start is not None:
         return load_model(start, torch.device("cpu"), torch.float32), load_tokenizer(start)
     tokenizer = train_tokenizer(seed)
@@ -307,8 +307,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     parser.add_argument("--seed", type=int, default=0, help="seed of corpus, weights and batches")
-    parser.add_argument("--steps", type=int, default=STEPS, help="optimiser steps")
-    parser.add_argument("--start", type=Path, help="model folder to go on from, with the habits of another agent")
+    parser.add_argument("--steps", type=int, default=STEPS, help="optimizer steps")
+    parser.add_argument("--start", type=Path, help="model folder to continue from, with the habits of another agent")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; part of what makes runs identical")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -1,7 +1,7 @@
 """The paper's claims on the embedded world: python -m study [--seeds N] [--jobs 2] [-o results]
 
 Tunes every arm on the validation split, trains all arms on all bases and data seeds, scores them on the test split, and
-writes tables and figures. What is there already is not made again, so an ended run goes on where it was.
+writes tables and figures. Outputs that exist are kept, so run the same command again to resume.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from study.run import Failed, run_all
 from study.study import Job, Jobs, Setting, Study
 
 CURVES = ("pivotrl", "random", "e2e")
-"""Arms whose success is measured on the way too, on the first base."""
+"""Arms whose success is also measured during training, on the first base."""
 RATES = ("sft", "pivotrl", "random")
 """Arms whose pass rates are measured on every turn of the demonstrations, on the first base."""
 
@@ -71,7 +71,7 @@ def variant_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tup
 
 
 def curve_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple[int, str, int], Job]:
-    """Validation scores on the way."""
+    """Validation scores during training."""
     base, found = jobs.study.first_base, {}
     for seed in range(min(seeds, jobs.study.variant_seeds)):
         for name in CURVES:
@@ -85,7 +85,7 @@ def curve_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple
 
 
 def rate_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple[int, str], Job]:
-    """Pass rates on all turns of the demonstrations, selected or not, of the first base and of what was made of it."""
+    """Pass rates on all turns of the demonstrations, selected or not, of the first base and of the models trained from it."""
     base, found = jobs.study.first_base, {}
     for seed in range(min(seeds, jobs.study.variant_seeds)):
         source, place = jobs.table("candidates", base, seed), jobs.place(base, seed)
@@ -97,7 +97,7 @@ def rate_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple[
 
 
 def main() -> None:
-    """Run what is missing and write the results."""
+    """Run the missing jobs and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, help="data seeds; those of the study by default")
     parser.add_argument("--jobs", type=int, default=2, help="commands at a time, each on one thread")
@@ -105,7 +105,9 @@ def main() -> None:
     parser.add_argument(
         "--first-look", type=Path, help="only the tuned arms, with the settings of this chosen.json of an earlier run"
     )
-    parser.add_argument("--folder", type=Path, default=Path("runs/reproduce"), help="models and tables of all runs")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/reproduce"), help="folder of the models and tables of all runs"
+    )
     parser.add_argument("-o", "--output", type=Path, default=Path("results"))
     options = parser.parse_args()
     study = Study.read(options.study)
@@ -133,7 +135,7 @@ def main() -> None:
 
 
 def read_settings(path: Path) -> dict[str, Setting]:
-    """What an earlier run has chosen."""
+    """The settings that an earlier run chose."""
     return {name: Setting(**setting) for name, setting in json.loads(path.read_text()).items()}
 
 

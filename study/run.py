@@ -1,4 +1,4 @@
-"""Runs jobs with what they need first, a few at a time, and goes on where an ended run was."""
+"""Runs jobs, each after those it needs, a few at a time; a run that was stopped resumes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from study.study import Job
 
 
 class Failed(Exception):
-    """A command that ended with an error; what did not need it was still run."""
+    """A command failed; the jobs that do not need its output were still run."""
 
 
 def run_all(jobs: Iterable[Job], n_workers: int) -> None:

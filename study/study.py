@@ -3,7 +3,7 @@
     base, data seed ──> candidates ──> profiles ──> pivots of each kind ──> one model per arm ──> its evaluation
 
 A job is one `pivotrl` command with one output. Its inputs are the outputs of other jobs, so what a result needs is
-found by going back from it; what is there already, the command itself sees by its provenance.
+found by going back from it. A command sees by its provenance that its output is up to date.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 HERE = Path(__file__).parent
 FRESH = 1_000
-"""Added to the data seed where rollouts must be others than those that selected."""
+"""Added to the data seed where rollouts must differ from those that selected the turns."""
 
 
 class Arm(BaseModel):
@@ -27,10 +27,10 @@ class Arm(BaseModel):
 
     title: str
     table: Literal["candidates", "pivots", "random", "strict", "posterior", "adaptive"]
-    """What it trains on."""
+    """The table it trains on."""
     method: Literal["grpo", "sft", "e2e"]
     steps: int | None = None
-    """Most optimiser steps, of which tuning may choose half; all of them where the arm is like another one."""
+    """Maximum number of optimizer steps. Tuning may choose half of them; an arm that is `like` another takes all."""
     grid: tuple[float, ...] = ()
     """Learning rates to choose from."""
     like: str | None = None
@@ -42,7 +42,7 @@ class Arm(BaseModel):
 
 
 class Study(BaseModel):
-    """All of it; the file is `study.toml`."""
+    """The whole study, as `study.toml` holds it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,7 +51,7 @@ class Study(BaseModel):
     """Data seeds of what is measured on the first base alone: arms that are like another one, curves, rates."""
     tuning_seed: int
     min_turns: int
-    """Fewest turns that the expert needs for a task."""
+    """Minimum number of turns that the expert takes for a task."""
     trajectories: int
     tasks: int
     val_tasks: int
@@ -101,7 +101,7 @@ class Setting:
     steps: int
 
     def of(self, arm: Arm) -> Setting:
-        """The same for an arm that is like the one it was chosen for, or a copy of it."""
+        """The setting of an arm that is `like` the one it was chosen for, or a copy of it."""
         return Setting(self.learning_rate, arm.steps or self.steps) if arm.like or arm.copy_of else self
 
 
@@ -174,7 +174,7 @@ class Jobs:
         return _job("train", [source], self.place(base, seed) / (name or arm), (*known, *flags))
 
     def evaluation(self, model: Job | str, output: Path, split: Literal["test", "val"], step: int | None = None) -> Job:
-        """Desk and skills of a base, of a trained model, or of the copy that it kept after a step."""
+        """Desk and skills of a base, of a trained model, or of the copy that it saved after a step."""
         needs = () if isinstance(model, str) else (model,)
         folder = Path(model) if isinstance(model, str) else model.output
         folder = folder / "steps" / f"{step:06d}" if step else folder
@@ -183,7 +183,7 @@ class Jobs:
         return Job(output, (*command, "--max-new-tokens", self._longest(), "-o", str(output)), needs)
 
     def scored(self, arm: str, base: str, seed: int, chosen: dict[str, Setting]) -> Job:
-        """The test scores of a trained model, or of the copy that another arm kept on the way."""
+        """The test scores of a trained model, or of the copy that another arm saved during training."""
         output = self.place(base, seed) / f"eval-{arm}.parquet"
         kept = self.study.arms[arm].copy_of
         if kept is None:

@@ -48,7 +48,7 @@ CLAIMS = [
 
 @dataclass(frozen=True)
 class Outcome:
-    """The jobs whose outputs the tables are made of; a first look has only `scored`."""
+    """The jobs whose outputs become the tables; a first look has only `scored`."""
 
     scored: dict[tuple[str, int, str], Job]
     """Test scores by base, data seed and arm."""
@@ -195,7 +195,7 @@ def first_crossing(points: list[tuple[float, float]], target: float) -> float | 
 
 
 def winners_curse(again: list[Job]) -> pl.DataFrame:
-    """Of the selected turns: pass rate of the rollouts that selected them, and of fresh ones, by the former."""
+    """Pass rate of the selected turns: in the rollouts that selected them, and in fresh ones."""
     found = []
     for seed, job in enumerate(again):
         (pivots,) = job.needs
@@ -216,7 +216,7 @@ def winners_curse(again: list[Job]) -> pl.DataFrame:
 
 
 def rates(measured: dict[tuple[int, str], Job], profiles: list[Job], max_mean: float) -> pl.DataFrame:
-    """Fresh pass rate of each model on the turns, by what the base's profile said of them.
+    """Fresh pass rate of each model on the turns, by their group in the base's profile.
 
     `kind` is the filter's: `selected` (rewards vary, mean below lambda), `too easy`, `all right`, `all wrong`. Compare
     with the base's own fresh rate: a turn that was all right at K rollouts is seldom right always.
@@ -313,7 +313,7 @@ def markdown_curse(curse: pl.DataFrame) -> str:
 
 
 def markdown_rates(rates: pl.DataFrame, titles: dict[str, str]) -> str:
-    """Fresh pass rates by what the filter said of the turns, over data seeds."""
+    """Fresh pass rates by the filter's verdict on the turns, over data seeds."""
     arms = rates["arm"].unique(maintain_order=True).to_list()
     lines = [f"| turns | number | {' | '.join(titles[arm] for arm in arms)} |", "| --- " * (2 + len(arms)) + "|"]
     for kind in ("all wrong", "selected", "too easy", "all right"):
