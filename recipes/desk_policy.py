@@ -254,7 +254,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM
     return Qwen3ForCausalLM(config)  # type: ignore[no-untyped-call]
 
 
-def optimizers(model: PreTrainedModel) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: PreTrainedModel) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the layers, AdamW for embeddings and norms."""
     inner = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     outer = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
@@ -271,7 +271,7 @@ def learning_rate(step: int, steps: int) -> float:
 
 def pretrain(model: PreTrainedModel, chat: ChatFormat, steps: int, seed: int, *, further: bool) -> None:
     """Next-token training on the desk and the skills together; `further` from a policy, at half the rates."""
-    optimizers = optimizers(model)
+    optimizers = make_optimizers(model)
     base = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
     rates, short_steps = (other_rates(seed), 0) if further else (RATES, int(CURRICULUM * steps))
     prefix, batches = desk_batches(chat, seed, rates, short_steps)

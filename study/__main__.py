@@ -85,7 +85,7 @@ def curve_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple
 
 
 def rate_jobs(jobs: Jobs, chosen: dict[str, Setting], seeds: int) -> dict[tuple[int, str], Job]:
-    """Pass rates on all turns of the demonstrations, selected or not, of the first base and of the models trained from it."""
+    """Pass rates of the first base and of models trained from it, on all turns of the demonstrations."""
     base, found = jobs.study.first_base, {}
     for seed in range(min(seeds, jobs.study.variant_seeds)):
         source, place = jobs.table("candidates", base, seed), jobs.place(base, seed)
