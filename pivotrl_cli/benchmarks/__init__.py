@@ -22,8 +22,8 @@ TAU = ("tau2_airline", "tau2_retail", "tau2_telecom")
 BENCHMARKS = {
     "desk": "pivotrl_cli.benchmarks.desk:episodes",
     "skills": "pivotrl_cli.benchmarks.skills:episodes",
-    "pivots": "pivotrl_cli.benchmarks.pivots:episodes",
-    "next-action": "pivotrl_cli.benchmarks.next_action:episodes",
+    "pivots": "pivotrl_cli.benchmarks.recorded_turns:pivots",
+    "next-action": "pivotrl_cli.benchmarks.recorded_turns:next_action",
     "reasoning-gym": "pivotrl_cli.benchmarks.reasoning_gym:episodes",
 } | {name: f"pivotrl_cli.benchmarks.tau2:{name.partition('_')[2]}" for name in TAU}
 
@@ -33,8 +33,8 @@ OUT_OF_DOMAIN = frozenset(
         *("ifbench", "aime25", "math-500", "livecodebench", "scicode", "mmlu-pro", "mmlu-prox", "wmt24pp"),
     ]
 )
-"""Benchmarks that measure what training elsewhere has done to a policy: ours, and the paper's (Table 2) by the names
-that NeMo-Skills has for them."""
+"""Benchmarks outside the trained domain, to measure forgetting: ours, and the paper's (Table 2) as NeMo-Skills names
+them."""
 
 
 DO_NOTHING = {
@@ -44,11 +44,11 @@ DO_NOTHING = {
     "tau2_retail": 7 / 114,
     "tau2_telecom": 0.0,
 }
-"""Where known: the score, over all tasks, of an agent that refuses once and calls no tool. Of tau2's base split as
-inspect-evals 0.26 has it, without a judge of what was said, who can only lower it."""
+"""Where known: the score, over all tasks, of an agent that refuses once and calls no tool. For tau2: the base split of
+inspect-evals 0.26, without the judge of the conversation, who can only lower it."""
 
 PACKAGES = {"reasoning-gym": "reasoning-gym"} | dict.fromkeys(TAU, "inspect-evals")
-"""Packages that tasks come from."""
+"""Benchmark -> the package that its tasks come from."""
 
 TABLES = frozenset(["pivots", "next-action"])
 """Benchmarks whose argument is a candidates, profile or pivots table."""
@@ -56,22 +56,22 @@ TABLES = frozenset(["pivots", "next-action"])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What a benchmark is opened with."""
+    """Arguments of a benchmark."""
 
     argument: str = ""
-    """What stands after the colon."""
+    """Text after the colon."""
     split: str = "test"
     """`test`, `val` or `all`."""
     limit: int | None = None
-    """Most tasks."""
+    """Maximum number of tasks."""
     trial: int = 0
-    """Repetition, from 0; the same tasks every time."""
+    """Repetition, from 0; the tasks are the same in each."""
     seed: int = 0
-    """Of the run; for worlds that ask somebody."""
+    """Seed of the run, for worlds that sample."""
     judge: Judge | None = None
     """For verifiers that ask one."""
     user: SimulatedUser | None = None
-    """For worlds with somebody to talk to."""
+    """For worlds with a user to talk to."""
 
 
 Benchmark = Callable[[Setting], Sequence[Episode]]

@@ -1,11 +1,11 @@
 """Pivots for other trainers: an exporter writes candidates into a folder, in one target's form.
 
-A new target is a new file here and a line in `EXPORTERS`; a user's own is named as `module:Class`. Rows come one by one
-and are written as they come. What a target cannot hold is counted in the tally under its name, and so is every row
-that is left out.
+A new target is a new file in `targets/` and a line in `EXPORTERS`; a user's own is named as `module:Class`. Rows come
+one by one and are written as they come. Everything that a target cannot hold is counted in `Destination.counts`, and so
+is every row that is left out.
 
-Shared by the exporters: `destination.py`, `tally.py`, `shapes.py` (messages and tools in peers' forms), `scoring.py`
-(what the written reward files call).
+Shared by the exporters: `destination.py`, `messages.py` (messages and tools in the forms of several targets),
+`prompts.py` (rows that are sampled at and scored), `scoring.py` (called by the written reward files).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pivotrl_cli.rows import Candidate
 __all__ = ["EXPORTERS", "Destination", "Exporter", "load_exporter"]
 
 EXPORTERS: dict[str, str] = {
-    "nemo-gym": "pivotrl_cli.exporters.nemo_gym:NemoGymExporter",
-    "trl": "pivotrl_cli.exporters.trl:TrlExporter",
-    "verl": "pivotrl_cli.exporters.verl:VerlExporter",
-    "openai": "pivotrl_cli.exporters.openai:OpenAIExporter",
+    "nemo-gym": "pivotrl_cli.exporters.targets.nemo_gym:NemoGymExporter",
+    "trl": "pivotrl_cli.exporters.targets.trl:TrlExporter",
+    "verl": "pivotrl_cli.exporters.targets.verl:VerlExporter",
+    "openai": "pivotrl_cli.exporters.targets.openai:OpenAIExporter",
 }
 """Target -> where its exporter is."""
 
@@ -35,10 +35,9 @@ class Exporter(Protocol):
     """Whether its prompts can be rendered text."""
 
     def write(self, rows: Iterator[Candidate], to: Destination) -> None:
-        """Write the rows into the folder."""
+        """Write the rows into the folder of `to`."""
 
 
 def load_exporter(name: str) -> Exporter:
-    """The exporter of a target."""
     exporter: type[Exporter] = load("target", name, EXPORTERS)
     return exporter()

@@ -1,23 +1,46 @@
-"""Where an export goes, and what it may need of the run."""
+"""Where an export goes, and the counts of what it kept, left out and could not carry along."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pivotrl_cli.exporters.tally import Tally
+from pivotrl_cli.rows import Candidate
 
 if TYPE_CHECKING:  # would pull in transformers, 2 s
     from pivotrl_cli.model.chat import ChatFormat
 
 
+@dataclass
+class ExportCounts:
+    """Counts of an export, each with the first candidate that it was counted for."""
+
+    n_rows: int = 0
+    """Rows written."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Rows that are not in the export, per reason."""
+    not_held: Counter[str] = field(default_factory=Counter)
+    """Rows in the export that lack something the target has no place for, or hold it changed."""
+    first: dict[str, str] = field(default_factory=dict)
+    """Id of the first candidate, per reason."""
+
+    def leave_out(self, candidate: Candidate, reason: str) -> None:
+        self.left_out[reason] += 1
+        self.first.setdefault(reason, candidate.candidate_id)
+
+    def note_loss(self, candidate: Candidate, what: str) -> None:
+        self.not_held[what] += 1
+        self.first.setdefault(what, candidate.candidate_id)
+
+
 @dataclass(frozen=True)
 class Destination:
-    """A folder that exists and is empty, the counts of what goes there, and how it came about."""
+    """A folder that exists and is empty, the counts of its rows, and the provenance of the export."""
 
     folder: Path
     chat: ChatFormat | None
     """Renders prompts; without it they stay messages."""
     provenance: dict[str, Any]
-    tally: Tally = field(default_factory=Tally)
+    counts: ExportCounts = field(default_factory=ExportCounts)

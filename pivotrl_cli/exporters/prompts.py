@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from pivotrl_cli.exporters.destination import Destination
+from pivotrl_cli.exporters.messages import openai_calls
 from pivotrl_cli.exporters.scoring import NEEDS_JUDGE, ground_truth
-from pivotrl_cli.exporters.tally import Tally
 from pivotrl_cli.model.chat import UnrenderableError
-from pivotrl_cli.rows import Candidate, Message
-
-if TYPE_CHECKING:
-    from pivotrl_cli.model.chat import ChatFormat
+from pivotrl_cli.rows import Candidate, Message, Pivot, Profile
 
 BATCH_ROWS = 256
 """Rows that are written together."""
@@ -37,57 +36,54 @@ MESSAGES = pa.list_(
 TOOLS_UNSEEN = "tools in the prompt (--model renders them)"
 
 
-class Prompted(NamedTuple):
+class PromptRow(NamedTuple):
     """A row that can be sampled at and scored."""
 
     candidate: Candidate
-    truth: str
+    ground_truth: str
     text: str | None
     """The rendered prompt; None without a model."""
 
-
-def prompted(rows: Iterator[Candidate], tally: Tally, chat: ChatFormat | None) -> Iterator[Prompted]:
-    """The rows that a reward file can score and, where a model is given, that its chat template accepts."""
-    for candidate in rows:
-        truth = ground_truth(candidate)
-        if truth is None:
-            tally.leave_out(candidate, NEEDS_JUDGE)
-            continue
-        try:
-            text = chat.prompt_text(candidate.state, candidate.tools) if chat else None
-        except UnrenderableError:
-            tally.leave_out(candidate, "the chat template refuses the state")
-            continue
-        if chat is None and candidate.tools != "[]":
-            tally.not_held(candidate, TOOLS_UNSEEN)
-        tally.n_rows += 1
-        yield Prompted(candidate, truth, text)
+    def weight_and_mean(self) -> dict[str, float | None]:
+        """`weight` of a pivot and `reward_mean` of a profile; null where the table has none."""
+        return {
+            "weight": self.candidate.weight if isinstance(self.candidate, Pivot) else None,
+            "reward_mean": self.candidate.reward_mean if isinstance(self.candidate, Profile) else None,
+        }
 
 
-def batches(rows: Iterator[Prompted]) -> Iterator[list[Prompted]]:
-    """The rows, some at a time."""
-    batch: list[Prompted] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == BATCH_ROWS:
-            yield batch
-            batch = []
-    if batch:
+def prompt_batches(rows: Iterator[Candidate], to: Destination) -> Iterator[list[PromptRow]]:
+    """Batches of the rows that a reward file can score and, with a model, whose state its chat template renders."""
+    prompts = _prompts(rows, to)
+    while batch := list(islice(prompts, BATCH_ROWS)):
         yield batch
 
 
-def messages(state: list[Message]) -> list[dict[str, Any]]:
+def _prompts(rows: Iterator[Candidate], to: Destination) -> Iterator[PromptRow]:
+    for candidate in rows:
+        truth = ground_truth(candidate)
+        if truth is None:
+            to.counts.leave_out(candidate, NEEDS_JUDGE)
+            continue
+        try:
+            text = to.chat.prompt_text(candidate.state, candidate.tools) if to.chat else None
+        except UnrenderableError:
+            to.counts.leave_out(candidate, "the chat template refuses the state")
+            continue
+        if to.chat is None and candidate.tools != "[]":
+            to.counts.note_loss(candidate, TOOLS_UNSEEN)
+        to.counts.n_rows += 1
+        yield PromptRow(candidate, truth, text)
+
+
+def message_values(state: list[Message]) -> list[dict[str, Any]]:
     """The state as values of `MESSAGES`."""
     return [
         {
             "role": message.role,
             "content": message.content,
             "reasoning_content": message.reasoning,
-            "tool_calls": [
-                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-                for call in message.tool_calls
-            ]
-            or None,
+            "tool_calls": openai_calls(message.tool_calls) or None,
             "tool_call_id": message.tool_call_id,
             "name": message.name,
         }

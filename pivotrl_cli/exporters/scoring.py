@@ -1,7 +1,8 @@
-"""Rewards for other trainers: what the reward files of an export call.
+"""Rewards for other trainers; the reward files of an export call these functions.
 
-The ground truth of a row is the whole candidate as JSON, so that any verifier finds what it looks at. Text that is no
-action earns 0, as it does in `pivotrl train`. A demonstration that its own verifier cannot judge has no reward at all.
+The ground truth of a row is the whole candidate as JSON, so that any verifier finds every field it needs. Text that
+cannot be parsed as an action earns 0, as in `pivotrl train`. A demonstration that its own verifier cannot judge has no
+reward at all.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pivotrl_cli.verifiers import UnverifiableError, asks_judge, load_verifier
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-NEEDS_JUDGE = "its verifier asks a judge, which a reward file has none of"
+NEEDS_JUDGE = "its verifier asks a judge, and a reward file has none"
 
 
 def ground_truth(candidate: Candidate) -> str | None:

@@ -46,20 +46,19 @@ class Reader(Protocol):
     """One format. Made without arguments, keeps nothing between documents."""
 
     def sniff(self, head: Head) -> str | None:
-        """Why this is the format, in a few words, or None. Sees the first record, possibly cut short."""
+        """The reason to recognise the format, in a few words, or None; the first record may be cut short."""
 
     def read(self, document: Document) -> Iterator[Trajectory | Reject]:
         """Every record of the document, as a trajectory or a reject; only one in memory at a time."""
 
 
 def load_reader(name: str) -> Reader:
-    """The reader of a format."""
     reader: type[Reader] = load("format", name, READERS)
     return reader()
 
 
 def detect(document: Document) -> tuple[str, str] | None:
-    """Format and the reason for it, or None where no reader recognises the document."""
+    """Format of the document and the reason for it, or None."""
     for name in READERS:
         why = load_reader(name).sniff(document.head)
         if why:
@@ -78,7 +77,7 @@ def unknown_format(document: Document) -> InputError:
 
 
 def describe_head(head: Head) -> str:
-    """What a document looks like, for an unknown one."""
+    """Packing and keys of a document of unknown format."""
     packing = {
         "lines": "JSON lines",
         "array": "a JSON array",

@@ -2,7 +2,7 @@
 EACH)`.
 
 Only one member is in memory at a time. An archive that would unpack to something huge is refused before it is unpacked,
-by the sizes it declares and by its ratio, and again while a member is read, since what is declared need not be true.
+by the sizes it declares and by its ratio, and again while a member is read, since the declared sizes may be wrong.
 
 Left out: encrypted archives, and compressions other than deflate, whose unpacking could not be stopped in time.
 """
@@ -23,11 +23,11 @@ from pivotrl_cli.rows import Reject, RejectReason
 
 MAGIC = b"PK\x03\x04"
 MAX_MEMBER = 256 << 20
-"""Bytes that one member may unpack to."""
+"""Maximum bytes that one member may unpack to."""
 MAX_TOTAL = 64 << 20
-"""Bytes that an archive may unpack to whatever its ratio."""
+"""Bytes that an archive may unpack to at any ratio."""
 MAX_RATIO = 200
-"""Bytes unpacked per byte of the archive, beyond `MAX_TOTAL`; logs of repetitive text reach about 20."""
+"""Maximum bytes unpacked per byte of the archive, above `MAX_TOTAL`; logs of repetitive text reach about 20."""
 
 
 class ZipDocument:
@@ -39,7 +39,7 @@ class ZipDocument:
 
     @cached_property
     def head(self) -> Head:
-        """Names of the members, which is what tells formats apart."""
+        """Names of the members, by which formats are recognised."""
         return Head("zip", dict.fromkeys(member.filename for member in self._members))
 
     def records(self) -> Iterator[Parsed]:

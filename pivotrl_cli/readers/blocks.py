@@ -1,7 +1,7 @@
 """Anthropic's content blocks to our messages.
 
 Text, thinking and `tool_use` blocks of one assistant message become one action. The `tool_result` blocks of a user
-message become tool messages, before whatever else the user says. Left out: images and documents, and thinking that was
+message become tool messages, before the user's own text. Left out: images and documents, and thinking that was
 redacted.
 """
 
@@ -13,11 +13,11 @@ from pivotrl_cli.readers.fields import Json, compact
 from pivotrl_cli.readers.messages import arguments_of, text_of
 from pivotrl_cli.rows import Message, ToolCall
 
-_OWN = ("tool_use", "tool_result", "thinking", "redacted_thinking")
+_BLOCK_TYPES = ("tool_use", "tool_result", "thinking", "redacted_thinking")
 
 
 def is_api_record(record: dict[str, Any]) -> bool:
-    """Whether it could come from nowhere else: its blocks, its tools, or a system prompt beside the messages."""
+    """Whether blocks, tools or a system prompt beside the messages show that this is a record of this API."""
     messages, tools = record.get("messages"), record.get("tools")
     if not isinstance(messages, list):
         return False
@@ -29,7 +29,7 @@ def is_api_record(record: dict[str, Any]) -> bool:
 def _has_blocks(messages: list[Any]) -> bool:
     contents = [message.get("content") for message in messages if isinstance(message, dict)]
     blocks = [block for content in contents if isinstance(content, list) for block in content]
-    return any(isinstance(block, dict) and block.get("type") in _OWN for block in blocks)
+    return any(isinstance(block, dict) and block.get("type") in _BLOCK_TYPES for block in blocks)
 
 
 def messages_of_blocks(role: Json, content: Json) -> list[Message]:
@@ -78,13 +78,13 @@ def _assistant(blocks: list[Json]) -> Message:
 
 def _user(blocks: list[Json]) -> list[Message]:
     results = [block for block in blocks if block["type"].value == "tool_result"]
-    said = [block.value for block in blocks if block["type"].value != "tool_result"]
+    others = [block.value for block in blocks if block["type"].value != "tool_result"]
     messages = [
         Message(role="tool", content=text_of(result["content"]), tool_call_id=result["tool_use_id"].text_or_none())
         for result in results
     ]
-    if said or not results:
-        messages.append(Message(role="user", content=text_of(Json(said, "content"))))
+    if others or not results:
+        messages.append(Message(role="user", content=text_of(Json(others, "content"))))
     return messages
 
 

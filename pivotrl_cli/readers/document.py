@@ -1,9 +1,9 @@
-"""What a reader reads: a file or a data set's rows, as numbered records, one in memory at a time.
+"""The input of a reader: a file or a data set's rows, as numbered records, one in memory at a time.
 
-A file is JSON lines, one JSON array, one JSON object, or something else; its head says which, and is also all that
-detection looks at, so a file of gigabytes on a single line costs no more to recognise than a small one. Lines are
-parsed one by one; arrays and objects are split into their values (`split.py`), and each is parsed by itself. What
-cannot be parsed comes back as a `Reject` in its place. Zip archives are documents too (`archive.py`).
+A file is JSON lines, one JSON array, one JSON object, or something else; its head says which, and detection reads
+nothing else, so a file of gigabytes on a single line costs no more to recognise than a small one. Lines are parsed one
+by one; arrays and objects are split into their values (`split.py`), and each is parsed by itself. A `Reject` takes the
+place of every record that cannot be parsed. Zip archives are documents too (`archive.py`).
 
 Left out: other compressed files (decompress them first), and the repair of anything.
 """
@@ -40,7 +40,7 @@ Parsed: TypeAlias = Record | Reject
 
 
 class Document(Protocol):
-    """A file or a data set, whatever lies behind it."""
+    """A file, an archive or a data set."""
 
     source: str
     """Name in the tables: relative, never absolute."""
@@ -73,7 +73,6 @@ class FileDocument:
             return parse_head(file.read(HEAD_BYTES))
 
     def records(self) -> Iterator[Parsed]:
-        """Records by the head's container."""
         match self.head.container:
             case "array":
                 return self.items(EACH)
@@ -83,7 +82,7 @@ class FileDocument:
                 return self._lines()
 
     def items(self, *path: str, first: int = 1) -> Iterator[Parsed]:
-        """Split the document as it streams by; without a path it is one value."""
+        """The document is split as it streams by; without a path it is one value."""
         number = first
         with self._open() as file:
             if not path:
@@ -100,7 +99,6 @@ class FileDocument:
                 yield bad_json(self.source, number, splitter.fault)
 
     def keys(self, *path: str) -> list[str]:
-        """Keys in the order of the file, as far as it goes."""
         splitter = Splitter((*path, EACH))
         with self._open() as file:
             for _ in splitter.values(file):
@@ -141,22 +139,18 @@ class RowsDocument:
 
     @cached_property
     def head(self) -> Head:
-        """The first row."""
         return Head("rows", next((_without_nulls(row) for row in self._rows()), None))
 
     def records(self) -> Iterator[Parsed]:
-        """The rows, numbered from 1."""
         for number, row in enumerate(self._rows(), 1):
             yield Record(self.source, number, Json(_without_nulls(row)))
 
     def items(self, *path: str, first: int = 1) -> NoReturn:
-        """Rows have no top-level object."""
         raise InputError(
             f"{self.source}: a data set has rows, not one object with {path[0]}", "name the JSON file itself"
         )
 
     def keys(self, *path: str) -> list[str]:
-        """Rows have no top-level object."""
         return []
 
 
@@ -168,7 +162,7 @@ def trajectories(
     def one(record: Record) -> Iterator[Trajectory]:
         parsed = [parse(record)]
         del record
-        yield parsed.pop()  # whoever takes it can let it go: nothing here holds it, nor what it was made of
+        yield parsed.pop()  # the consumer can free it: nothing here holds it or its record
 
     return several(records, one, source)
 
@@ -176,7 +170,7 @@ def trajectories(
 def several(
     records: Iterable[Parsed], parse: Callable[[Record], Iterator[Trajectory | Reject]], source: str
 ) -> Iterator[Trajectory | Reject]:
-    """The same where a record holds several trajectories, or says itself why it holds none."""
+    """Like `trajectories`, for records that hold several trajectories or give their own rejects."""
     empty = True
     for record in records:
         empty = False
@@ -184,7 +178,7 @@ def several(
             yield record
             continue
         line, found = record.line, parse(record)
-        del record  # a record may be large, and what is made of it is enough from here
+        del record  # it may be large, and is not needed any more
         try:
             yield from found
         except RecordError as error:
@@ -206,7 +200,7 @@ def _without_nulls(value: Any) -> Any:
 
 
 def parse_record(source: str, number: int, raw: bytes) -> Parsed:
-    """A record from its text, or why it is none."""
+    """A record from its text, or a reject with the reason."""
     try:
         return Record(source, number, Json(parse_json(raw)))
     except ValueError as error:
@@ -214,10 +208,8 @@ def parse_record(source: str, number: int, raw: bytes) -> Parsed:
 
 
 def bad_json(source: str, line: int, detail: str) -> Reject:
-    """A record that is not JSON."""
     return Reject(source=source, line=line, reason=RejectReason.BAD_JSON, detail=detail)
 
 
 def bad_record(source: str, line: int, detail: str) -> Reject:
-    """A record that does not fit its format."""
     return Reject(source=source, line=line, reason=RejectReason.BAD_RECORD, detail=detail)

@@ -1,4 +1,4 @@
-"""A cursor over parsed JSON that knows its own path, so that every complaint names the place.
+"""A cursor over parsed JSON that knows its own path, so that every error names the place.
 
 Readers take a record apart with it: `record["messages"].list()[2]["role"].text()` either gives text or raises
 `RecordError("messages.2.role: expected text, got a number")`. An absent key and an explicit null are alike, since
@@ -19,7 +19,7 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Json:
-    """One value of a record and where it stands.
+    """One value of a record and its path.
 
     Example: `Json({"a": [1]})["a"].list()[0] == Json(1, "a.0")`
     """
@@ -37,11 +37,10 @@ class Json:
         return next((field for field in found if field), found[0])
 
     def __bool__(self) -> bool:
-        """Whether something stands here: false for null alone."""
+        """False for null alone."""
         return self.value is not None
 
     def object(self) -> dict[str, Any]:
-        """The value as an object."""
         if not isinstance(self.value, dict):
             raise self.error("expected an object")
         return self.value
@@ -58,8 +57,13 @@ class Json:
             raise self.error("expected a list")
         return [Json(value, f"{self.path}.{i}" if self.path else str(i)) for i, value in enumerate(self.value)]
 
+    def required_list(self) -> list[Json]:
+        """The elements of a list, which must be there."""
+        if self.value is None:
+            raise self.error("expected a list")
+        return self.list()
+
     def text(self) -> str:
-        """The value as text."""
         if not isinstance(self.value, str):
             raise self.error("expected text")
         return self.value
@@ -84,7 +88,7 @@ class Json:
         return number
 
     def json_text(self) -> Json:
-        """The value itself or, where it is JSON text, what that text says; the path stays."""
+        """The value itself or, where it is JSON text, the parsed value; the path stays."""
         if not isinstance(self.value, str):
             return self
         try:
@@ -93,16 +97,21 @@ class Json:
             raise RecordError(f"{self.path}: not JSON text: {error}") from error
 
     def error(self, expected: str) -> RecordError:
-        """A complaint about this value."""
+        """The error for this value, with its path and kind."""
         return RecordError(f"{self.path or 'record'}: {expected}, got {_kind(self.value)}")
 
 
 def compact(value: Any) -> str:
-    """JSON text without spaces, keys in their order; raises `RecordError` on what JSON cannot say."""
+    """JSON text without spaces, keys in their order; raises `RecordError` on values that JSON cannot express."""
     try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise RecordError(f"cannot be written as JSON: {error}") from error
+
+
+def provenance(**fields: Json) -> str:
+    """A trajectory's provenance: the labels that are not null, as JSON text."""
+    return compact({name: field.label() for name, field in fields.items() if field})
 
 
 def _finite(value: float) -> float | None:

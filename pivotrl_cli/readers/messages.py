@@ -1,15 +1,16 @@
 """OpenAI-style messages and tool schemas to ours, for every format that carries them.
 
-What was recorded stays as it was, only the packing changes. Content that is null, absent or a list of text blocks
+Recorded text stays as it was, only the packing changes. Content that is null, absent or a list of text blocks
 becomes text; arguments that were an object become JSON text with the keys in their order; tool schemas take the nested
 form, with every key that they had. Reasoning is kept apart from the content wherever it was recorded.
 
 Left out: images and other blocks that are not text (the record is rejected, since its state could not be shown), and
-`weight` on messages, which belongs to imitation and says nothing of which turns can be practised.
+`weight` on messages, which is for imitation and does not tell which turns can be practised.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from pivotrl_cli.readers.fields import Json, compact
@@ -32,14 +33,10 @@ _THINK, _END_THINK = "<think>", "</think>"
 
 
 def messages_of(messages: Json) -> list[Message]:
-    """All messages of a record."""
-    if not messages:
-        raise messages.error("expected a list")
-    return [message_of(message) for message in messages.list()]
+    return [message_of(message) for message in messages.required_list()]
 
 
 def message_of(message: Json) -> Message:
-    """One message."""
     role = _role(message["role"])
     content, reasoning = text_of(message["content"]), None
     if role == "assistant":
@@ -54,8 +51,18 @@ def message_of(message: Json) -> Message:
     )
 
 
+def merge_assistant(parts: Sequence[Message]) -> Message:
+    """One action from parts that the model wrote in one response."""
+    return Message(
+        role="assistant",
+        content="".join(part.content for part in parts),
+        reasoning="\n".join(part.reasoning for part in parts if part.reasoning) or None,
+        tool_calls=[call for part in parts for call in part.tool_calls],
+    )
+
+
 def text_of(content: Json) -> str:
-    """Content as text; its blocks stand together without a separator, as chat templates put them."""
+    """Content as text; blocks are joined without a separator, as chat templates do."""
     if isinstance(content.value, list):
         return "".join(map(_block, content.list()))
     return content.text_or_none() or ""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Literal, NoReturn
 
-from pivotrl_cli.readers.split import EACH, Splitter, closed
+from pivotrl_cli.readers.split import EACH, Splitter, close_brackets
 
 HEAD_BYTES = 1 << 20
-"""What detection sees of a file."""
+"""Bytes of a file that detection reads."""
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -33,9 +33,14 @@ class Head:
     archive, an object whose keys are its members."""
 
     @property
+    def fields(self) -> dict[str, Any]:
+        """The first record if it is an object, else an empty one."""
+        return self.record if isinstance(self.record, dict) else {}
+
+    @property
     def keys(self) -> list[str]:
         """Keys of the first record, if it is an object."""
-        return list(self.record) if isinstance(self.record, dict) else []
+        return list(self.fields)
 
 
 def parse_head(data: bytes) -> Head:
@@ -47,7 +52,7 @@ def parse_head(data: bytes) -> Head:
     match data[:1]:
         case b"[" if not (is_json(first) and rest.strip()):
             return Head("array", _first_element(data))
-        case b"{" if _goes_on(first, rest):
+        case b"{" if _continues(first, rest):
             return Head("object", _partial(data))
     whole = next((value for line in data.split(b"\n") if isinstance(value := _json_or_none(line), dict | list)), None)
     if whole is None and data[:1] == b"{":
@@ -56,7 +61,7 @@ def parse_head(data: bytes) -> Head:
 
 
 def parse_json(raw: bytes) -> Any:
-    """Strict JSON; `ValueError` says in a few words what is wrong."""
+    """Strict JSON; raises `ValueError` with the fault in a few words."""
     try:
         text = raw.decode("utf-8")
         value = json.loads(text, parse_constant=_refuse)
@@ -73,7 +78,7 @@ def parse_json(raw: bytes) -> Any:
     return value
 
 
-def _goes_on(first: bytes, rest: bytes) -> bool:
+def _continues(first: bytes, rest: bytes) -> bool:
     """Whether an object that the first line opens continues on the next ones, instead of being a broken line."""
     return not is_json(first) and (first.strip() == b"{" or rest.lstrip()[:1] in (b'"', b"}"))
 
@@ -97,14 +102,14 @@ def _first_element(data: bytes) -> Any:
 
 
 def _partial(data: bytes) -> Any:
-    """The value, as far as these bytes go; cut off at the end of the head, or broken, what comes before is enough."""
+    """The value as far as it can be parsed; the part before the end of the head, or before a fault, is enough."""
     value = _json_or_none(data)
     if value is not None or not data:
         return value
     try:
-        return json.loads(closed(data))
+        return json.loads(close_brackets(data))
     except json.JSONDecodeError as error:
-        return _json_or_none(closed(data[: error.pos]))
+        return _json_or_none(close_brackets(data[: error.pos]))
     except (ValueError, RecursionError):
         return None
 

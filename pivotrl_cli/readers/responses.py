@@ -1,34 +1,15 @@
 """Items of OpenAI's Responses API to our messages.
 
-Reasoning, text and calls are items of their own there; those that the model wrote in one go become one message. A new
-message begins with the reply to a call, with somebody else's message, and where the model reasons or speaks again after
-it has spoken or called. Left out: calls of built-in tools (search, computer), whose items are rejected.
+Reasoning, text and calls are items of their own there; those of one model response become one message. A new message
+begins with the reply to a call, with a message of another role, and where the model reasons or writes again after text
+or a call. Left out: calls of built-in tools (search, computer), whose items are rejected.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from pivotrl_cli.readers.fields import Json
-from pivotrl_cli.readers.messages import arguments_of, message_of, text_of
+from pivotrl_cli.readers.messages import arguments_of, merge_assistant, message_of, text_of
 from pivotrl_cli.rows import Message, ToolCall
-
-
-@dataclass
-class _Turn:
-    """What one message of the model is put together from."""
-
-    reasoning: list[str] = field(default_factory=list)
-    content: list[str] = field(default_factory=list)
-    calls: list[ToolCall] = field(default_factory=list)
-
-    @property
-    def acts(self) -> bool:
-        return bool(self.content or self.calls)
-
-    def message(self) -> Message:
-        reasoning = "\n".join(filter(None, self.reasoning)) or None
-        return Message(role="assistant", content="".join(self.content), reasoning=reasoning, tool_calls=self.calls)
 
 
 def messages_of_items(items: Json) -> list[Message]:
@@ -36,15 +17,17 @@ def messages_of_items(items: Json) -> list[Message]:
     if isinstance(items.value, str):
         return [Message(role="user", content=items.value)]
     messages: list[Message] = []
-    turn: _Turn | None = None
+    parts: list[Message] = []
+    acted = False
     for item in items.list():
-        other = _others(item)
-        if other is None:
-            turn = _added(item, turn, messages)
-            continue
-        messages += [turn.message(), other] if turn else [other]
-        turn = None
-    return [*messages, turn.message()] if turn else messages
+        kind = item["type"].text_or_none() or "message"
+        part = _part(kind, item)
+        if part.role != "assistant" or (acted and kind != "function_call"):
+            messages += [merge_assistant(parts)] if parts else []
+            parts, acted = [], False
+        (parts if part.role == "assistant" else messages).append(part)
+        acted = part.role == "assistant" and (acted or kind != "reasoning")
+    return [*messages, merge_assistant(parts)] if parts else messages
 
 
 def call_of(item: Json) -> ToolCall:
@@ -54,35 +37,16 @@ def call_of(item: Json) -> ToolCall:
     )
 
 
-def _kind(item: Json) -> str:
-    return item["type"].text_or_none() or "message"
-
-
-def _others(item: Json) -> Message | None:
-    """The message of somebody else than the model."""
-    match _kind(item):
+def _part(kind: str, item: Json) -> Message:
+    """A message of another role, or a part of one of the model's."""
+    match kind:
+        case "message":
+            return message_of(item)
         case "function_call_output":
             return Message(role="tool", content=text_of(item["output"]), tool_call_id=item["call_id"].text_or_none())
-        case "message" if item["role"].value != "assistant":
-            return message_of(item)
-    return None
-
-
-def _added(item: Json, turn: _Turn | None, messages: list[Message]) -> _Turn:
-    """The model's turn that goes on with this item, or the new one that it begins."""
-    kind = _kind(item)
-    if turn is None or (turn.acts and kind != "function_call"):
-        messages += [turn.message()] if turn else []
-        turn = _Turn()
-    match kind:
-        case "reasoning":
-            turn.reasoning += [part["text"].text() for name in ("summary", "content") for part in item[name].list()]
-        case "message":
-            spoken = message_of(item)
-            turn.reasoning.append(spoken.reasoning or "")
-            turn.content.append(spoken.content)
         case "function_call":
-            turn.calls.append(call_of(item))
-        case _:
-            raise item["type"].error("expected a message, reasoning, a function call or its output")
-    return turn
+            return Message(role="assistant", tool_calls=[call_of(item)])
+        case "reasoning":
+            texts = [part["text"].text() for name in ("summary", "content") for part in item[name].list()]
+            return Message(role="assistant", reasoning="\n".join(filter(None, texts)) or None)
+    raise item["type"].error("expected a message, reasoning, a function call or its output")

@@ -1,8 +1,8 @@
-"""What the user names, as documents: files, folders (everything in them, in order), globs, and data sets.
+"""The files, folders (everything in them, in order), globs and data sets that the user names, as documents.
 
 A document's name in the tables is relative to the folder that was named, or the file's own name; where two would be
-alike, enough of the folders above tells them apart. A file that is named twice is read once. Hidden files in folders
-are left out. Parquet and Arrow files and `hf:NAME` go through `datasets`, which is imported only then.
+equal, enough of the folders above is added. A file that is named twice is read once. Hidden files in folders are left
+out. Parquet and Arrow files and `hf:NAME` go through `datasets`, which is imported only then.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _HF = "hf:"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file, or one data set, that the user's words led to.
+    """One file or one data set.
 
     Example: `Source(Path("logs/day1/run.jsonl"), "day1/run.jsonl", named=False)`
     """
@@ -37,7 +37,7 @@ class Source:
     name: str
     """Its name in the tables."""
     named: bool
-    """Whether the user named this very file, instead of a folder or a glob that holds it."""
+    """Whether the user named the file itself, instead of a folder or a glob that holds it."""
 
     def documents(self) -> Iterator[Document]:
         """The file itself, or one document per split of the data set."""
@@ -51,7 +51,7 @@ class Source:
             yield FileDocument(self.path, self.name)
 
     def digests(self) -> list[str]:
-        """sha256 of each file behind it, for the provenance; of a data set on a hub only its name can be hashed."""
+        """sha256 of each of its files, for the provenance; of a data set on a hub, sha256 of the name."""
         if isinstance(self.path, Path):
             return [file_input(self.path).sha256]
         if Path(self.path).is_dir():
@@ -60,7 +60,7 @@ class Source:
 
 
 def find_sources(words: list[str]) -> list[Source]:
-    """All sources that the words name, each once, in the order of the words."""
+    """All sources of the words, each once, in the order of the words."""
     found: dict[str, Source] = {}
     for word in words:
         for source in _expand(word):
@@ -68,11 +68,11 @@ def find_sources(words: list[str]) -> list[Source]:
             found[key] = found.get(key, source)
     if not found:
         raise InputError(f"{', '.join(words)}: no file found", "name files, folders or globs that hold trajectories")
-    return _told_apart(list(found.values()))
+    return _with_unique_names(list(found.values()))
 
 
 def _is_zip(path: Path) -> bool:
-    """Whether the file begins like a zip archive; one that cannot be read is left to its reader."""
+    """Whether the file begins like a zip archive; its reader reports a file that cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(len(MAGIC)) == MAGIC
@@ -87,7 +87,7 @@ def _expand(word: str) -> Iterator[Source]:
     elif path.is_file():
         yield Source(path, path.name, named=True)
     elif path.is_dir():
-        yield from _beneath(path, path)
+        yield from _files_below(path, path)
     elif has_magic(word):
         yield from _matches(word)
     else:
@@ -99,7 +99,7 @@ def _data_set(name: str) -> Source:
     return Source(name, _HF + (Path(name).resolve().name if local else name), named=True)
 
 
-def _beneath(path: Path, root: Path) -> Iterator[Source]:
+def _files_below(path: Path, root: Path) -> Iterator[Source]:
     for file in [path] if path.is_file() else _files(path):
         yield Source(file, file.relative_to(root).as_posix(), named=False)
 
@@ -108,7 +108,7 @@ def _matches(pattern: str) -> Iterator[Source]:
     parts = Path(pattern).parts
     root = Path(*parts[: next(i for i, part in enumerate(parts) if has_magic(part))])
     for match in sorted(glob(pattern, recursive=True)):  # noqa: PTH207 - Path.glob refuses absolute patterns
-        yield from _beneath(Path(match), root)
+        yield from _files_below(Path(match), root)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -117,7 +117,7 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
 
 
-def _told_apart(sources: list[Source]) -> list[Source]:
+def _with_unique_names(sources: list[Source]) -> list[Source]:
     """Names made unique by the path below the deepest folder that all files with that name share."""
     count = Counter(source.name for source in sources)
     return [
@@ -136,21 +136,21 @@ def _splits(name: str, **load: str) -> Iterator[Document]:
     """One document per split; streamed, so nothing is copied into a cache."""
     from datasets import load_dataset
 
-    splits = _opened(name, lambda: load_dataset(**load, streaming=True))
+    splits = _call_datasets(name, lambda: load_dataset(**load, streaming=True))
     for split, rows in splits.items():
         yield RowsDocument(name if "data_files" in load else f"{name}/{split}", _rows(name, rows))
 
 
 def _rows(name: str, rows: Iterable[dict[str, Any]]) -> Callable[[], Iterator[dict[str, Any]]]:
     def read() -> Iterator[dict[str, Any]]:
-        iterator = _opened(name, lambda: iter(rows))
-        while (row := _opened(name, lambda: next(iterator, None))) is not None:
+        iterator = _call_datasets(name, lambda: iter(rows))
+        while (row := _call_datasets(name, lambda: next(iterator, None))) is not None:
             yield row
 
     return read
 
 
-def _opened(name: str, action: Callable[[], Any]) -> Any:
+def _call_datasets(name: str, action: Callable[[], Any]) -> Any:
     """The result of a call into `datasets`, its many errors turned into one line."""
     try:
         return action()

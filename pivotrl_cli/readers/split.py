@@ -1,8 +1,8 @@
 """Values of one JSON document, cut out as text while it streams by.
 
-Only brackets, commas and strings are looked at on the way. The values that were asked for are handed over as bytes for
-a strict parser, and all else passes unparsed; so a broken element costs itself alone, and numbers of thousands of
-digits or brackets ten thousand deep are met by the parser, which refuses them, and not here. ijson, used before, was
+Only brackets, commas and strings are looked at on the way. The requested values are handed over as bytes for a
+strict parser, and everything else passes unparsed; so a broken element costs itself alone, and the parser, not this
+module, refuses numbers of thousands of digits or brackets ten thousand deep. ijson, used before, was
 left out because its C code dies of such numbers and its paths take memory quadratic in the depth.
 
 Not checked: the grammar of what is passed over.
@@ -50,7 +50,7 @@ class _Frame:
 
 
 class Splitter:
-    """One pass over one document; `keys` has those of the last object on the path, `fault` what was wrong in the end.
+    """One pass over one document; `keys` are those of the last object on the path, `fault` is the error at the end.
 
     Example: `list(Splitter(("a", EACH)).values(BytesIO(b'{"a": [1, {}]}'))) == [b"1", b"{}"]`
     """
@@ -74,7 +74,7 @@ class Splitter:
 
     @property
     def rest(self) -> bytes:
-        """What had been read of a value when the file ended."""
+        """The part of a value that had been read when the file ended."""
         return bytes(self._value or b"").strip()
 
     def _feed(self, chunk: bytes) -> Iterator[bytes]:
@@ -117,7 +117,7 @@ class Splitter:
         return end + closed if closed or not self._escaped else len(chunk)
 
     def _step(self, token: bytes) -> bool:
-        """Take one structural byte in; whether it ends a value at the path's level."""
+        """Process one structural byte; True if it ends a value at the path's level."""
         frame = self._frames[-1] if self._frames else None
         match token:
             case b'"':
@@ -155,14 +155,14 @@ class Splitter:
         self._ended = not self._frames
 
     def _begin(self) -> None:
-        """A value may begin here: take it if it stands at the path."""
+        """A value may begin here: collect it if it is at the path."""
         frame = self._frames[-1]
         expected = not frame.is_object or not frame.wants_key
         if expected and len(self._frames) == len(self.path) and self._matches(frame):
             self._value = bytearray()
 
     def _matches(self, frame: _Frame) -> bool:
-        """Whether the path goes on with what stands in the innermost frame now."""
+        """Whether the value at the current position of the innermost frame is on the path."""
         part = self.path[len(self._frames) - 1]
         return part == frame.key if frame.is_object else part == EACH
 
@@ -172,10 +172,10 @@ class Splitter:
             self.keys.append(key)
 
 
-def closed(text: bytes) -> bytes:
+def close_brackets(text: bytes) -> bytes:
     """JSON that was cut off somewhere, cut behind its last whole value and with its brackets closed.
 
-    Example: `closed(b'{"a": [1, {"b') == b'{"a": [1, {}]}'`
+    Example: `close_brackets(b'{"a": [1, {"b') == b'{"a": [1, {}]}'`
     """
     closers, safe, key = bytearray(), 0, False
     for match in _TOKEN.finditer(text):
@@ -197,7 +197,7 @@ def closed(text: bytes) -> bytes:
 
 
 def _text(raw: bytes) -> str | None:
-    """The key, or None where it is no string."""
+    """The key, or None where it is not a JSON string."""
     try:
         key = json.loads(b'"' + raw + b'"')
     except ValueError:

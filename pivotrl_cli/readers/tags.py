@@ -2,7 +2,7 @@
 
 `<tool_call>` holds `{"name", "arguments"}`, `<tool_response>` a reply, `<tools>` the schemas, as a JSON list or one
 after another. A chat template writes the same from structured messages, so calls and replies leave the text. The system
-prompt stays as it was, its schemas included, because what surrounds them makes no sense without them.
+prompt stays as it was, its schemas included, because the text around them makes no sense without them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pivotrl_cli.readers.fields import Json, RecordError
 from pivotrl_cli.readers.messages import Role, arguments_of, message_of, tools_of
 from pivotrl_cli.rows import Fault, Message, RejectReason, ToolCall
 
-SPEAKERS: dict[str, Role] = {
+ROLES_BY_NAME: dict[str, Role] = {
     "system": "system",
     "developer": "system",
     "human": "user",
@@ -31,43 +31,42 @@ SPEAKERS: dict[str, Role] = {
     "function": "tool",
     "ipython": "tool",
 }
-"""Who speaks, by the names that conversations have for them."""
+"""Name of a speaker, as conversations have it -> role."""
 
 _CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 _REPLY = re.compile(r"<tool_response>(.*?)</tool_response>", re.DOTALL)
 _TOOLS = re.compile(r"<tools>(.*?)</tools>", re.DOTALL)
 
 
-def is_tagged(spoken: Iterable[tuple[Any, Any]]) -> bool:
-    """Whether one of these pairs of speaker and text has schemas or calls between tags where they belong."""
+def is_tagged(texts: Iterable[tuple[Any, Any]]) -> bool:
+    """Whether one of these pairs of speaker and text has schemas or calls between the tags of its role."""
     tags = {"system": "<tools>", "assistant": "<tool_call>"}
     return any(
-        isinstance(who, str) and isinstance(text, str) and tags.get(SPEAKERS.get(who, "user"), "\0") in text
-        for who, text in spoken
+        isinstance(who, str) and isinstance(text, str) and tags.get(ROLES_BY_NAME.get(who, "user"), "\0") in text
+        for who, text in texts
     )
 
 
-def is_tagged_conversation(said: Any) -> bool:
+def is_tagged_conversation(conversation: Any) -> bool:
     """Whether these are messages with tags in their text, and without structured calls."""
-    if not isinstance(said, list):
+    if not isinstance(conversation, list):
         return False
-    messages = [one for one in said if isinstance(one, dict)]
+    messages = [one for one in conversation if isinstance(one, dict)]
     pairs = [(one.get("from", one.get("role")), one.get("value", one.get("content"))) for one in messages]
     return is_tagged(pairs) and not any(one.get("tool_calls") for one in messages)
 
 
-def speaker(name: Json) -> Role:
-    """Our role for a recorded name."""
-    if name.text().lower() not in SPEAKERS:
-        raise name.error(f"expected one of {', '.join(SPEAKERS)}")
-    return SPEAKERS[name.text().lower()]
+def role_of(name: Json) -> Role:
+    if name.text().lower() not in ROLES_BY_NAME:
+        raise name.error(f"expected one of {', '.join(ROLES_BY_NAME)}")
+    return ROLES_BY_NAME[name.text().lower()]
 
 
-def untagged(spoken: Iterable[tuple[Role, str]]) -> tuple[list[Message], list[Fault]]:
-    """Messages of roles and texts; a turn whose call is no JSON keeps its text, and its fault is told."""
+def parse_tagged(texts: Iterable[tuple[Role, str]]) -> tuple[list[Message], list[Fault]]:
+    """Messages of roles and texts; a turn whose call is not JSON keeps its text and has a fault."""
     messages: list[Message] = []
     faults: list[Fault] = []
-    for role, text in spoken:
+    for role, text in texts:
         if role == "tool":
             messages += [Message(role="tool", content=part.strip()) for part in _REPLY.findall(text) or [text]]
             continue
@@ -75,8 +74,7 @@ def untagged(spoken: Iterable[tuple[Role, str]]) -> tuple[list[Message], list[Fa
         try:
             messages.append(_with_calls(message) if role == "assistant" else message)
         except RecordError as error:
-            fault = Fault(message=len(messages), reason=RejectReason.BAD_ARGUMENTS, detail=str(error))
-            faults.append(fault)
+            faults.append(Fault(message=len(messages), reason=RejectReason.BAD_ARGUMENTS, detail=str(error)))
             messages.append(message)
     return messages, faults
 

@@ -2,20 +2,24 @@
 
     for each row: into the target's form (`exporters/`), or counted with the reason
 
-The folder appears whole or not at all, with its provenance and counts in `pivotrl.json`. Nothing falls away in silence:
-what the target cannot hold and which rows are left out stands in the summary, each with the first row it happened to.
+The folder appears whole or not at all, with its provenance and counts in `pivotrl.json`. Nothing is dropped in silence:
+the summary lists the facts that the target cannot hold and the rows that are left out, each with the first such row.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
 
 from pivotrl_cli.configs import ExportConfig
 from pivotrl_cli.errors import ConfigError, RunError
 from pivotrl_cli.exporters import Destination, Exporter, load_exporter
-from pivotrl_cli.rows import Candidate, Pivot, Profile
+from pivotrl_cli.exporters.destination import ExportCounts
+from pivotrl_cli.rows import Candidate, Pivot, Profile, Summary
 from pivotrl_cli.storage.files import partial_path
 from pivotrl_cli.storage.folders import new_folder, stored_summary, write_note
 from pivotrl_cli.storage.locks import Lock
@@ -29,15 +33,40 @@ if TYPE_CHECKING:
     from pivotrl_cli.model.chat import ChatFormat
 
 
-def run(config: ExportConfig) -> dict[str, Any]:
-    """Write the folder; returns the summary."""
+class Counted(BaseModel):
+    """How many rows something happened to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    what: str
+    n: int
+    first: str
+    """Id of the first of them."""
+
+
+class ExportSummary(Summary):
+    """Summary of `export`."""
+
+    to: str
+    """The target."""
+    n_given: int
+    """Rows of the table."""
+    n_rows: int
+    """Rows written."""
+    left_out: list[Counted]
+    not_held: list[Counted]
+    """Facts that the target has no place for, or holds changed."""
+
+
+def run(config: ExportConfig) -> ExportSummary:
+    """Write the folder."""
     exporter = load_exporter(config.to)
     _check(config, exporter)
     with Table.open(config.pivots, _kind(config.pivots)) as table:
         provenance = Provenance.of("export", table.row, config, [table.as_input()], _fingerprints(config, exporter))
         stored = stored_summary(Path(config.output), provenance, force=config.force)
         if stored is not None:
-            return stored | {"cached": True}
+            return ExportSummary.model_validate(stored | {"cached": True})
         return _write(exporter, table, config, provenance)
 
 
@@ -76,15 +105,18 @@ def _chat(config: ExportConfig) -> ChatFormat | None:
     return ChatFormat(load_tokenizer(resolve(config.model)))
 
 
-def _write(exporter: Exporter, table: Table[Candidate], config: ExportConfig, provenance: Provenance) -> dict[str, Any]:
+def _write(exporter: Exporter, table: Table[Candidate], config: ExportConfig, provenance: Provenance) -> ExportSummary:
     final = Path(config.output)
     to = Destination(partial_path(final), _chat(config), provenance.to_dict())
     with Lock(final), new_folder(final, to.folder) as making:
         exporter.write(_rows(table, config.verifier), to)
-        summary = {"to": config.to, "n_given": table.n_rows, **to.tally.summary()}
-        if not to.tally.n_rows:
-            raise RunError(_nothing(table, summary), "inspect the table, or choose another target")
-        write_note(making, provenance, summary)
+        summary = _summary(config.to, table.n_rows, to.counts)
+        if not summary.n_rows:
+            reasons = "; ".join(f"{one.n:,} {one.what}" for one in summary.left_out) or "the table is empty"
+            raise RunError(
+                f"{table.name}: nothing to export ({reasons})", "inspect the table, or choose another target"
+            )
+        write_note(making, provenance, summary.stored())
     return summary
 
 
@@ -93,16 +125,24 @@ def _rows(table: Table[Candidate], verifier: str | None) -> Iterator[Candidate]:
         yield row if verifier is None else row.model_copy(update={"verifier": verifier})
 
 
-def _nothing(table: Table[Candidate], summary: dict[str, Any]) -> str:
-    reasons = "; ".join(f"{one['n']:,} {one['what']}" for one in summary["left_out"]) or "the table is empty"
-    return f"{table.name}: nothing to export ({reasons})"
+def _summary(target: str, n_given: int, counts: ExportCounts) -> ExportSummary:
+    def counted(counter: Counter[str]) -> list[Counted]:
+        return [Counted(what=what, n=n, first=counts.first[what]) for what, n in sorted(counter.items())]
+
+    return ExportSummary(
+        to=target,
+        n_given=n_given,
+        n_rows=counts.n_rows,
+        left_out=counted(counts.left_out),
+        not_held=counted(counts.not_held),
+    )
 
 
-def describe(summary: dict[str, Any]) -> RenderableType:
-    """What was handed on, for a terminal."""
+def describe(summary: ExportSummary) -> RenderableType:
+    """The summary for a terminal."""
     from rich.console import Group
 
-    lines = [f"export to {summary['to']}: {summary['n_rows']:,} of {summary['n_given']:,} rows"]
-    for name, title in {"left_out": "left out", "not_held": "without"}.items():
-        lines += [f"{one['n']:,} {title}: {one['what']} (first {one['first']})" for one in summary[name]]
+    lines = [f"export to {summary.to}: {summary.n_rows:,} of {summary.n_given:,} rows"]
+    for title, counted in (("left out", summary.left_out), ("without", summary.not_held)):
+        lines += [f"{one.n:,} {title}: {one.what} (first {one.first})" for one in counted]
     return Group(*lines)

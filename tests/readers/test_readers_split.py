@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pivotrl_cli.readers.split import CUT_OFF, EACH, Splitter, closed
+from pivotrl_cli.readers.split import CUT_OFF, EACH, Splitter, close_brackets
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -69,7 +69,7 @@ def test_elements_are_those_of_the_parser(values: list[Any], indent: int | None,
 @given(value=JSON, cut=st.integers(0, 200))
 def test_what_was_cut_off_can_be_closed(value: Any, cut: int) -> None:
     text = json.dumps({"a": value}).encode()[:cut]
-    kept = closed(text)
+    kept = close_brackets(text)
     assert not text.strip().startswith(b"{") or isinstance(json.loads(kept), dict)
 
 
@@ -78,7 +78,7 @@ def test_no_text_stops_the_splitter(text: str, size: int) -> None:
     for path in [(EACH,), ("a", EACH)]:
         values, _ = split(text, *path, size=size)
         assert all(value in text for value in values)
-    assert text.startswith(closed(text.encode()).decode().rstrip("]}"))
+    assert text.startswith(close_brackets(text.encode()).decode().rstrip("]}"))
 
 
 @pytest.mark.parametrize(
@@ -104,4 +104,4 @@ def test_keys_of_the_last_object() -> None:
 def test_depth_and_length_cost_no_more_than_they_are_long() -> None:
     deep = "[" * 200_000 + "]" * 200_000
     assert split(f"[{deep}, {'9' * 200_000}]", EACH) == ([deep, "9" * 200_000], None)
-    assert closed(b"[" * 100_000) == b"[" * 100_000 + b"]" * 100_000
+    assert close_brackets(b"[" * 100_000) == b"[" * 100_000 + b"]" * 100_000

@@ -20,6 +20,7 @@ from pivotrl_cli.configs import DeskConfig, ExportConfig, ExtractConfig, FilterC
 from pivotrl_cli.errors import ConfigError, OutputError, RunError
 from pivotrl_cli.rows import Candidate, Message, Pivot, ToolCall, Trajectory
 from pivotrl_cli.stages import desk, export
+from pivotrl_cli.stages.export import Counted
 from pivotrl_cli.stages.extract import run as extract
 from pivotrl_cli.stages.filter import run as filter_stage
 from pivotrl_cli.storage.table import Table
@@ -131,7 +132,7 @@ def test_gym_rows_hold_the_contract_and_are_read_back(desk_candidates, tmp_path)
     assert name == "nemo_gym"
     assert_same(given, found)
     spoken = [one for one in given if one.expected_action.tool_calls and one.expected_action.content]
-    assert summary == {
+    assert summary.stored() == {
         "to": "nemo-gym",
         "n_given": len(given),
         "n_rows": len(given),
@@ -147,7 +148,7 @@ def test_real_gym_rows_survive_a_second_export(tmp_path):
     extract.run(ExtractConfig(sources=[source], output=str(tmp_path / "c.parquet")))
     summary = exported(tmp_path / "c.parquet", "nemo-gym", tmp_path / "gym")
     given = rows(tmp_path / "c.parquet")
-    assert (summary["n_rows"], summary["left_out"]) == (len(given), [])
+    assert (summary.n_rows, summary.left_out) == (len(given), [])
     for row in lines(tmp_path / "gym" / "pivots.jsonl"):
         check_row(row)
     assert_same(given, read_back(tmp_path / "gym" / "pivots.jsonl")[1])
@@ -207,7 +208,7 @@ def test_batches_missing_ids_and_neighbouring_messages_in_gyms_form(tmp_path):
         {"type": "function_call_output", "call_id": "call_2_0", "output": "sent"},
         {"type": "function_call_output", "call_id": "call_2_1", "output": "sent"},
     ]
-    assert [(one["what"], one["n"]) for one in summary["not_held"]] == [("call ids (made up)", 1)]
+    assert [(one.what, one.n) for one in summary.not_held] == [("call ids (made up)", 1)]
     (found,) = read_back(tmp_path / "gym" / "pivots.jsonl")[1]
     assert [(m.role, m.content, m.reasoning, len(m.tool_calls)) for m in found.messages[:-1]] == [
         (m.role, m.content, m.reasoning, len(m.tool_calls)) for m in state
@@ -258,18 +259,17 @@ def test_what_a_target_cannot_take_is_counted_and_named(tmp_path):
         candidate("f-0", verifier="exact+judge"),
     ]
     table = write(tmp_path / "c.parquet", given)
-    assert exported(table, "nemo-gym", tmp_path / "gym")["left_out"] == [
-        {"what": "swe_pivot scores no batch of calls", "n": 1, "first": "c-0"},
-        {"what": "swe_pivot scores no message", "n": 1, "first": "b-0"},
-        {"what": "the demonstrated arguments are no JSON object", "n": 1, "first": "d-0"},
-        {"what": "the demonstrated tool is not declared", "n": 1, "first": "e-0"},
+    assert exported(table, "nemo-gym", tmp_path / "gym").left_out == [
+        Counted(what="swe_pivot scores no batch of calls", n=1, first="c-0"),
+        Counted(what="swe_pivot scores no message", n=1, first="b-0"),
+        Counted(what="the demonstrated arguments are not a JSON object", n=1, first="d-0"),
+        Counted(what="the demonstrated tool is not declared", n=1, first="e-0"),
     ]
     summary = exported(table, "trl", tmp_path / "trl")
-    assert summary["n_rows"] == 5
-    assert summary["left_out"] == [
-        {"what": "its verifier asks a judge, which a reward file has none of", "n": 1, "first": "f-0"}
-    ]
-    assert exported(table, "trl", tmp_path / "exact", verifier="exact")["n_rows"] == 6
+    assert summary.n_rows == 5
+    reason = "its verifier asks a judge, and a reward file has none"
+    assert summary.left_out == [Counted(what=reason, n=1, first="f-0")]
+    assert exported(table, "trl", tmp_path / "exact", verifier="exact").n_rows == 6
 
 
 def test_openais_lines_imitate_the_demonstration_alone_and_are_read_back(desk_candidates, tmp_path):
@@ -289,7 +289,7 @@ def test_openais_lines_imitate_the_demonstration_alone_and_are_read_back(desk_ca
 def test_openais_lines_say_what_they_lack(tmp_path):
     row = candidate("a-0", state=[user("Look."), says("Well.", "why"), user("Go.")], expected_action=LOOKS)
     summary = exported(write(tmp_path / "c.parquet", [row]), "openai", tmp_path / "openai")
-    assert [one["what"] for one in summary["not_held"]] == ["call ids (made up)", "reasoning"]
+    assert [one.what for one in summary.not_held] == ["call ids (made up)", "reasoning"]
     (line,) = lines(tmp_path / "openai" / "pivots.jsonl")
     assert line["parallel_tool_calls"] is True
     assert [call["id"] for call in line["messages"][-1]["tool_calls"]] == ["call_3_0", "call_3_1"]
@@ -313,7 +313,7 @@ def test_trls_prompts_are_ours_where_a_model_is_named(desk_candidates, tmp_path)
     from pivotrl_cli.model.folder import load_tokenizer, resolve
 
     summary = exported(desk_candidates, "trl", tmp_path / "trl", model="desk")
-    assert summary["not_held"] == []
+    assert summary.not_held == []
     tokenizer = load_tokenizer(resolve("desk"))
     chat = ChatFormat(tokenizer)
     found, given = datasets.load_from_disk(str(tmp_path / "trl")), rows(desk_candidates)
@@ -370,7 +370,7 @@ def test_the_same_rows_give_the_same_bytes_once(target, pivots, tmp_path):
     first = exported(pivots, target, tmp_path / "one")
     exported(pivots, target, tmp_path / "two")
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
-    assert exported(pivots, target, tmp_path / "one") == first | {"cached": True}
+    assert exported(pivots, target, tmp_path / "one") == first.model_copy(update={"cached": True})
     with pytest.raises(OutputError, match="made differently"):
         exported(pivots, target, tmp_path / "one", verifier="exact")
     exported(pivots, target, tmp_path / "one", verifier="exact", force=True)

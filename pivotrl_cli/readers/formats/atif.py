@@ -15,27 +15,26 @@ from collections.abc import Iterator
 from itertools import accumulate
 
 from pivotrl_cli.readers.document import Document, Record, several
-from pivotrl_cli.readers.fields import Json, compact
+from pivotrl_cli.readers.fields import Json, provenance
 from pivotrl_cli.readers.messages import arguments_of, text_of, tools_of
 from pivotrl_cli.readers.parsing import Head
 from pivotrl_cli.rows import Fault, Message, Reject, RejectReason, ToolCall, Trajectory
 
 
 class AtifReader:
-    """Trajectories in ATIF."""
+    """Reader of ATIF."""
 
     def sniff(self, head: Head) -> str | None:
-        """`schema_version` says so."""
-        version = head.record.get("schema_version") if isinstance(head.record, dict) else None
+        version = head.fields.get("schema_version")
         return f"schema_version is {version}" if isinstance(version, str) and version.startswith("ATIF") else None
 
     def read(self, document: Document) -> Iterator[Trajectory | Reject]:
         """One trajectory per record, and those of its subagents."""
-        return several(document.records(), lambda record: _all(record.json, record), document.source)
+        return several(document.records(), _trajectories, document.source)
 
 
-def _all(json: Json, record: Record) -> Iterator[Trajectory]:
-    pending = [json]
+def _trajectories(record: Record) -> Iterator[Trajectory]:
+    pending = [record.json]
     while pending:
         trajectory = pending.pop(0)
         yield _trajectory(trajectory, record)
@@ -43,10 +42,8 @@ def _all(json: Json, record: Record) -> Iterator[Trajectory]:
 
 
 def _trajectory(json: Json, record: Record) -> Trajectory:
-    if not json["steps"]:
-        raise json["steps"].error("expected a list")
-    steps = json["steps"].list()
-    spoken = [_spoken(step) for step in steps]
+    steps = json["steps"].required_list()
+    messages = [_message(step) for step in steps]
     replies = [_replies(step) for step in steps]
     places = list(accumulate((1 + len(after) for after in replies), initial=0))
     turns = [(place, step) for place, step in zip(places, steps, strict=False) if step["source"].value == "agent"]
@@ -55,31 +52,36 @@ def _trajectory(json: Json, record: Record) -> Trajectory:
     return Trajectory(
         source=record.source,
         line=record.line,
-        messages=[message for said, after in zip(spoken, replies, strict=True) for message in (said, *after)],
+        messages=[part for message, after in zip(messages, replies, strict=True) for part in (message, *after)],
         context=[place for place, step in turns if _is_context(step)],
-        faults=[_merged(place, step) for place, step in turns if _calls(step) > 1],
+        faults=[_merged_fault(place, step) for place, step in turns if _n_calls(step) > 1],
         tools=tools_of(agent["tool_definitions"]),
         task_id=(metrics["task_id"] or extra["task_id"]).label(),
         outcome=(metrics["reward"] or extra["reward"]).number_or_none(),
-        provenance=compact(_provenance(json, agent)),
+        provenance=provenance(
+            agent=agent["name"],
+            model=agent["model_name"],
+            session_id=json["session_id"],
+            subagent=json["trajectory_id"] if "." in json.path else Json(None),
+        ),
     )
 
 
 def _is_context(step: Json) -> bool:
-    return step["is_copied_context"].value is True or _calls(step) == 0
+    return step["is_copied_context"].value is True or _n_calls(step) == 0
 
 
-def _calls(step: Json) -> float:
+def _n_calls(step: Json) -> float:
     count = step["llm_call_count"].number_or_none()
     return 1 if count is None else count
 
 
-def _merged(place: int, step: Json) -> Fault:
-    detail = f"the step merges {_calls(step):g} calls of the model"
+def _merged_fault(place: int, step: Json) -> Fault:
+    detail = f"the step merges {_n_calls(step):g} calls of the model"
     return Fault(message=place, reason=RejectReason.MERGED_TURNS, detail=detail)
 
 
-def _spoken(step: Json) -> Message:
+def _message(step: Json) -> Message:
     content = text_of(step["message"])
     match step["source"].value:
         case "system":
@@ -107,9 +109,3 @@ def _replies(step: Json) -> list[Message]:
         Message(role="tool", content=text_of(result["content"]), tool_call_id=result["source_call_id"].text_or_none())
         for result in results
     ]
-
-
-def _provenance(json: Json, agent: Json) -> dict[str, str]:
-    said = {"agent": agent["name"], "model": agent["model_name"], "session_id": json["session_id"]}
-    said |= {"subagent": json["trajectory_id"]} if "." in json.path else {}
-    return {key: field.label() for key, field in said.items() if field}

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from pivotrl_cli.readers.document import Document, Record, trajectories
-from pivotrl_cli.readers.fields import Json, compact
+from pivotrl_cli.readers.fields import Json, provenance
 from pivotrl_cli.readers.messages import Role, text_of, tools_of
 from pivotrl_cli.readers.parsing import Head
-from pivotrl_cli.readers.tags import SPEAKERS, is_tagged, is_tagged_conversation, schemas_in, speaker, untagged
+from pivotrl_cli.readers.tags import ROLES_BY_NAME, is_tagged, is_tagged_conversation, parse_tagged, role_of, schemas_in
 from pivotrl_cli.rows import Reject, Trajectory
 
 _LINE = re.compile(r"^(SYSTEM|USER|ASSISTANT|TOOL):[ \t]*", re.MULTILINE)
@@ -27,16 +27,13 @@ class HermesReader:
     """Conversations in text with tags."""
 
     def sniff(self, head: Head) -> str | None:
-        """A conversation or a text of speakers has schemas or calls between tags."""
-        record = head.record if isinstance(head.record, dict) else {}
         for key in ("conversations", "messages"):
-            if is_tagged_conversation(record.get(key)):
+            if is_tagged_conversation(head.fields.get(key)):
                 return f"{key} with calls or schemas between tags"
-        text = _text_field(record)
+        text = _text_field(head.fields)
         return f"{text} is a transcript with calls or schemas between tags" if text else None
 
     def read(self, document: Document) -> Iterator[Trajectory | Reject]:
-        """One trajectory per record."""
         return trajectories(document.records(), _trajectory, document.source)
 
 
@@ -47,20 +44,20 @@ def _text_field(record: dict[str, Any]) -> str | None:
 
 
 def _split(text: str) -> list[tuple[Role, str]]:
-    """Speakers and what they say, by the marks of ChatML, or else by the names that begin lines."""
+    """Roles and texts, by the marks of ChatML, or else by the names that begin lines."""
     text = _FENCE.sub("", text)
     if "<|im_start|>" in text:
         found = [(name.lower(), said) for name, said in _CHATML.findall(text)]
     else:
         parts = _LINE.split(text)[1:]
         found = [(name.lower(), said) for name, said in zip(parts[::2], parts[1::2], strict=True)]
-    return [(SPEAKERS[name], said.strip()) for name, said in found if name in SPEAKERS]
+    return [(ROLES_BY_NAME[name], said.strip()) for name, said in found if name in ROLES_BY_NAME]
 
 
-def _spoken(json: Json) -> list[tuple[Role, str]]:
-    said = json.first("conversations", "messages")
-    if said:
-        return [(speaker(one.first("from", "role")), text_of(one.first("value", "content"))) for one in said.list()]
+def _roles_and_texts(json: Json) -> list[tuple[Role, str]]:
+    messages = json.first("conversations", "messages")
+    if messages:
+        return [(role_of(one.first("from", "role")), text_of(one.first("value", "content"))) for one in messages.list()]
     field = _text_field(json.object())
     if field is None:
         raise json.error("expected conversations, messages, or a text with <tools> or <tool_call>")
@@ -69,9 +66,9 @@ def _spoken(json: Json) -> list[tuple[Role, str]]:
 
 def _trajectory(record: Record) -> Trajectory:
     json = record.json
-    spoken = _spoken(json)
-    messages, faults = untagged(spoken)
-    system = "\n".join(text for role, text in spoken if role == "system")
+    texts = _roles_and_texts(json)
+    messages, faults = parse_tagged(texts)
+    system = "\n".join(text for role, text in texts if role == "system")
     return Trajectory(
         source=record.source,
         line=record.line,
@@ -81,5 +78,5 @@ def _trajectory(record: Record) -> Trajectory:
         domain=json["category"].text_or_none() or "",
         task_id=json["task_id"].label(),
         outcome=json.first("reward", "outcome", "score").number_or_none(),
-        provenance=compact({"id": json["id"].label()} if json["id"] else {}),
+        provenance=provenance(id=json["id"]),
     )

@@ -25,17 +25,15 @@ _ATTACHMENT = "attachment://"
 
 
 class InspectReader:
-    """Logs of Inspect."""
+    """Reader of Inspect logs."""
 
     def sniff(self, head: Head) -> str | None:
-        """An archive with a journal or a header, or an object with `eval` and `plan`."""
         if head.container == "zip":
             log = any(key == "header.json" or key.startswith(("_journal/", "samples/")) for key in head.keys)
             return "a zip archive with samples and a header" if log else None
         return "one object with eval and plan" if {"eval", "plan", "status"} <= set(head.keys) else None
 
     def read(self, document: Document) -> Iterator[Trajectory | Reject]:
-        """One trajectory per sample."""
         zipped = document.head.container == "zip"
         header = document.items("header.json") if zipped else document.items("eval")
         samples = document.items("samples", EACH)
@@ -43,7 +41,7 @@ class InspectReader:
 
 
 def _eval(header: Iterator[Parsed], zipped: bool) -> Json:
-    """What the log says of the whole evaluation."""
+    """The log's record of the whole evaluation."""
     found = next(header, None)
     value = found.json.value if isinstance(found, Record) else None
     return Json(value.get("eval") if zipped and isinstance(value, dict) else value, "eval").fields()
@@ -51,10 +49,8 @@ def _eval(header: Iterator[Parsed], zipped: bool) -> Json:
 
 def _trajectory(evaluation: Json, record: Record) -> Trajectory:
     json = record.json
-    if not json["messages"]:
-        raise json["messages"].error("expected a list")
     attached = json["attachments"].fields()
-    recorded = [_attach(message, attached) for message in json["messages"].list()]
+    recorded = [_attach(message, attached) for message in json["messages"].required_list()]
     scores = json["scores"].fields() if json["scores"] else Json({"score": json["score"].value})
     messages = [_message(message) for message in recorded]
     return Trajectory(
@@ -72,18 +68,18 @@ def _trajectory(evaluation: Json, record: Record) -> Trajectory:
 
 
 def _attach(value: Json, attached: Json) -> Json:
-    """The value with references to attachments replaced by what they stand for."""
-    return Json(_attached(value.value, attached.object()), value.path)
+    """The value with the attachments in place of the references to them."""
+    return Json(_resolve(value.value, attached.object()), value.path)
 
 
-def _attached(value: Any, attached: dict[str, Any]) -> Any:
+def _resolve(value: Any, attached: dict[str, Any]) -> Any:
     match value:
         case str() if value.startswith(_ATTACHMENT):
             return attached.get(value.removeprefix(_ATTACHMENT), value)
         case dict():
-            return {key: _attached(item, attached) for key, item in value.items()}
+            return {key: _resolve(item, attached) for key, item in value.items()}
         case list():
-            return [_attached(item, attached) for item in value]
+            return [_resolve(item, attached) for item in value]
     return value
 
 
@@ -129,6 +125,6 @@ def _outcome(scores: Json) -> float | None:
 
 
 def _provenance(evaluation: Json, scores: Json) -> dict[str, Any]:
-    said = {key: evaluation[key].text() for key in ("model", "run_id") if evaluation[key]}
+    run = {key: evaluation[key].text() for key in ("model", "run_id") if evaluation[key]}
     values = {name: score.get("value") for name, score in scores.object().items() if isinstance(score, dict)}
-    return said | ({"scores": values} if values else {})
+    return run | ({"scores": values} if values else {})

@@ -14,8 +14,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pivotrl_cli.readers.document import Document, Record, bad_record, trajectories
-from pivotrl_cli.readers.fields import Json, compact
-from pivotrl_cli.readers.messages import messages_of, tools_of
+from pivotrl_cli.readers.fields import Json, provenance
+from pivotrl_cli.readers.messages import message_of, tools_of
 from pivotrl_cli.readers.parsing import Head
 from pivotrl_cli.rows import Reject, Trajectory
 
@@ -24,14 +24,12 @@ class MiniSweAgentReader:
     """Trajectories of mini-swe-agent."""
 
     def sniff(self, head: Head) -> str | None:
-        """A JSON array of messages, or an object that names the format."""
         if head.container == "array" and _is_message(head.record):
             return "a JSON array of chat messages"
-        names_itself = isinstance(head.record, dict) and head.record.get("trajectory_format")
-        return f"trajectory_format is {names_itself}" if isinstance(names_itself, str) else None
+        name = head.fields.get("trajectory_format")
+        return f"trajectory_format is {name}" if isinstance(name, str) else None
 
     def read(self, document: Document) -> Iterator[Trajectory | Reject]:
-        """One trajectory per file."""
         records = document.records()
         if document.head.container != "array":
             return trajectories(records, _trajectory, document.source)
@@ -50,15 +48,14 @@ def _is_message(value: Any) -> bool:
 
 def _trajectory(record: Record) -> Trajectory:
     json = record.json
-    said = [message for message in json["messages"].list() if message["role"].value != "exit"]
+    messages = [message for message in json["messages"].required_list() if message["role"].value != "exit"]
     info = json["info"].fields()
     model = info["config"].fields()["model"].fields()["model_name"]
-    kept = {"exit_status": info["exit_status"], "model": model}
     return Trajectory(
         source=record.source,
         line=record.line,
-        messages=messages_of(Json([message.value for message in said] if json["messages"] else None, "messages")),
+        messages=[message_of(message) for message in messages],
         tools=tools_of(json["tools"]),
         task_id=json["instance_id"].label() or PurePosixPath(record.source).name.split(".")[0],
-        provenance=compact({key: field.label() for key, field in kept.items() if field}),
+        provenance=provenance(exit_status=info["exit_status"], model=model),
     )

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pivotrl_cli.readers.document import Document, Record, trajectories
+from pivotrl_cli.readers.document import Document, Record, bad_record, trajectories
 from pivotrl_cli.readers.fields import Json, RecordError, compact
 from pivotrl_cli.readers.messages import text_of, tools_of
 from pivotrl_cli.readers.parsing import Head
@@ -39,14 +39,12 @@ class NemoGymReader:
     """Rollouts and pivot rows."""
 
     def sniff(self, head: Head) -> str | None:
-        """Records have `responses_create_params`."""
         if "responses_create_params" not in head.keys:
             return None
         kind = "a response" if "response" in head.keys else "a demonstrated action or a task"
         return f"records have responses_create_params and {kind}"
 
     def read(self, document: Document) -> Iterator[Trajectory | Reject]:
-        """One trajectory per record."""
         return trajectories(document.records(), _trajectory, document.source)
 
     def rollouts(self, document: Document) -> Iterator[tuple[Candidate, Message | None, float] | Reject]:
@@ -58,9 +56,7 @@ class NemoGymReader:
             try:
                 yield record if isinstance(record, Reject) else _rollout(record)
             except RecordError as error:
-                yield Reject(
-                    source=document.source, line=record.line, reason=RejectReason.BAD_RECORD, detail=str(error)
-                )
+                yield bad_record(document.source, record.line, str(error))
 
 
 def _rollout(record: Record) -> tuple[Candidate, Message | None, float]:
@@ -88,11 +84,11 @@ def _rollout(record: Record) -> tuple[Candidate, Message | None, float]:
         split="train",
         provenance=compact(_provenance(json) | _action_type(json)),
     )
-    return candidate, _joined(sampled), reward
+    return candidate, _join_output(sampled), reward
 
 
-def _joined(sampled: list[Message]) -> Message | None:
-    """What the one model call wrote, as one action."""
+def _join_output(sampled: list[Message]) -> Message | None:
+    """The output of one model call as one action."""
     if not sampled:
         return None
     content = "\n".join(m.content for m in sampled if m.content)
@@ -143,7 +139,7 @@ def _demonstrated(json: Json) -> list[Message]:
 
 
 def _expected(json: Json) -> Json:
-    """The object that says what was demonstrated, or null: the answer of a puzzle is what the agent should find."""
+    """The object that holds the demonstrated action, or null: a puzzle's answer is text for the agent to find."""
     action = json.first("expected_action") or json["metadata"].fields()["expected_action"]
     try:
         answer = json["expected_answer"].json_text()
@@ -169,16 +165,12 @@ def _action(expected: Json) -> Message:
 
 
 def _task(json: Json, params: Json) -> str:
-    """What several trials or pieces have in common, by the most telling field."""
-    metadata, asked = json["metadata"].fields(), params["metadata"].fields()
+    """The id that several trials or pieces share, from the most specific field that is there."""
+    metadata, requested = json["metadata"].fields(), params["metadata"].fields()
     fields = [
-        json["instance_id"],
-        metadata["instance_id"],
-        asked["instance_id"],
-        json["task_name"],
-        json["trajectory_id"],
+        *(json["instance_id"], metadata["instance_id"], requested["instance_id"], json["task_name"]),
+        *(json["trajectory_id"], metadata["source_trajectory_uid"], json["_ng_task_index"], json["id"]),
     ]
-    fields += [metadata["source_trajectory_uid"], json["_ng_task_index"], json["id"]]
     return next((field.label() for field in fields if field), "")
 
 

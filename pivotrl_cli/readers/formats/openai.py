@@ -2,7 +2,7 @@
 
 JSON lines, a JSON array, one object, or the rows of a data set. The messages may also be called `trajectory` or
 `conversations`, as some published sets do, or be JSON text. `tools` may be a list, JSON text or the older `functions`.
-Beside them a record may say `task_id` or `instance_id`, `trial`, `domain`, `id`, `model`, and how the run ended:
+A record may also have `task_id` or `instance_id`, `trial`, `domain`, `id`, `model`, and the outcome:
 `reward`, `outcome`, `score` or `resolved`, the first that is not null.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pivotrl_cli.readers.document import Document, Record, trajectories
-from pivotrl_cli.readers.fields import compact
+from pivotrl_cli.readers.fields import provenance
 from pivotrl_cli.readers.messages import messages_of, tools_of
 from pivotrl_cli.readers.parsing import Head
 from pivotrl_cli.rows import Reject, Trajectory
@@ -25,20 +25,15 @@ class OpenAIReader:
     """Chat records."""
 
     def sniff(self, head: Head) -> str | None:
-        """Records have `messages` with roles, and content that is text or OpenAI's blocks."""
-        record = head.record if isinstance(head.record, dict) else {}
-        name = next((name for name in _NAMES if record.get(name)), "")
-        messages = _listed(record.get(name))
-        if not messages or not all(map(_is_message, messages)):
-            return None
-        return f"records have {name} with roles"
+        name = next((name for name in _NAMES if head.fields.get(name)), "")
+        messages = _parse_list(head.fields.get(name))
+        return f"records have {name} with roles" if messages and all(map(_is_message, messages)) else None
 
     def read(self, document: Document) -> Iterator[Trajectory | Reject]:
-        """One trajectory per record."""
         return trajectories(document.records(), _trajectory, document.source)
 
 
-def _listed(messages: Any) -> list[Any]:
+def _parse_list(messages: Any) -> list[Any]:
     """The messages as a list; none where they are something else, or text that the head cuts short."""
     try:
         found = json.loads(messages) if isinstance(messages, str) else messages
@@ -62,5 +57,5 @@ def _trajectory(record: Record) -> Trajectory:
         task_id=fields.first("task_id", "instance_id").label(),
         trial=fields["trial"].label(),
         outcome=fields.first("reward", "outcome", "score", "resolved").number_or_none(),
-        provenance=compact({key: fields[key].label() for key in ("id", "model") if fields[key]}),
+        provenance=provenance(id=fields["id"], model=fields["model"]),
     )

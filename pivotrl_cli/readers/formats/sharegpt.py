@@ -3,7 +3,7 @@
 In conversations a call is a message of its own (`function_call`, JSON text, a list where calls are parallel) and so is
 its reply (`observation`). Consecutive ones are separate turns, because that is how they are imitated. In messages the
 blocks are `text`, `reasoning` and `tool_call`. `tools` is JSON text, often `"[]"`; `system` may stand beside the
-conversation. `loss_weight` belongs to imitation, and says nothing of which turns can be practised.
+conversation. `loss_weight` is for imitation, and does not tell which turns can be practised.
 
 Left out: preference pairs, and images.
 """
@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from pivotrl_cli.readers.document import Document, Record, trajectories
-from pivotrl_cli.readers.fields import Json, compact
+from pivotrl_cli.readers.fields import Json, provenance
 from pivotrl_cli.readers.messages import ROLES, message_of, tools_of
 from pivotrl_cli.readers.parsing import Head
-from pivotrl_cli.readers.tags import call_from, speaker
+from pivotrl_cli.readers.tags import call_from, role_of
 from pivotrl_cli.rows import Message, Reject, Trajectory
 
 
@@ -25,17 +25,14 @@ class ShareGptReader:
     """Conversations of speakers and values."""
 
     def sniff(self, head: Head) -> str | None:
-        """Records have `conversations` with `from` and `value`, or messages with blocks that have a `value`."""
-        record = head.record if isinstance(head.record, dict) else {}
-        said = _dicts(record.get("conversations"))
-        if said and "from" in said[0]:
+        conversation = _dicts(head.fields.get("conversations"))
+        if conversation and "from" in conversation[0]:
             return "conversations with from and value"
-        contents = [message.get("content") for message in _dicts(record.get("messages"))]
+        contents = [message.get("content") for message in _dicts(head.fields.get("messages"))]
         blocks = [block for content in contents for block in _dicts(content)]
         return "messages whose blocks have a value" if any("value" in block for block in blocks) else None
 
     def read(self, document: Document) -> Iterator[Trajectory | Reject]:
-        """One trajectory per record."""
         return trajectories(document.records(), _trajectory, document.source)
 
 
@@ -45,23 +42,21 @@ def _dicts(value: Any) -> list[dict[str, Any]]:
 
 def _trajectory(record: Record) -> Trajectory:
     json = record.json
-    said = json.first("conversations", "messages")
-    if not said:
-        raise said.error("expected a list")
+    recorded = json.first("conversations", "messages").required_list()
     system = json["system"].text_or_none()
     messages = [Message(role="system", content=system)] if system else []
     return Trajectory(
         source=record.source,
         line=record.line,
-        messages=messages + [_spoken(one) if one["from"] else _blocks(one) for one in said.list()],
+        messages=messages + [_conversation_message(one) if one["from"] else _block_message(one) for one in recorded],
         tools=tools_of(json["tools"]),
         task_id=json["task_id"].label(),
         outcome=json.first("reward", "outcome", "score").number_or_none(),
-        provenance=compact({"id": json["id"].label()} if json["id"] else {}),
+        provenance=provenance(id=json["id"]),
     )
 
 
-def _spoken(one: Json) -> Message:
+def _conversation_message(one: Json) -> Message:
     name, value = one["from"].text(), one["value"]
     match name:
         case "function_call":
@@ -70,10 +65,10 @@ def _spoken(one: Json) -> Message:
             return Message(role="assistant", tool_calls=[call_from(call) for call in listed])
         case "observation":
             return Message(role="tool", content=value.text())
-    return message_of(Json({"role": speaker(one["from"]), "content": value.value}, one.path))
+    return message_of(Json({"role": role_of(one["from"]), "content": value.value}, one.path))
 
 
-def _blocks(message: Json) -> Message:
+def _block_message(message: Json) -> Message:
     """A message of LLaMA-Factory's newer form; content that is plain text is taken too."""
     if not isinstance(message["content"].value, list):
         return message_of(message)

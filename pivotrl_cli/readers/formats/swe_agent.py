@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pivotrl_cli.readers.document import Document, Record, trajectories
-from pivotrl_cli.readers.fields import Json, compact
+from pivotrl_cli.readers.fields import Json, provenance
 from pivotrl_cli.readers.messages import message_of, messages_of
 from pivotrl_cli.readers.parsing import Head
 from pivotrl_cli.rows import Fault, Message, Reject, RejectReason, Trajectory
@@ -26,20 +26,17 @@ class SweAgentReader:
     """Trajectories of SWE-agent."""
 
     def sniff(self, head: Head) -> str | None:
-        """One object with a `history` of messages that name their agent, or with steps of action and observation."""
-        record = head.record if isinstance(head.record, dict) else {}
-        if _has(record.get("history"), "role", "agent"):
+        if _first_has(head.fields.get("history"), "role", "agent"):
             return "history of messages that name their agent"
-        if _has(record.get("trajectory"), "action", "response"):
+        if _first_has(head.fields.get("trajectory"), "action", "response"):
             return "trajectory of actions and responses"
         return None
 
     def read(self, document: Document) -> Iterator[Trajectory | Reject]:
-        """One trajectory per file."""
         return trajectories(document.records(), _trajectory, document.source)
 
 
-def _has(items: Any, *keys: str) -> bool:
+def _first_has(items: Any, *keys: str) -> bool:
     return isinstance(items, list) and bool(items) and isinstance(items[0], dict) and set(keys) <= set(items[0])
 
 
@@ -51,7 +48,6 @@ def _trajectory(record: Record) -> Trajectory:
     demonstrations = [i for i, message in enumerate(history.list()) if message["is_demo"].value is True]
     added, faults = _submission(steps, messages)
     info = json["info"].fields()
-    said = {"exit_status": info["exit_status"], "environment": json["environment"]}
     return Trajectory(
         source=record.source,
         line=record.line,
@@ -59,12 +55,12 @@ def _trajectory(record: Record) -> Trajectory:
         context=[i for i in demonstrations if messages[i].role == "assistant"],
         faults=faults,
         task_id=PurePosixPath(record.source).stem,
-        provenance=compact({key: field.label() for key, field in said.items() if field}),
+        provenance=provenance(exit_status=info["exit_status"], environment=json["environment"]),
     )
 
 
 def _last_query(steps: list[Json]) -> Json:
-    """What the model was asked last, which is all that came before."""
+    """The last prompt, which holds everything before it."""
     if not steps:
         return Json(None, "history")
     return steps[-1].first("query", "messages")
@@ -80,14 +76,14 @@ def _message(message: Json) -> Message:
 
 
 def _submission(steps: list[Json], messages: list[Message]) -> tuple[list[Message], list[Fault]]:
-    """Steps behind the last one that the history has, as messages, and what is wrong with them."""
-    spoken = [message.content.strip() for message in messages if message.role == "assistant"]
+    """Steps behind the last one that the history has, as messages, with their faults."""
+    texts = [message.content.strip() for message in messages if message.role == "assistant"]
     calls = any(message.tool_calls for message in messages)
     responses = [(step["response"].text_or_none() or "").strip() for step in steps]
-    known = max((i for i, response in enumerate(responses) if spoken and response == spoken[-1]), default=len(steps))
+    known = max((i for i, response in enumerate(responses) if texts and response == texts[-1]), default=len(steps))
     added: list[Message] = []
     faults: list[Fault] = []
-    for step in steps[known + 1 :] if spoken else steps:
+    for step in steps[known + 1 :] if texts else steps:
         turn = messages_of(Json([{"role": "assistant", "content": step["response"].value}], step.path))[0]
         if calls:
             detail = "the step does not record its call"

@@ -23,7 +23,6 @@ class Tau2BenchReader:
     """Result and SFT files of tau2-bench."""
 
     def sniff(self, head: Head) -> str | None:
-        """The top-level object has `simulations` (or, before them, `info` and `tasks`), or `splits`."""
         if head.container not in ("object", "lines") or not head.keys:
             return None
         if "simulations" in head.keys or {"info", "tasks"} <= set(head.keys):
@@ -31,7 +30,6 @@ class Tau2BenchReader:
         return "one object with splits of chat records" if _has_splits(head) else None
 
     def read(self, document: Document) -> Iterator[Trajectory | Reject]:
-        """One trajectory per simulation or SFT row."""
         if "splits" in document.head.keys:
             return trajectories(_rows(document), _sft_trajectory, document.source)
         simulation = partial(_simulation, _environment(document))
@@ -39,7 +37,7 @@ class Tau2BenchReader:
 
 
 def _has_splits(head: Head) -> bool:
-    splits = head.record.get("splits")
+    splits = head.fields.get("splits")
     rows = next(iter(splits.values()), None) if isinstance(splits, dict) else None
     return isinstance(rows, list) and all(isinstance(row, dict) and "messages" in row for row in rows)
 
@@ -51,7 +49,7 @@ def _environment(document: Document) -> Json:
 
 
 def _rows(document: Document) -> Iterator[Parsed]:
-    """Rows of all splits, numbered through, each with its split; where the file is cut off, that is said once."""
+    """Rows of all splits, numbered through, each with its split; a file that is cut off gives one reject."""
     number, splits = 1, document.keys("splits")
     for split in splits:
         for row in document.items("splits", split, EACH, first=number):
@@ -97,9 +95,7 @@ def _simulation(info: Json, record: Record) -> Trajectory:
 
 
 def _agent_messages(messages: Json) -> list[Message]:
-    if not messages:
-        raise messages.error("expected a list")
-    return [_message(message) for message in messages.list() if not _is_users_own(message)]
+    return [_message(message) for message in messages.required_list() if not _is_users_own(message)]
 
 
 def _is_users_own(message: Json) -> bool:
@@ -126,9 +122,9 @@ def _with_policy(policy: Json, messages: list[Message]) -> list[Message]:
 
 
 def _provenance(info: Json, simulation: Json) -> dict[str, object]:
-    said = {
+    recorded = {
         "model": info["agent_info"].fields()["llm"],
         "simulation_id": simulation["id"],
         "termination_reason": simulation["termination_reason"],
     }
-    return {key: json.value for key, json in said.items() if json}
+    return {key: json.value for key, json in recorded.items() if json}

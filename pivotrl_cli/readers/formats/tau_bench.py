@@ -19,17 +19,14 @@ class TauBenchReader:
     """Result files of tau-bench."""
 
     def sniff(self, head: Head) -> str | None:
-        """Records have `traj` and `task_id`."""
         return "records have task_id and traj" if {"task_id", "traj"} <= set(head.keys) else None
 
     def read(self, document: Document) -> Iterator[Trajectory | Reject]:
-        """One trajectory per element."""
         return trajectories(document.records(), _trajectory, document.source)
 
 
 def _trajectory(record: Record) -> Trajectory:
     json = record.json
-    error = json["info"].fields()["error"]
     return Trajectory(
         source=record.source,
         line=record.line,
@@ -37,5 +34,5 @@ def _trajectory(record: Record) -> Trajectory:
         task_id=json["task_id"].label(),
         trial=json["trial"].label(),
         outcome=json["reward"].number_or_none(),
-        provenance=compact({"error": error.value} if error else {}),
+        provenance=compact({"error": error.value} if (error := json["info"].fields()["error"]) else {}),
     )

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from pivotrl_cli.readers.document import Document, Record, several
-from pivotrl_cli.readers.fields import Json, compact
+from pivotrl_cli.readers.fields import Json, provenance
 from pivotrl_cli.readers.messages import messages_of, tools_of
 from pivotrl_cli.readers.parsing import Head
 from pivotrl_cli.rows import Message, Reject, RejectReason, Trajectory
@@ -24,16 +24,14 @@ class ToolBenchReader:
     """Answers of ToolBench."""
 
     def sniff(self, head: Head) -> str | None:
-        """One object with `win`, and a `tree` or an answer."""
         keys = set(head.keys)
         return "one object with win and tree" if "win" in keys and keys & {"tree", "answer_generation"} else None
 
     def read(self, document: Document) -> Iterator[Trajectory | Reject]:
-        """One trajectory per chain of rows that overlap."""
-        return several(document.records(), _all, document.source)
+        return several(document.records(), _trajectories, document.source)
 
 
-def _all(record: Record) -> Iterator[Trajectory | Reject]:
+def _trajectories(record: Record) -> Iterator[Trajectory | Reject]:
     answer = record.json["answer_generation"]
     chains = _chains([messages_of(row) for row in answer["train_messages"].list()])
     tools, win = tools_of(answer["function"]), record.json["win"].number_or_none()
@@ -46,7 +44,7 @@ def _all(record: Record) -> Iterator[Trajectory | Reject]:
             tools=tools,
             task_id=_task(answer),
             outcome=win,
-            provenance=compact({"finish_type": answer["finish_type"].label()} if answer["finish_type"] else {}),
+            provenance=provenance(finish_type=answer["finish_type"]),
         )
     if not chains:
         detail = "the search kept no path, so it has no turn"

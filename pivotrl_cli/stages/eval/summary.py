@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from pivotrl_cli.benchmarks import DO_NOTHING
-from pivotrl_cli.benchmarks.next_action import by_trajectory
+from pivotrl_cli.benchmarks.recorded_turns import by_trajectory
 from pivotrl_cli.rows import EvalResult, Summary
 from pivotrl_cli.stages.shared.judge import JudgeUsage, usage_rows
 from pivotrl_cli.stats import clustered_mean, pass_at_k, pass_hat_k

@@ -7,8 +7,7 @@ import pytest
 from tables import RIGHT, TOOLS, calls, candidate, read, says, user, write
 
 from pivotrl_cli.benchmarks import Setting, open_benchmark
-from pivotrl_cli.benchmarks.next_action import by_trajectory
-from pivotrl_cli.benchmarks.turns import is_valid
+from pivotrl_cli.benchmarks.recorded_turns import by_trajectory, is_valid
 from pivotrl_cli.configs import EvalConfig
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
 from pivotrl_cli.errors import ConfigError, InputError, OutputError, RunError

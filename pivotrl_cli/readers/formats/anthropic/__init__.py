@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from pivotrl_cli.readers.blocks import is_api_record, messages_of_blocks, tools_of_blocks
 from pivotrl_cli.readers.document import Document, Record, bad_record, trajectories
-from pivotrl_cli.readers.fields import RecordError, compact
+from pivotrl_cli.readers.fields import RecordError, compact, provenance
 from pivotrl_cli.readers.formats.anthropic.sessions import Conversation, Line, conversations, line_of
 from pivotrl_cli.readers.messages import text_of
 from pivotrl_cli.readers.parsing import Head
@@ -25,11 +25,9 @@ class AnthropicReader:
     """Records of the Messages API and sessions of Claude Code."""
 
     def sniff(self, head: Head) -> str | None:
-        """Typed lines of a session, or messages with blocks of this API."""
-        record = head.record if isinstance(head.record, dict) else {}
-        if isinstance(record.get("type"), str) and any(key in record for key in _SESSION_KEYS):
+        if isinstance(head.fields.get("type"), str) and any(key in head.fields for key in _SESSION_KEYS):
             return "typed lines of a session"
-        return "messages with Anthropic's blocks" if is_api_record(record) else None
+        return "messages with Anthropic's blocks" if is_api_record(head.fields) else None
 
     def read(self, document: Document) -> Iterator[Trajectory | Reject]:
         """One trajectory per record, or per conversation of a session."""
@@ -40,11 +38,9 @@ class AnthropicReader:
 
 def _trajectory(record: Record) -> Trajectory:
     json = record.json
-    if not json["messages"]:
-        raise json["messages"].error("expected a list")
     system = text_of(json["system"])
     messages = [Message(role="system", content=system)] if system else []
-    for message in json["messages"].list():
+    for message in json["messages"].required_list():
         messages += messages_of_blocks(message["role"], message["content"])
     return Trajectory(
         source=record.source,
@@ -53,26 +49,26 @@ def _trajectory(record: Record) -> Trajectory:
         tools=tools_of_blocks(json["tools"]),
         task_id=json["task_id"].label(),
         outcome=json.first("reward", "outcome", "score").number_or_none(),
-        provenance=compact({key: json[key].label() for key in ("id", "model") if json[key]}),
+        provenance=provenance(id=json["id"], model=json["model"]),
     )
 
 
 def _session(document: Document) -> Iterator[Trajectory | Reject]:
-    """What cannot be read first, then the conversations; the lines of one session are one record."""
+    """Rejects first, then the conversations; the lines of one session are one record."""
     lines: list[Line] = []
     empty = True
     for record in document.records():
         empty = False
-        rejected = record if isinstance(record, Reject) else _take(record, lines)
+        rejected = record if isinstance(record, Reject) else _add_line(record, lines)
         if rejected:
             yield rejected
     if empty:
         yield bad_record(document.source, 0, "no record in this document")
     for conversation in conversations(lines):
-        yield _of_session(document.source, conversation)
+        yield _session_trajectory(document.source, conversation)
 
 
-def _take(record: Record, lines: list[Line]) -> Reject | None:
+def _add_line(record: Record, lines: list[Line]) -> Reject | None:
     try:
         line, error = line_of(record)
     except RecordError as problem:
@@ -81,7 +77,7 @@ def _take(record: Record, lines: list[Line]) -> Reject | None:
     return bad_record(record.source, record.line, str(error)) if error else None
 
 
-def _of_session(source: str, conversation: Conversation) -> Trajectory:
+def _session_trajectory(source: str, conversation: Conversation) -> Trajectory:
     return Trajectory(
         source=source,
         line=conversation.line,

@@ -1,12 +1,12 @@
 """Claude Code sessions: from the lines of a file to the conversations that the model saw.
 
 Lines point to the line before them (`parentUuid`), so a file is a forest. Each leaf ends one conversation, the last
-leaf the main one; what two of them share is a turn only in the first and context in the others. Sidechains are
-subagents, with conversations of their own. Lines of one `message.id` are blocks of one message. Replies to parallel
+leaf the main one; a message that two of them share is a turn only in the first and context in the others. Sidechains
+are subagents, with conversations of their own. Lines of one `message.id` are blocks of one message. Replies to parallel
 calls hang beside the path, and are put where their calls are. Where no line points to another in the file, the order of
 the lines counts.
 
-Lines of other types (summaries, progress, the marks of a compaction) say nothing, but may be links of the chain. A turn
+Lines of other types (summaries, progress, the marks of a compaction) hold no message, but may link the chain. A turn
 behind a message that could not be read or is not in the file is incomplete, and one that the harness wrote
 (`<synthetic>`) is context.
 """
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pivotrl_cli.readers.blocks import messages_of_blocks
 from pivotrl_cli.readers.document import Record
 from pivotrl_cli.readers.fields import RecordError
+from pivotrl_cli.readers.messages import merge_assistant
 from pivotrl_cli.rows import Fault, Message, RejectReason
 
 _SYNTHETIC = "<synthetic>"
@@ -26,7 +27,7 @@ _SYNTHETIC = "<synthetic>"
 
 @dataclass
 class Line:
-    """One line of a session; without messages where it is a mere link, or could not be read.
+    """One line of a session; without messages where it only links others, or could not be read.
 
     Example: `Line(3, "u2", "u1", False, "msg_1", [Message(role="assistant", content="hi")])`
     """
@@ -42,13 +43,13 @@ class Line:
 
     @property
     def role(self) -> str:
-        """Who speaks, as far as it is known."""
+        """Role of its message; empty without one."""
         return self.messages[-1].role if self.messages else ""
 
 
 @dataclass
 class Conversation:
-    """What one leaf's model saw."""
+    """The messages that the model saw at one leaf."""
 
     line: int
     sidechain: bool
@@ -58,7 +59,7 @@ class Conversation:
 
 
 def line_of(record: Record) -> tuple[Line, RecordError | None]:
-    """A typed line, and why its message cannot be read, if it cannot."""
+    """A typed line, and the error of its message, if it cannot be read."""
     json = record.json
     kind = json["type"].text()
     uuid, parent = json["uuid"].text_or_none() or f"line {record.line}", json["parentUuid"].text_or_none() or ""
@@ -87,8 +88,8 @@ def conversations(lines: list[Line]) -> Iterator[Conversation]:
         return
     replies = {message.tool_call_id: line for line in lines for message in line.messages if message.role == "tool"}
     parents, seen = {line.parent for line in lines}, set[int]()
+    # Read where no leaf has a turn, so that the session is rejected for that; all lines where there is no leaf.
     silent = lines
-    """What is read where no leaf has a turn, so that it is refused for that; all lines where there is no leaf."""
     for leaf in reversed(lines):
         if leaf.uuid in parents or by_uuid[leaf.uuid] is not leaf:
             continue
@@ -116,24 +117,24 @@ def _conversation(
 ) -> Conversation:
     found = Conversation(path[0].number, path[0].sidechain)
     lost = f"the message before line {path[0].number} is not in the file" if linked and path[0].parent else ""
-    for group in _merged(line for line in path if line.messages or line.broken):
+    for group in _lines_per_message(line for line in path if line.messages or line.broken):
         first = group[0]
         if first.broken and not lost:
             lost = f"a message before it could not be read (line {first.number})"
         if first.role == "assistant":
             place = len(found.messages)
-            found.messages.append(_joined([line.messages[0] for line in group]))
+            found.messages.append(merge_assistant([line.messages[0] for line in group]))
             if first.number in seen or first.synthetic:
                 found.context.append(place)
             elif lost:
                 found.faults.append(Fault(message=place, reason=RejectReason.INCOMPLETE, detail=lost))
-            found.messages += _beside(found.messages[place], path, replies)
+            found.messages += _replies_off_path(found.messages[place], path, replies)
         else:
             found.messages += first.messages
     return found
 
 
-def _merged(path: Iterable[Line]) -> Iterator[list[Line]]:
+def _lines_per_message(path: Iterable[Line]) -> Iterator[list[Line]]:
     """Lines of one assistant message together, all others alone."""
     group: list[Line] = []
     for line in path:
@@ -147,17 +148,7 @@ def _merged(path: Iterable[Line]) -> Iterator[list[Line]]:
         yield group
 
 
-def _joined(messages: list[Message]) -> Message:
-    reasoning = "\n".join(message.reasoning for message in messages if message.reasoning) or None
-    return Message(
-        role="assistant",
-        content="".join(message.content for message in messages),
-        reasoning=reasoning,
-        tool_calls=[call for message in messages for call in message.tool_calls],
-    )
-
-
-def _beside(action: Message, path: Iterable[Line], replies: dict[str | None, Line]) -> list[Message]:
+def _replies_off_path(action: Message, path: Iterable[Line], replies: dict[str | None, Line]) -> list[Message]:
     """Replies to this action's calls that hang beside the path."""
     on_path = {line.number for line in path}
     lines = {line.number: line for call in action.tool_calls if (line := replies.get(call.id)) is not None}

@@ -1,8 +1,8 @@
 """OpenHands: event streams, alone or as the `history` of an evaluation's or the resolver's record.
 
-An event is an action or an observation, by the user, the agent or the environment; older records nest them in pairs and
-say no source. Where an action carries the model's own response (`tool_call_metadata`), that is the turn, and the
-actions of one response are one turn. Otherwise an action is a call of the action's name with what it carries.
+An event is an action or an observation, by the user, the agent or the environment; older records nest them in pairs
+without a source. Where an action carries the model's own response (`tool_call_metadata`), that is the turn, and the
+actions of one response are one turn. Otherwise an action is a call of the action's name with its fields as arguments.
 Observations become the replies of the action that caused them. A `system` action holds the system prompt and the tools.
 
 The outcome is the resolver's `success` or the evaluation's `resolved`. Left out: changes of state, recalled knowledge,
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pivotrl_cli.readers.document import Document, Record, bad_record, trajectories
-from pivotrl_cli.readers.fields import Json, compact
+from pivotrl_cli.readers.fields import Json, provenance
 from pivotrl_cli.readers.formats.openhands.events import conversation
 from pivotrl_cli.readers.parsing import Head
 from pivotrl_cli.rows import Reject, Trajectory
@@ -25,10 +25,9 @@ class OpenHandsReader:
     """Event streams of OpenHands."""
 
     def sniff(self, head: Head) -> str | None:
-        """An array of events, or records whose `history` is one."""
         if head.container == "array" and _is_event(head.record):
             return "a JSON array of events"
-        history = head.record.get("history") if isinstance(head.record, dict) else None
+        history = head.fields.get("history")
         begins = isinstance(history, list) and bool(history) and _is_event(history[0])
         return "history of actions and observations" if begins else None
 
@@ -36,7 +35,7 @@ class OpenHandsReader:
         """One trajectory per record, or one for the array."""
         if document.head.container != "array" or not _is_event(document.head.record):
             return trajectories(document.records(), _trajectory, document.source)
-        return _whole(document)
+        return _read_array(document)
 
 
 def _is_event(value: Any) -> bool:
@@ -46,7 +45,7 @@ def _is_event(value: Any) -> bool:
     return isinstance(value, dict) and ("action" in value) != ("observation" in value) and "role" not in value
 
 
-def _whole(document: Document) -> Iterator[Trajectory | Reject]:
+def _read_array(document: Document) -> Iterator[Trajectory | Reject]:
     events: list[Any] = []
     for record in document.records():
         if isinstance(record, Reject):
@@ -58,10 +57,7 @@ def _whole(document: Document) -> Iterator[Trajectory | Reject]:
 
 def _trajectory(record: Record) -> Trajectory:
     json = record.json
-    if not json["history"]:
-        raise json["history"].error("expected a list")
-    messages, tools = conversation(json["history"].list())
-    kept = {"issue_type": json["issue_type"], "agent": json["metadata"].fields()["agent_class"]}
+    messages, tools = conversation(json["history"].required_list())
     return Trajectory(
         source=record.source,
         line=record.line,
@@ -69,7 +65,7 @@ def _trajectory(record: Record) -> Trajectory:
         tools=tools,
         task_id=_task(json),
         outcome=_outcome(json),
-        provenance=compact({key: field.label() for key, field in kept.items() if field}),
+        provenance=provenance(issue_type=json["issue_type"], agent=json["metadata"].fields()["agent_class"]),
     )
 
 

@@ -13,42 +13,32 @@ _SILENT_ACTIONS = ("change_agent_state", "null", "recall", "condensation", "cond
 _SILENT_OBSERVATIONS = ("agent_state_changed", "null", "recall", "condense")
 _BOOKKEEPING = frozenset(
     (
-        *(
-            "id",
-            "timestamp",
-            "source",
-            "message",
-            "cause",
-            "timeout",
-            "action",
-            "args",
-            "thought",
-            "tool_call_metadata",
-        ),
-        *("keep_prompt", "hidden", "blocking", "is_input", "is_static", "include_extra", "return_all", "impl_source"),
-        *("is_confirmed", "confirmation_state", "action_risk", "security_risk", "kernel_init_code", "llm_metrics"),
-        *("image_urls", "images_urls", "wait_for_response", "cwd", "translated_ipython_code"),
+        *("id", "timestamp", "source", "message", "cause", "timeout", "action", "args", "thought"),
+        *("tool_call_metadata", "keep_prompt", "hidden", "blocking", "is_input", "is_static", "include_extra"),
+        *("return_all", "impl_source", "is_confirmed", "confirmation_state", "action_risk", "security_risk"),
+        *("kernel_init_code", "llm_metrics", "image_urls", "images_urls", "wait_for_response", "cwd"),
+        "translated_ipython_code",
     )
 )
-"""Fields of an action that the harness adds; what remains is what the model chose."""
+"""Fields of an action that the harness adds; the others are the model's."""
 
 
 def conversation(history: list[Json]) -> tuple[list[Message], str]:
-    """The messages that these events amount to, and the tools they declare."""
-    told = _Telling()
-    for event in _flat(history):
-        told.take(event)
-    return told.messages, told.tools
+    """Messages of the events, and the tools that they declare."""
+    found = _Conversation()
+    for event in _flatten(history):
+        found.add(event)
+    return found.messages, found.tools
 
 
-def _flat(history: list[Json]) -> Iterator[Json]:
+def _flatten(history: list[Json]) -> Iterator[Json]:
     """Events one by one, where pairs of action and observation are nested."""
     for event in history:
         events = event.list() if isinstance(event.value, list) else [event]
         yield from filter(None, events)
 
 
-class _Telling:
+class _Conversation:
     def __init__(self) -> None:
         self.messages: list[Message] = []
         self.tools = "[]"
@@ -56,13 +46,13 @@ class _Telling:
         self._calls: dict[str, str | None] = {}
         self._last_call = False
 
-    def take(self, event: Json) -> None:
+    def add(self, event: Json) -> None:
         if event["observation"]:
-            self._observe(event)
+            self._add_observation(event)
         elif event["action"]:
-            self._act(event, event["action"].text())
+            self._add_action(event, event["action"].text())
 
-    def _act(self, event: Json, action: str) -> None:
+    def _add_action(self, event: Json, action: str) -> None:
         if action in _SILENT_ACTIONS:
             return
         self._last_call = False
@@ -72,32 +62,32 @@ class _Telling:
             self.messages.append(Message(role="system", content=text_of(arguments["content"])))
             self.tools = tools_of(arguments["tools"])
         elif metadata:
-            self._respond(event, metadata)
+            self._add_response(event, metadata)
         elif action == "message":
-            self._say(event, arguments)
-        elif event["source"].value in (None, "agent"):  # a user may run commands too: no actions of the agent
+            self._add_message(event, arguments)
+        elif event["source"].value in (None, "agent"):  # users may run commands too
             self._last_call = True
-            self._note(event, None)
-            self.messages.append(_as_call(action, arguments))
+            self._remember_call(event, None)
+            self.messages.append(_action_message(action, arguments))
 
-    def _respond(self, event: Json, metadata: Json) -> None:
-        """The model's own response, once, whatever number of actions it became."""
+    def _add_response(self, event: Json, metadata: Json) -> None:
+        """The model's own response, once for all of its actions."""
         response = metadata["model_response"]
-        self._note(event, metadata["tool_call_id"].text_or_none())
+        self._remember_call(event, metadata["tool_call_id"].text_or_none())
         self._last_call = True
         name = response["id"].text_or_none()
         if name is None or name not in self._responses:
             self._responses.add(name or "")
-            self.messages.append(_chosen(response))
+            self.messages.append(_response_message(response))
 
-    def _say(self, event: Json, arguments: Json) -> None:
+    def _add_message(self, event: Json, arguments: Json) -> None:
         """Without a source the first message is the user's, and later ones the agent's where it waits for an answer."""
         source = event["source"].value
         waits = arguments["wait_for_response"].value is True
         agents = source == "agent" or (source is None and waits and bool(self.messages))
         self.messages.append(Message(role="assistant" if agents else "user", content=text_of(arguments["content"])))
 
-    def _observe(self, event: Json) -> None:
+    def _add_observation(self, event: Json) -> None:
         cause = event["cause"].label()
         metadata = event["tool_call_metadata"]
         if event["observation"].value in _SILENT_OBSERVATIONS:
@@ -107,24 +97,24 @@ class _Telling:
         elif cause in self._calls:
             call_id = self._calls[cause]
         elif not self._last_call or cause:
-            return  # nothing that the model asked for
+            return  # the model did not ask for it
         else:
             call_id, self._last_call = None, False
         self.messages.append(Message(role="tool", content=text_of(event["content"]), tool_call_id=call_id))
 
-    def _note(self, event: Json, call_id: str | None) -> None:
+    def _remember_call(self, event: Json, call_id: str | None) -> None:
         if event["id"]:
             self._calls[event["id"].label()] = call_id
 
 
-def _chosen(response: Json) -> Message:
+def _response_message(response: Json) -> Message:
     choices = response["choices"].list()
     if not choices:
         raise response["choices"].error("expected the model's choice")
     return message_of(Json({**choices[0]["message"].object(), "role": "assistant"}, choices[0]["message"].path))
 
 
-def _as_call(action: str, arguments: Json) -> Message:
+def _action_message(action: str, arguments: Json) -> Message:
     chosen: dict[str, Any] = {key: value for key, value in arguments.object().items() if key not in _BOOKKEEPING}
     call = ToolCall(name=action, arguments=compact(chosen))
     return Message(role="assistant", content=arguments["thought"].text_or_none() or "", tool_calls=[call])

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pivotrl_cli.exporters.destination import Destination
-from pivotrl_cli.exporters.prompts import MESSAGES, Prompted, batches, messages, prompted
-from pivotrl_cli.rows import Candidate, Pivot, Profile
+from pivotrl_cli.exporters.prompts import MESSAGES, PromptRow, message_values, prompt_batches
+from pivotrl_cli.rows import Candidate
 
 if TYPE_CHECKING:
     from pivotrl_cli.model.chat import ChatFormat
@@ -45,7 +45,7 @@ class TrlExporter:
         """The dataset and its reward function."""
         schema = _schema(text=to.chat is not None)
         with pa.OSFile(str(to.folder / _DATA), "wb") as file, pa.ipc.new_stream(file, schema) as out:
-            for batch in batches(prompted(rows, to.tally, to.chat)):
+            for batch in prompt_batches(rows, to):
                 out.write_batch(pa.RecordBatch.from_pylist([_row(one, to.chat) for one in batch], schema=schema))
         (to.folder / "reward.py").write_text(REWARD)
         fingerprint = hashlib.sha256(json.dumps(to.provenance, sort_keys=True).encode()).hexdigest()[:16]
@@ -60,19 +60,19 @@ def _schema(*, text: bool) -> pa.Schema:
     return pa.schema(list(columns.items()))
 
 
-def _row(one: Prompted, chat: ChatFormat | None) -> dict[str, Any]:
+def _row(one: PromptRow, chat: ChatFormat | None) -> dict[str, Any]:
     candidate = one.candidate
     text = one.text if one.text is None or chat is None else _without_doubled_start(one.text, chat)
     return {
-        "prompt": messages(candidate.state) if text is None else text,
-        "ground_truth": one.truth,
-        "weight": candidate.weight if isinstance(candidate, Pivot) else None,
-        "reward_mean": candidate.reward_mean if isinstance(candidate, Profile) else None,
-    } | {name: getattr(candidate, name) for name in ("tools", "verifier", "candidate_id", "trajectory_id", "turn")}
+        "prompt": message_values(candidate.state) if text is None else text,
+        "ground_truth": one.ground_truth,
+        **{name: getattr(candidate, name) for name in ("tools", "verifier", "candidate_id", "trajectory_id", "turn")},
+        **one.weight_and_mean(),
+    }
 
 
 def _without_doubled_start(text: str, chat: ChatFormat) -> str:
-    """The text without the start token that TRL's tokenisation adds, where the template has written it already."""
+    """The text without the start token that TRL's tokenization adds, where the template has written it already."""
     start = chat.tokenizer.bos_token
     if not isinstance(start, str) or not text.startswith(start):
         return text

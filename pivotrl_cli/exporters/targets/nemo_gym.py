@@ -19,9 +19,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from pivotrl_cli.exporters.destination import Destination
-from pivotrl_cli.exporters.shapes import CALL_IDS, NAMES, loses_names, pass_rate, to_json, with_call_ids
-from pivotrl_cli.exporters.tally import Tally
+from pivotrl_cli.exporters.destination import Destination, ExportCounts
+from pivotrl_cli.exporters.messages import CALL_IDS, NAMES, json_line, loses_names, pass_rate, with_call_ids
 from pivotrl_cli.rows import Candidate, Message, ToolCall
 from pivotrl_cli.verifiers.compare.terminus import guess_harness, json_object, spoken_text
 from pivotrl_cli.verifiers.nvidia.hints import hint, is_batch
@@ -74,11 +73,11 @@ class NemoGymExporter:
                 server = _server(candidate)
                 problem = _problem(candidate, server)
                 if problem:
-                    to.tally.leave_out(candidate, problem)
+                    to.counts.leave_out(candidate, problem)
                     continue
-                out.write(to_json(_row(candidate, server, to.tally)) + "\n")
+                out.write(json_line(_row(candidate, server, to.counts)))
                 servers.add(server)
-                to.tally.n_rows += 1
+                to.counts.n_rows += 1
         (to.folder / "config.yaml").write_text(_yaml(_config(sorted(servers))))
 
 
@@ -93,7 +92,7 @@ def _server(candidate: Candidate) -> str:
 
 
 def _problem(candidate: Candidate, server: str) -> str | None:
-    """Why no row that holds Gym's contract can be made; None where one can."""
+    """Why Gym's contract allows no row for the candidate; None where it does."""
     action = candidate.expected_action
     declared = {tool["function"]["name"] for tool in json.loads(candidate.tools)}
     if not candidate.state:
@@ -103,15 +102,15 @@ def _problem(candidate: Candidate, server: str) -> str | None:
     if server == _SWE and len(action.tool_calls) > 1:
         return "swe_pivot scores no batch of calls"
     if any(json_object(call.arguments) is None for call in action.tool_calls):
-        return "the demonstrated arguments are no JSON object"
+        return "the demonstrated arguments are not a JSON object"
     if declared and any(call.name not in declared for call in action.tool_calls):
         return "the demonstrated tool is not declared"
     return None
 
 
-def _row(candidate: Candidate, server: str, tally: Tally) -> dict[str, Any]:
+def _row(candidate: Candidate, server: str, counts: ExportCounts) -> dict[str, Any]:
     messages = list(with_call_ids(candidate.state))
-    _note_losses(candidate, messages, tally)
+    _note_losses(candidate, messages, counts)
     tools = [_tool(tool["function"]) for tool in json.loads(candidate.tools)]
     several = is_batch(candidate) or any(len(message.tool_calls) > 1 for message in messages)
     params = {"input": _items(messages), "tools": tools, "tool_choice": "auto", "parallel_tool_calls": several}
@@ -128,20 +127,20 @@ def _row(candidate: Candidate, server: str, tally: Tally) -> dict[str, Any]:
     }
 
 
-def _note_losses(candidate: Candidate, messages: list[Message], tally: Tally) -> None:
+def _note_losses(candidate: Candidate, messages: list[Message], counts: ExportCounts) -> None:
     action = candidate.expected_action
     if messages != candidate.state:
-        tally.not_held(candidate, CALL_IDS)
+        counts.note_loss(candidate, CALL_IDS)
     if loses_names(messages):
-        tally.not_held(candidate, NAMES)
+        counts.note_loss(candidate, NAMES)
     if action.reasoning:
-        tally.not_held(candidate, "reasoning of the demonstrated action")
+        counts.note_loss(candidate, "reasoning of the demonstrated action")
     if action.tool_calls and action.content:
-        tally.not_held(candidate, "text beside the demonstrated call")
+        counts.note_loss(candidate, "text beside the demonstrated call")
 
 
 def _expected(candidate: Candidate, server: str) -> dict[str, Any]:
-    """The demonstrated action and what its server reads beside it."""
+    """The demonstrated action, with the fields that its server reads beside it."""
     action = candidate.expected_action
     if server == _TERMINUS:
         harness = hint(candidate, "harness") or guess_harness(action.content) or "terminus_2"
@@ -174,7 +173,7 @@ def _items(messages: list[Message]) -> list[dict[str, Any]]:
         match message.role:
             case "assistant":
                 follows = i > 0 and messages[i - 1].role == "assistant"
-                items += _spoken(message, i, apart=follows)
+                items += _assistant_items(message, i, apart=follows)
             case "tool":
                 items.append(
                     {"type": "function_call_output", "call_id": message.tool_call_id, "output": message.content}
@@ -184,7 +183,7 @@ def _items(messages: list[Message]) -> list[dict[str, Any]]:
     return items
 
 
-def _spoken(message: Message, i: int, *, apart: bool) -> Iterator[dict[str, Any]]:
+def _assistant_items(message: Message, i: int, *, apart: bool) -> Iterator[dict[str, Any]]:
     """Reasoning, text and calls of one message; an empty text keeps calls `apart` from a message before them."""
     if message.reasoning:
         thought = [{"type": "summary_text", "text": message.reasoning}]

@@ -10,9 +10,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from pivotrl_cli.exporters.destination import Destination
-from pivotrl_cli.exporters.shapes import CALL_IDS, NAMES, loses_names, to_json, with_call_ids
-from pivotrl_cli.exporters.tally import Tally
+from pivotrl_cli.exporters.destination import Destination, ExportCounts
+from pivotrl_cli.exporters.messages import CALL_IDS, NAMES, json_line, loses_names, openai_calls, with_call_ids
 from pivotrl_cli.rows import Candidate, Message
 
 
@@ -25,19 +24,19 @@ class OpenAIExporter:
         """One line per demonstration."""
         with (to.folder / "pivots.jsonl").open("w", encoding="utf-8") as out:
             for candidate in rows:
-                out.write(to_json(_record(candidate, to.tally)) + "\n")
-                to.tally.n_rows += 1
+                out.write(json_line(_record(candidate, to.counts)))
+                to.counts.n_rows += 1
 
 
-def _record(candidate: Candidate, tally: Tally) -> dict[str, Any]:
+def _record(candidate: Candidate, counts: ExportCounts) -> dict[str, Any]:
     given = [*candidate.state, candidate.expected_action]
     messages = list(with_call_ids(given))
     if messages != given:
-        tally.not_held(candidate, CALL_IDS)
+        counts.note_loss(candidate, CALL_IDS)
     if any(message.reasoning for message in given):
-        tally.not_held(candidate, "reasoning")
+        counts.note_loss(candidate, "reasoning")
     if loses_names(messages):
-        tally.not_held(candidate, NAMES)
+        counts.note_loss(candidate, NAMES)
     shaped = [_message(message, last=i == len(messages) - 1) for i, message in enumerate(messages)]
     several = any(len(message.tool_calls) > 1 for message in given)
     record: dict[str, Any] = {"messages": shaped}
@@ -50,15 +49,10 @@ def _message(message: Message, *, last: bool) -> dict[str, Any]:
         case "tool":
             return {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.content}
         case "assistant":
-            return _spoken(message) | {"weight": int(last)}
+            return _assistant(message) | {"weight": int(last)}
     return {"role": message.role, "content": message.content}
 
 
-def _spoken(message: Message) -> dict[str, Any]:
+def _assistant(message: Message) -> dict[str, Any]:
     shaped: dict[str, Any] = {"role": "assistant", "content": message.content}
-    if message.tool_calls:
-        shaped["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.tool_calls
-        ]
-    return shaped
+    return shaped | ({"tool_calls": openai_calls(message.tool_calls)} if message.tool_calls else {})

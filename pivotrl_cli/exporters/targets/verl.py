@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pivotrl_cli.exporters.destination import Destination
-from pivotrl_cli.exporters.prompts import MESSAGES, Prompted, batches, messages, prompted
-from pivotrl_cli.rows import Candidate, Message, Pivot, Profile
+from pivotrl_cli.exporters.prompts import MESSAGES, PromptRow, message_values, prompt_batches
+from pivotrl_cli.rows import Candidate, Message
 
 PASS_ON = "{{ messages[0]['content'] }}"
 """Chat template under which a rendered prompt stays as it is."""
@@ -70,7 +70,7 @@ class VerlExporter:
         stored = SCHEMA.with_metadata({"pivotrl": json.dumps(to.provenance)})
         n = 0
         with pq.ParquetWriter(to.folder / "pivots.parquet", stored, compression="zstd") as out:
-            for batch in batches(prompted(rows, to.tally, to.chat)):
+            for batch in prompt_batches(rows, to):
                 values = [_row(one, n + i) for i, one in enumerate(batch)]
                 out.write_table(pa.Table.from_pylist(values, schema=stored))
                 n += len(batch)
@@ -79,22 +79,14 @@ class VerlExporter:
             (to.folder / "pass_on.jinja").write_text(PASS_ON)
 
 
-def _row(one: Prompted, index: int) -> dict[str, Any]:
+def _row(one: PromptRow, index: int) -> dict[str, Any]:
     candidate = one.candidate
-    rendered = [Message(role="user", content=one.text)] if one.text is not None else candidate.state
-    extra = {name: getattr(candidate, name) for name in ("candidate_id", "trajectory_id", "task_id", "verifier")}
+    state = candidate.state if one.text is None else [Message(role="user", content=one.text)]
+    names = ("split", "candidate_id", "trajectory_id", "task_id", "verifier", "tools", "turn")
     return {
         "data_source": "pivotrl",
-        "prompt": messages(rendered),
+        "prompt": message_values(state),
         "ability": candidate.domain or "agent",
-        "reward_model": {"style": "rule", "ground_truth": one.truth},
-        "extra_info": extra
-        | {
-            "index": index,
-            "split": candidate.split,
-            "tools": candidate.tools,
-            "turn": candidate.turn,
-            "weight": candidate.weight if isinstance(candidate, Pivot) else None,
-            "reward_mean": candidate.reward_mean if isinstance(candidate, Profile) else None,
-        },
+        "reward_model": {"style": "rule", "ground_truth": one.ground_truth},
+        "extra_info": {"index": index, **{name: getattr(candidate, name) for name in names}, **one.weight_and_mean()},
     }
