@@ -49,6 +49,12 @@ class Json:
         """The value as an object, an empty one where it is null."""
         return self if self else Json({}, self.path)
 
+    def required_list(self) -> list[Json]:
+        """The elements of a list, which must be there."""
+        if self.value is None:
+            raise self.error("expected a list")
+        return self.list()
+
     def list(self) -> list[Json]:
         """The elements of a list; none where the field is null."""
         if self.value is None:
@@ -56,12 +62,6 @@ class Json:
         if not isinstance(self.value, list):
             raise self.error("expected a list")
         return [Json(value, f"{self.path}.{i}" if self.path else str(i)) for i, value in enumerate(self.value)]
-
-    def required_list(self) -> list[Json]:
-        """The elements of a list, which must be there."""
-        if self.value is None:
-            raise self.error("expected a list")
-        return self.list()
 
     def text(self) -> str:
         if not isinstance(self.value, str):

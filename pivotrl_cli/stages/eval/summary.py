@@ -32,7 +32,7 @@ class Mean(_Part):
 
 
 class TrajectoryScores(_Part):
-    """Scores of whole trajectories, by their turns; see `benchmarks.next_action.by_trajectory`."""
+    """Scores of whole trajectories, by their turns; see `benchmarks.recorded_turns.by_trajectory`."""
 
     n: int
     n_unknown: int
