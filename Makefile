@@ -70,7 +70,6 @@ check: $(DEV) $(VLLM) ## Format, lint, types, imports, schemas, docs and all tes
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/schemas.py --check
-	$(BIN)/python tools/stubs.py --check
 	$(BIN)/cog --check -r README.md docs/commands/*.md docs/numbers.md
 	@cat $(VLLM)
 	$(BIN)/python -m pytest -n auto -m "not vllm"
@@ -80,7 +79,6 @@ fix: $(DEV) ## Format, sort imports, regenerate schemas and docs
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 	$(BIN)/python tools/schemas.py
-	$(BIN)/python tools/stubs.py
 	$(BIN)/cog -r README.md docs/commands/*.md docs/numbers.md
 
 # ---- the shipped policy -------------------------------------------------------------------------------------------

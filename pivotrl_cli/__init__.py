@@ -1,53 +1,38 @@
 """PivotRL: find the turns of recorded agent runs that are worth training on, and train on those alone.
 
-The stages are functions here, which take and return polars frames or the paths of files; see docs/python.md. Nothing
-is loaded until one of them is used.
+`import pivotrl_cli as pv` has the stages as functions, the config classes and `PivotRLError`; see docs/python.md.
+Importing it loads nothing else: a name is loaded when it is first used.
 """
 
-import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("MIMALLOC_PURGE_DELAY", "0")  # before Arrow is loaded: it gives back at once what it freed
+if TYPE_CHECKING:
+    from pivotrl_cli.configs import *  # noqa: F403
+    from pivotrl_cli.errors import PivotRLError as PivotRLError
+    from pivotrl_cli.interface.api import *  # noqa: F403
 
-__all__ = [
-    "PivotRLError",
-    "__version__",
-    "agreement",
-    "audit",
-    "compare",
-    "desk",
-    "evaluate",
-    "export",
-    "extract",
-    "filter",
-    "import_eval",
-    "left_out",
-    "lineage",
-    "merge",
-    "profile",
-    "read",
-    "score",
-    "summary",
-    "train",
-    "write",
-]
+    __version__: str
 
 
 def __getattr__(name: str) -> Any:
+    """A config class, an error, the version, or a function of the Python API."""
+    from importlib import import_module
+
     if name == "__version__":
         from pivotrl_cli.storage.provenance import package_version
 
         return package_version()
-    if name == "PivotRLError":
-        from pivotrl_cli.errors import PivotRLError
-
-        return PivotRLError
-    if name in __all__:
-        from pivotrl_cli.interface import api
-
-        return getattr(api, name)
-    raise AttributeError(f"module 'pivotrl_cli' has no attribute '{name}'")
+    if name == "__all__":
+        return __dir__()
+    home = "errors" if name == "PivotRLError" else "configs" if name.endswith("Config") else "interface.api"
+    module = import_module(f"pivotrl_cli.{home}") if not name.startswith("_") else None
+    if module is None or name not in module.__all__:
+        raise AttributeError(f"module 'pivotrl_cli' has no attribute '{name}'")
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    from pivotrl_cli import configs
+    from pivotrl_cli.interface import api
+
+    return sorted(["PivotRLError", "__version__", *configs.__all__, *api.__all__])

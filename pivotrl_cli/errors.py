@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import Any
 
+__all__ = ["ConfigError", "InputError", "Interrupted", "MissingExtra", "OutputError", "PivotRLError", "RunError"]
+
 
 class PivotRLError(Exception):
     """Base of everything that is reported in one line instead of a traceback."""
@@ -25,6 +27,8 @@ class PivotRLError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:
+            self.add_note(f"hint: {hint}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By its words, for not every class of ours is made from them; errors travel between processes."""

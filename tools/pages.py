@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from pivotrl_cli.interface.cli import app
 from pivotrl_cli.interface.commands import COMMANDS
-from pivotrl_cli.interface.options import fields_by_panel, flags_of, metavar
+from pivotrl_cli.interface.options import fields_by_panel, flags_of, is_required, metavar
 from pivotrl_cli.rows import Rollout, Row
 from pivotrl_cli.storage.provenance import TABLES
 
@@ -48,7 +48,7 @@ def options(command: str) -> str:
 def _option(panel: str, name: str, field: FieldInfo) -> str:
     word = metavar(name, field)
     shown = str(word) if panel == "Arguments" else ", ".join(flags_of(name, field)) + (f" {word}" if word else "")
-    default = "required" if field.is_required() else _default(field.default)
+    default = "required" if is_required(field) else _default(field.default)
     return f"| {_code(shown)} | {default} | {_cell(field.description)} |"
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 
-def argument(default: Any = ..., *, metavar: str | None = None, **bounds: Any) -> Any:
-    """A positional argument: an input path, recorded by its content instead of its name."""
-    return Field(default, json_schema_extra={"argument": True, "metavar": metavar, "identity": False}, **bounds)
+def argument(default: Any = "", *, required: bool = True, metavar: str | None = None, **bounds: Any) -> Any:
+    """A positional argument: an input path, recorded by its content instead of its name.
+
+    The command line requires it; from Python the function that gets the config sets it.
+    """
+    extra: dict[str, Any] = {"argument": True, "required": required, "metavar": metavar, "identity": False}
+    return Field(default, json_schema_extra=extra, **bounds)
 
 
 def option(
@@ -20,16 +24,19 @@ def option(
     *flags: str,
     panel: str = "Options",
     metavar: str | None = None,
+    required: bool = False,
+    shell: bool = False,
     identity: bool | Literal["name", "key=name"] = True,
     **bounds: Any,
 ) -> Any:
     """An option: its panel in `--help`, the word for its value where the type says too little, and further flags.
 
-    `identity` is what the provenance records: the value, nothing (it does not change the result), or for a value that
-    may be a path and is recorded by its content, only the last part (`"name"`; `"key=name"` keeps the key before it).
+    `shell` marks what only the command line has. `identity` is what the provenance records: the value, nothing (it does
+    not change the result), or for a value that may be a path, whose content is recorded, only its last part (`"name"`;
+    `"key=name"` keeps the key before it).
     """
-    shown: dict[str, Any] = {"flags": list(flags), "panel": panel, "metavar": metavar, "identity": identity}
-    return Field(default, json_schema_extra=shown, **bounds)
+    extra: dict[str, Any] = {"flags": list(flags), "panel": panel, "metavar": metavar, "required": required}
+    return Field(default, json_schema_extra=extra | {"shell": shell, "identity": identity}, **bounds)
 
 
 def shown(field: FieldInfo) -> dict[str, Any]:
@@ -41,6 +48,17 @@ class Config(BaseModel):
     """Base of all configs: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _from_path_or_text(cls, value: Any, info: ValidationInfo) -> Any:
+        """Accept one text for a list, and a path for a text."""
+        if not isinstance(value, str | Path):
+            return value
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if get_origin(annotation) is list:
+            return [str(value)]
+        return str(value) if isinstance(value, Path) and str in (annotation, *get_args(annotation)) else value
 
     def identity(self) -> dict[str, Any]:
         """The part of the config that decides the result, as JSON values, for the provenance."""
@@ -66,5 +84,5 @@ class StageConfig(Config):
     """Output file; `-` writes Parquet to standard output."""
     force: bool = option(False, panel="Output", identity=False)
     """Run again even if the output is up to date, and overwrite whatever stands there."""
-    json_summary: bool = option(False, "--json", panel="Output", identity=False)
+    json_summary: bool = option(False, "--json", panel="Output", shell=True, identity=False)
     """Print the summary as one JSON object on standard output."""

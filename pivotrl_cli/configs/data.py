@@ -10,7 +10,7 @@ from pivotrl_cli.configs.base import Config, StageConfig, argument, option
 class ExtractConfig(StageConfig):
     """Turn trajectories into candidates: one row per assistant turn."""
 
-    sources: list[str] = argument(metavar="SOURCE")
+    sources: list[str] = argument([], metavar="SOURCE")
     """Trajectory files, folders or globs; `hf:NAME` opens anything that datasets.load_dataset does."""
     format: str = option("auto", panel="Format", metavar="NAME")
     """Format of the trajectories; `auto` recognises it by content."""
@@ -66,7 +66,7 @@ class ExportConfig(StageConfig):
     """Pivots table; candidates or a profile will do. `-` reads standard input."""
     to: str = option(..., metavar="TARGET", identity="name")
     """Target: `nemo-gym`, `trl`, `verl`, `openai` (fine-tuning on the demonstrations), or `module:Class`."""
-    output: str = option(..., "-o", panel="Output", metavar="FOLDER", identity=False)
+    output: str = option("", "-o", panel="Output", metavar="FOLDER", required=True, identity=False)
     """Folder to write."""
     model: str | None = option(None, metavar="MODEL", identity="name")
     """Targets trl and verl: render the prompts, tools included, with the chat template of this model folder, hub name

@@ -27,7 +27,7 @@ class UserConfig(Config):
 class EvalConfig(EngineConfig, JudgeConfig, UserConfig, StageConfig):
     """Score a policy on benchmarks: one row per task and trial."""
 
-    benchmarks: list[str] = argument(metavar="BENCHMARK")
+    benchmarks: list[str] = argument([], metavar="BENCHMARK")
     """Benchmarks: `desk` (`desk:12` its tasks of 12 turns and more), `skills`, `reasoning-gym`, `tau2_airline`,
     `tau2_retail`, `tau2_telecom`, `pivots:FILE` for
     held-out candidates, `next-action:FILE` for whole held-out trajectories, or `module:function`."""
@@ -64,7 +64,7 @@ class EvalConfig(EngineConfig, JudgeConfig, UserConfig, StageConfig):
 class HarnessConfig(UserConfig, Config):
     """Plan and run other evaluation harnesses, each in an environment of its own, and import their results."""
 
-    tasks: list[str] = argument([], metavar="TASK")
+    tasks: list[str] = argument([], required=False, metavar="TASK")
     """What to run, as `HARNESS:TASK` by the harness's names: `lm-eval:gsm8k`, `inspect:tau2_airline`."""
     suite: Literal["ood", "agentic"] | None = option(None, panel="Run")
     """Also run the paper's benchmarks: the eight out of domain, or the agentic ones."""
@@ -110,14 +110,14 @@ class HarnessConfig(UserConfig, Config):
     """Requests or episodes under way at once."""
     max_error_rate: float = option(0.05, panel="Harnesses", identity=False, ge=0.0, le=1.0)
     """Exit with 1 if more than this share of the rows could not be measured."""
-    json_summary: bool = option(False, "--json", panel="Output", identity=False)
+    json_summary: bool = option(False, "--json", panel="Output", shell=True, identity=False)
     """Print the plan, or the means, as one JSON object on standard output."""
 
 
 class ImportConfig(StageConfig):
     """Read the results of another harness into an eval table, and compare the means with the harness's own."""
 
-    sources: list[str] = argument(metavar="SOURCE")
+    sources: list[str] = argument([], metavar="SOURCE")
     """Result files, folders or globs of one model."""
     format: str = option("auto", metavar="NAME")
     """Harness that wrote them; `auto` recognises it by content."""
@@ -134,22 +134,22 @@ class ImportConfig(StageConfig):
 class CompareConfig(Config):
     """Put evaluations of the same tasks side by side, with paired differences to the first."""
 
-    results: list[str] = argument(metavar="EVAL")
+    results: list[str] = argument([], metavar="EVAL")
     """Eval tables; the first is the baseline."""
-    names: str | None = option(None, panel="Output", metavar="NAMES")
+    names: str | None = option(None, panel="Output", shell=True, metavar="NAMES")
     """Comma-separated names for the columns; the file names by default."""
     in_domain: str | None = option(None, panel="Domains", metavar="NAMES")
     """Comma-separated benchmarks (`*` matches) that are in the domain trained on; the others are out of it."""
     ood: str | None = option(None, panel="Domains", metavar="NAMES")
     """Comma-separated benchmarks that are out of domain; with `--in-domain` too, the rest belongs to neither mean."""
-    flips: int = option(0, panel="Output", ge=0)
+    flips: int = option(0, panel="Output", shell=True, ge=0)
     """Name this many items that each model lost, and as many that it won, per benchmark."""
-    max_regression: float | None = option(None, panel="Output", ge=0.0, le=1.0)
+    max_regression: float | None = option(None, panel="Output", shell=True, ge=0.0, le=1.0)
     """Exit with 1 if on any benchmark a model's mean paired difference to the first is below minus this share (0.02 is
     two points) with p < 0.05, whether errors are left out or count as 0; or if it lacks items."""
     draws: int = option(10000, panel="Test", ge=100)
     """Random sign changes of the paired test, where there are too many clusters to try them all."""
     seed: int = option(0, panel="Test", ge=0)
     """Seed of the paired test."""
-    format: Literal["table", "markdown", "json"] = option("table", panel="Output")
+    format: Literal["table", "markdown", "json"] = option("table", panel="Output", shell=True)
     """How to print."""

@@ -53,7 +53,7 @@ class FilterConfig(StageConfig):
     """Also write the dropped candidates with their reasons to this file."""
     seed: int = option(0, panel="Limits", ge=0)
     """Seed of everything drawn at random."""
-    dry_run: bool = option(False, panel="Output", identity=False)
+    dry_run: bool = option(False, panel="Output", shell=True, identity=False)
     """Print the funnel and write nothing, whatever `-o` and `--dropped` say."""
     output: str | None = option("-", "-o", panel="Output", metavar="FILE", identity=False)  # type: ignore[assignment]
     """Output file; `-` writes Parquet to standard output."""

@@ -25,7 +25,7 @@ class InspectConfig(Config):
     """Messages to show of each state, counted from its end."""
     seed: int = option(0, panel="Rows", ge=0)
     """Seed of `--sample`."""
-    json_summary: bool = option(False, "--json", panel="Output", identity=False)
+    json_summary: bool = option(False, "--json", panel="Output", shell=True, identity=False)
     """Print the view as one JSON object on standard output."""
 
 

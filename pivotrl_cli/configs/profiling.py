@@ -60,7 +60,7 @@ class ProfileConfig(EngineConfig, JudgeConfig, StageConfig):
 class MergeConfig(StageConfig):
     """Put the shards of a profile together: the table that one run over all candidates would have written."""
 
-    shards: list[str] = argument(metavar="SHARD")
+    shards: list[str] = argument([], metavar="SHARD")
     """The tables that `pivotrl profile --shard 0/N` to `--shard N-1/N` wrote, in any order."""
 
 
@@ -73,7 +73,7 @@ class ScoreConfig(JudgeConfig, StageConfig):
     """Verifier to score with; repeat it to compare several. By default the one that each candidate names."""
     candidates: Path | None = option(None, identity=False)
     """Pivots that training rollouts come from, or candidates of NeMo Gym rollouts that lack the demonstration."""
-    audit: bool = False
+    audit: bool = option(False, shell=True)
     """Score wrong actions made on purpose at every candidate instead, and report what is accepted."""
     output: str | None = option(None, "-o", panel="Output", metavar="FILE", identity=False)  # type: ignore[assignment]
     """Write the profile with the first verifier's rewards here; nothing is written by default."""

@@ -13,7 +13,7 @@ class TrainConfig(JudgeConfig, StageConfig):
 
     pivots: str = argument()
     """Pivots table; candidates or a profile will do for `sft`, and for `e2e`, which takes the tasks of its rows."""
-    output: str = option(..., "-o", panel="Output", metavar="FOLDER", identity=False)
+    output: str = option("", "-o", panel="Output", metavar="FOLDER", required=True, identity=False)
     """Folder for the model, `metrics.parquet` and `rollouts.parquet`."""
     model: str = option("desk", panel="Run", metavar="MODEL", identity="name")
     """Model folder, hub name, or `desk` for the policy that ships with the package."""
@@ -127,7 +127,7 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Torch device; `auto` takes the GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16"] = option("auto", panel="Memory and devices")
     """Number format; `auto` is bfloat16 on GPU and float32 on CPU."""
-    nproc: int = option(1, panel="Memory and devices", identity=False, ge=1)
+    nproc: int = option(1, panel="Memory and devices", shell=True, identity=False, ge=1)
     """Processes on this machine that train together, one per GPU; under torchrun, which starts them, leave it."""
     replicas: int = option(1, panel="Memory and devices", identity=False, ge=1)
     """Copies of the weights, each sharded over its part of the processes; 1 shards them over all."""

@@ -1,12 +1,14 @@
-"""The stages as functions over polars frames: what the shell does, from a notebook.
+"""The stages as functions over polars frames: what the command line does, from a notebook.
 
     candidates = pv.extract("runs/*.jsonl")
     pivots = pv.filter(pv.profile(candidates, n=8), max_mean=0.9)
 
-A table goes in as a frame or as the path of a file. Without `output` a frame comes back. With it the table goes to that
-file, as the command would write it, and its path comes back: the way for what does not fit into memory, and for long
-runs, which then go on where they were ended. Keywords, defaults and checks are those of the command's config. Errors
-name options as the shell does: `--max-mean` is `max_mean`.
+A table goes in as a frame or as the path of a file. Without `output`, a stage returns a frame. With `output`, it writes
+the table to that file as the command would and returns the path: for tables that do not fit into memory, and for long
+runs, which resume when the same call is made again.
+
+Options are the fields of the command's config, as a config object, as keywords, or as both (keywords win):
+`pv.filter(profile, FilterConfig(max_mean=0.9), seed=1)`. `--max-mean` of the command line is `max_mean`.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import polars as pl
+from pydantic import BaseModel, ValidationError
 
 from pivotrl_cli.configs import (
     CompareConfig,
@@ -32,13 +36,13 @@ from pivotrl_cli.configs import (
     MergeConfig,
     ProfileConfig,
     ScoreConfig,
-    StageConfig,
     TrainConfig,
 )
+from pivotrl_cli.configs.base import shown
 from pivotrl_cli.errors import ConfigError, InputError
 from pivotrl_cli.interface import frames
-from pivotrl_cli.interface.frames import as_file, opened, scratch
-from pivotrl_cli.interface.signatures import Given, config_of, hints_shown, keywords_of
+from pivotrl_cli.interface.commands import COMMANDS
+from pivotrl_cli.interface.frames import as_file, read_frame, scratch_folder
 from pivotrl_cli.storage.folders import read_note
 from pivotrl_cli.storage.provenance import Provenance, table_name
 from pivotrl_cli.storage.table import Table, table_kind
@@ -67,282 +71,304 @@ __all__ = [
     "write",
 ]
 
+AnyPath = str | Path
 AnyTable = str | Path | pl.DataFrame
-Run = Callable[[Any], Any]
-_TABLE = "str | Path | pl.DataFrame"
+FrameOrPath = pl.DataFrame | Path
 
 
-@hints_shown()
-def read(path: str | Path) -> pl.DataFrame:
-    """Read any table; given to a stage unchanged, it counts as that file, provenance included."""
-    return opened(Path(path))
+# ---- tables -----------------------------------------------------------------------------------------------------
 
 
-@hints_shown()
-def write(frame: pl.DataFrame, path: str | Path, *, derived_from: AnyTable | None = None) -> Path:
-    """Write a frame; returns the path.
+def read(path: AnyPath) -> pl.DataFrame:
+    """Read any table. A stage that gets the frame unchanged uses the file itself, provenance included."""
+    return read_frame(Path(path))
 
-    One that is as a stage made it is written to the byte as the command would have written it. A changed one has no
-    provenance, unless `derived_from` names the table it was made from. Columns beyond the table's own are kept.
+
+def write(frame: pl.DataFrame, path: AnyPath, *, derived_from: AnyTable | None = None) -> Path:
+    """Write a frame and return the path.
+
+    An unchanged frame is written byte for byte as the command would have written it. A changed frame has no provenance,
+    unless `derived_from` names the table it was made from. Columns that the table does not define are kept.
     """
     target, behind = Path(path), frames.file_of(frame)
     if behind is None:
-        frames.save(frame, target, _derived(frame, derived_from))
+        frames.save(frame, target, _derivation(frame, derived_from))
     elif behind != target.resolve():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(behind, target)
     return target
 
 
-@hints_shown()
 def summary(table: AnyTable) -> dict[str, Any]:
-    """What the stage that made a table, or a folder, said of it: the numbers of `--json`."""
-    if not isinstance(table, pl.DataFrame) and (note := read_note(Path(table))):
-        noted: dict[str, Any] = note["summary"]
-        return noted
-    path = _known_file(table)
-    with Table.open(path, table_kind(path)) as opened_table:
-        return opened_table.summary
+    """The summary that the stage stored with a table or a folder: what `--json` prints."""
+    if not isinstance(table, pl.DataFrame) and (noted := read_note(Path(table))):
+        found: dict[str, Any] = noted["summary"]
+        return found
+    path = _stored_file(table)
+    with Table.open(path, table_kind(path)) as opened:
+        return opened.summary
 
 
-@hints_shown()
 def lineage(table: AnyTable) -> dict[str, Any]:
-    """Provenance: command, config, inputs with theirs, fingerprints."""
-    path = _known_file(table)
-    with Table.open(path, table_kind(path)) as opened_table:
-        return opened_table.provenance or {}
+    """Provenance of a table: command, config, fingerprints, and the inputs with their own provenance."""
+    path = _stored_file(table)
+    with Table.open(path, table_kind(path)) as opened:
+        return opened.provenance or {}
 
 
-@hints_shown()
 def left_out(frame: pl.DataFrame) -> pl.DataFrame:
-    """What the stage that returned this frame left out, with the reasons: rejects of `extract`, dropped of `filter`."""
+    """The rows that the stage left out of this frame, with reasons: rejects of `extract`, dropped rows of `filter`."""
     behind = frames.file_of(frame)
-    found = [p for p in (_beside(behind, "rejects"), _beside(behind, "dropped")) if p.is_file()] if behind else []
-    if not found:
-        raise InputError(
-            "nothing stands beside this frame", "give what extract or filter returned; files are read with read()"
-        )
-    return opened(found[0])
+    siblings = [_sibling(behind, kind) for kind in ("rejects", "dropped")] if behind else []
+    for path in siblings:
+        if path.is_file():
+            return read_frame(path)
+    raise InputError("no rejects or dropped rows belong to this frame", "pass a frame that extract or filter returned")
 
 
-@keywords_of(ExtractConfig, inputs={"sources": "str | Path | Sequence[str | Path] | Sequence[dict[str, Any]]"})
-def extract(given: Given) -> pl.DataFrame | Path:
+# ---- stages -----------------------------------------------------------------------------------------------------
+
+Sources = AnyPath | Sequence[AnyPath | dict[str, Any]]
+Benchmarks = AnyTable | Sequence[AnyTable]
+
+
+@overload
+def extract(sources: Sources, config: ExtractConfig | None = None, *, output: AnyPath, **fields: Any) -> Path: ...
+@overload
+def extract(sources: Sources, config: ExtractConfig | None = None, **fields: Any) -> pl.DataFrame: ...
+def extract(sources: Sources, config: ExtractConfig | None = None, **fields: Any) -> FrameOrPath:
     """Turn trajectories into candidates, one row per assistant turn.
 
     `sources` are files, folders or globs, or records in memory, such as `[{"messages": [...]}, ...]`.
     """
-    from pivotrl_cli.stages.extract.run import run
-
-    with scratch() as folder:
-        given["sources"] = _sources(given["sources"], folder)
-        return _made(ExtractConfig, run, given, "candidates")
+    with scratch_folder() as folder:
+        return _table("extract", config, fields, "candidates", sources=_source_files(sources, folder))
 
 
-@keywords_of(ProfileConfig, inputs={"candidates": _TABLE})
-def profile(given: Given) -> pl.DataFrame | Path:
+@overload
+def profile(candidates: AnyTable, config: ProfileConfig | None = None, *, output: AnyPath, **fields: Any) -> Path: ...
+@overload
+def profile(candidates: AnyTable, config: ProfileConfig | None = None, **fields: Any) -> pl.DataFrame: ...
+def profile(candidates: AnyTable, config: ProfileConfig | None = None, **fields: Any) -> FrameOrPath:
     """Sample rollouts at every candidate from a frozen policy and score them."""
-    from pivotrl_cli.stages.profile.run import run
-
-    with scratch() as folder:
-        given["candidates"] = as_file(given["candidates"], "candidates", folder)
-        return _made(ProfileConfig, run, given, "profile")
+    with scratch_folder() as folder:
+        return _table("profile", config, fields, "profile", candidates=as_file(candidates, "candidates", folder))
 
 
-@keywords_of(MergeConfig, inputs={"shards": f"Sequence[{_TABLE}]"})
-def merge(given: Given) -> pl.DataFrame | Path:
-    """Put the shards of a profile together."""
-    from pivotrl_cli.stages.profile.merge import run
-
-    with scratch() as folder:
-        given["shards"] = [as_file(shard, f"shard{i}", folder) for i, shard in enumerate(_several(given["shards"]))]
-        return _made(MergeConfig, run, given, "profile")
-
-
-@keywords_of(FilterConfig, inputs={"profile": _TABLE})
-def filter(given: Given) -> pl.DataFrame | Path:
-    """Keep the pivots; `left_out` of the frame has the others."""
-    from pivotrl_cli.stages.filter.run import run
-
-    with scratch() as folder:
-        given["profile"] = as_file(given["profile"], "profile", folder)
-        return _made(FilterConfig, run, given, "pivots")
+@overload
+def merge(shards: Sequence[AnyTable], config: MergeConfig | None = None, *, output: AnyPath, **fields: Any) -> Path: ...
+@overload
+def merge(shards: Sequence[AnyTable], config: MergeConfig | None = None, **fields: Any) -> pl.DataFrame: ...
+def merge(shards: Sequence[AnyTable], config: MergeConfig | None = None, **fields: Any) -> FrameOrPath:
+    """Merge the shards of a profile."""
+    with scratch_folder() as folder:
+        paths = [as_file(shard, f"shard{i}", folder) for i, shard in enumerate(_listed(shards))]
+        return _table("merge", config, fields, "profile", shards=paths)
 
 
-@keywords_of(TrainConfig, inputs={"pivots": _TABLE}, without={"nproc"})
-def train(given: Given) -> Path:
+@overload
+def filter(profile: AnyTable, config: FilterConfig | None = None, *, output: AnyPath, **fields: Any) -> Path: ...
+@overload
+def filter(profile: AnyTable, config: FilterConfig | None = None, **fields: Any) -> pl.DataFrame: ...
+def filter(profile: AnyTable, config: FilterConfig | None = None, **fields: Any) -> FrameOrPath:
+    """Keep the pivots of a profile; `left_out` of the returned frame has the other rows."""
+    with scratch_folder() as folder:
+        return _table("filter", config, fields, "pivots", profile=as_file(profile, "profile", folder))
+
+
+@overload
+def evaluate(benchmarks: Benchmarks, config: EvalConfig | None = None, *, output: AnyPath, **fields: Any) -> Path: ...
+@overload
+def evaluate(benchmarks: Benchmarks, config: EvalConfig | None = None, **fields: Any) -> pl.DataFrame: ...
+def evaluate(benchmarks: Benchmarks, config: EvalConfig | None = None, **fields: Any) -> FrameOrPath:
+    """Evaluate a policy on benchmarks, one row per task and trial; a frame of candidates stands for `pivots:FILE`."""
+    with scratch_folder() as folder:
+        names = [
+            f"pivots:{as_file(one, 'candidates', folder)}" if isinstance(one, pl.DataFrame) else str(one)
+            for one in _listed(benchmarks)
+        ]
+        return _table("eval", config, fields, "eval", benchmarks=names)
+
+
+@overload
+def import_eval(sources: Sources, config: ImportConfig | None = None, *, output: AnyPath, **fields: Any) -> Path: ...
+@overload
+def import_eval(sources: Sources, config: ImportConfig | None = None, **fields: Any) -> pl.DataFrame: ...
+def import_eval(sources: Sources, config: ImportConfig | None = None, **fields: Any) -> FrameOrPath:
+    """Read the results of another harness into an eval table."""
+    return _table("import-eval", config, fields, "eval", sources=[str(source) for source in _listed(sources)])
+
+
+@overload
+def score(rollouts: AnyTable, config: ScoreConfig | None = None, *, output: AnyPath, **fields: Any) -> Path: ...
+@overload
+def score(rollouts: AnyTable, config: ScoreConfig | None = None, **fields: Any) -> pl.DataFrame: ...
+def score(rollouts: AnyTable, config: ScoreConfig | None = None, **fields: Any) -> FrameOrPath:
+    """Return the profile with the rewards of another verifier; nothing is sampled."""
+    with scratch_folder() as folder:
+        return _table("score", config, fields, "profile", rollouts=as_file(rollouts, "profile", folder))
+
+
+def agreement(rollouts: AnyTable, config: ScoreConfig | None = None, **fields: Any) -> dict[str, Any]:
+    """Compare verifiers on recorded rollouts: means, agreement of each pair, and typical disagreements."""
+    with scratch_folder() as folder:
+        path = as_file(rollouts, "profile", folder)
+        return _as_dict(_run("score", config, fields, rollouts=path, output=None))
+
+
+def audit(rollouts: AnyTable, config: ScoreConfig | None = None, **fields: Any) -> dict[str, Any]:
+    """Score deliberately wrong actions at every candidate and count those that a verifier accepts."""
+    with scratch_folder() as folder:
+        path = as_file(rollouts, "profile", folder)
+        return _as_dict(_run("score", config, fields, rollouts=path, output=None, audit=True))
+
+
+def train(pivots: AnyTable, config: TrainConfig | None = None, *, output: AnyPath | None = None, **fields: Any) -> Path:
     """Train a policy on the pivots; returns the model's folder, which has `metrics.parquet` and `rollouts.parquet`.
 
-    In one process: several GPUs are for `pivotrl train --nproc` or torchrun.
+    Runs in one process; for several GPUs use `pivotrl train --nproc` or torchrun.
     """
-    from pivotrl_cli.stages.train.run import run
-
-    with scratch() as folder:
-        given["pivots"] = as_file(given["pivots"], "pivots", folder)
-        return _ran(TrainConfig, run, given)
+    with scratch_folder() as folder:
+        return _output("train", config, fields, output, pivots=as_file(pivots, "pivots", folder))
 
 
-@keywords_of(EvalConfig, inputs={"benchmarks": f"str | pl.DataFrame | Sequence[{_TABLE}]"})
-def evaluate(given: Given) -> pl.DataFrame | Path:
-    """Score a policy on benchmarks, one row per task and trial; a frame of candidates stands for `pivots:` of it."""
-    from pivotrl_cli.stages.eval.run import run
-
-    with scratch() as folder:
-        given["benchmarks"] = [
-            f"pivots:{as_file(one, 'candidates', folder)}" if isinstance(one, pl.DataFrame) else str(one)
-            for one in _several(given["benchmarks"])
-        ]
-        return _made(EvalConfig, run, given, "eval")
+def export(
+    pivots: AnyTable, config: ExportConfig | None = None, *, output: AnyPath | None = None, **fields: Any
+) -> Path:
+    """Export pivots for another trainer; returns the folder."""
+    with scratch_folder() as folder:
+        return _output("export", config, fields, output, pivots=as_file(pivots, "pivots", folder))
 
 
-@keywords_of(ImportConfig, inputs={"sources": "str | Path | Sequence[str | Path]"})
-def import_eval(given: Given) -> pl.DataFrame | Path:
-    """Read the results of another harness into an eval table."""
-    from pivotrl_cli.stages.import_eval import run
-
-    given["sources"] = [str(source) for source in _several(given["sources"])]
-    return _made(ImportConfig, run, given, "eval")
+def desk(config: DeskConfig | None = None, *, output: AnyPath | None = None, **fields: Any) -> Path:
+    """Write expert trajectories of the built-in service desk as OpenAI chat JSONL; returns the path."""
+    return _output("desk", config, fields, output)
 
 
-@keywords_of(
-    CompareConfig,
-    inputs={"results": f"Mapping[str, {_TABLE}]"},
-    without={"names", "flips", "max_regression", "format"},
-)
-def compare(given: Given) -> pl.DataFrame:
-    """Evaluations side by side: `{"base": ..., "tuned": ...}`, the first being the baseline.
+def compare(results: Mapping[str, AnyTable], config: CompareConfig | None = None, **fields: Any) -> pl.DataFrame:
+    """Compare evaluations, `{"base": ..., "tuned": ...}`; the first is the baseline.
 
     One row per benchmark and model. `mean` leaves out what was not measured, which `n_unscored` and `n_missing` count;
-    `mean_errors_as_zero` counts it as 0. The difference to the first model is paired, with its interval and p-value.
+    `mean_errors_as_zero` counts it as 0. The difference to the baseline is paired, with its interval and p-value.
     """
     from pivotrl_cli.stages.compare.paired import compare as compare_frames
     from pivotrl_cli.stages.compare.run import read_scores
 
-    results = given.pop("results")
     if not isinstance(results, Mapping):
         raise ConfigError("compare takes the tables by name", 'such as compare({"base": base, "tuned": tuned})')
-    with scratch() as folder:
+    with scratch_folder() as folder:
         paths = [as_file(table, f"eval{i}", folder) for i, table in enumerate(results.values())]
-        config = config_of(CompareConfig, given | {"results": paths, "names": ",".join(results)})
-        return _side_by_side(compare_frames(read_scores(config), config))
-
-
-@keywords_of(ScoreConfig, inputs={"rollouts": _TABLE}, without={"audit"})
-def score(given: Given) -> pl.DataFrame | Path:
-    """The profile with the rewards of another verifier, nothing sampled."""
-    from pivotrl_cli.stages.score.run import run
-
-    with scratch() as folder:
-        given["rollouts"] = as_file(given["rollouts"], "profile", folder)
-        return _made(ScoreConfig, run, given, "profile")
-
-
-@keywords_of(ScoreConfig, inputs={"rollouts": _TABLE}, without={"audit", "output", "force"})
-def agreement(given: Given) -> dict[str, Any]:
-    """How verifiers agree on recorded rollouts: means, pairs, and the most telling disagreements."""
-    return _scored(given)
-
-
-@keywords_of(ScoreConfig, inputs={"rollouts": _TABLE}, without={"audit", "output", "force", "candidates"})
-def audit(given: Given) -> dict[str, Any]:
-    """What a verifier accepts of wrong actions made on purpose at every candidate."""
-    return _scored(given | {"audit": True})
-
-
-@keywords_of(ExportConfig, inputs={"pivots": _TABLE})
-def export(given: Given) -> Path:
-    """Write a folder for another trainer; returns it."""
-    from pivotrl_cli.stages.export import run
-
-    with scratch() as folder:
-        given["pivots"] = as_file(given["pivots"], "pivots", folder)
-        return _ran(ExportConfig, run, given)
-
-
-@keywords_of(DeskConfig, inputs={})
-def desk(given: Given) -> Path:
-    """Write expert trajectories of the embedded service desk as OpenAI chat JSONL; returns the path."""
-    from pivotrl_cli.stages.desk import run
-
-    return _ran(DeskConfig, run, given)
+        made = _config("compare", config, fields, {"results": paths, "names": ",".join(results)})
+        assert isinstance(made, CompareConfig)
+        return _comparison(compare_frames(read_scores(made), made))
 
 
 # ---- how they run -----------------------------------------------------------------------------------------------
 
 
-def _made(config_type: type[StageConfig], run: Run, given: Given, table: str) -> pl.DataFrame | Path:
-    """Run a stage that writes a table: to the output, or to a file behind the frame that is returned."""
-    if given.get("output") is not None:
-        return _ran(config_type, run, given)
+def _table(command: str, config: Config | None, fields: dict[str, Any], name: str, **inputs: Any) -> FrameOrPath:
+    """Run a stage that writes a table: to `output`, or to a temporary file behind the frame that is returned."""
+    output = fields.pop("output", None) or _set_output(config)
+    if output is not None:
+        return _output(command, config, fields, output, **inputs)
     folder = Path(tempfile.mkdtemp(prefix="pivotrl-"))
-    output = folder / f"{table}.parquet"
-    beside = {"dropped": _beside(output, "dropped")} if config_type is FilterConfig else {}
+    path = folder / f"{name}.parquet"
+    if command == "filter":
+        fields.setdefault("dropped", _sibling(path, "dropped"))
     try:
-        run(config_of(config_type, beside | given | {"output": str(output)}))
-        return opened(output, folder)
+        _run(command, config, fields, **inputs, output=str(path))
+        return read_frame(path, folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def _ran(config_type: type[Config], run: Callable[[Any], Any], given: Given) -> Path:
-    """Run a stage that writes to `output`."""
-    if str(given["output"]) == "-":
-        raise ConfigError("output='-' is for the shell", "name a file, or leave it out for a frame")
-    run(config_of(config_type, given | {"output": str(given["output"])}))
-    return Path(given["output"])
+def _output(command: str, config: Config | None, fields: dict[str, Any], output: AnyPath | None, **inputs: Any) -> Path:
+    """Run a stage that writes to `output`; returns the path."""
+    output = output or _set_output(config)
+    if output is None:
+        raise TypeError(f"{command}: missing a required argument: 'output'")
+    if str(output) == "-":
+        raise ConfigError("output='-' is for the command line", "name a file, or leave it out for a frame")
+    _run(command, config, fields, **inputs, output=str(output))
+    return Path(output)
 
 
-def _scored(given: Given) -> dict[str, Any]:
-    from pivotrl_cli.stages.score.run import run
-
-    with scratch() as folder:
-        given["rollouts"] = as_file(given["rollouts"], "profile", folder)
-        return run(config_of(ScoreConfig, given))
+def _set_output(config: Config | None) -> str | None:
+    return getattr(config, "output", None) if config is not None and "output" in config.model_fields_set else None
 
 
-def _sources(sources: Any, folder: Path) -> list[str]:
-    records = [one for one in _several(sources) if isinstance(one, dict)]
+def _run(command: str, config: Config | None, fields: dict[str, Any], **inputs: Any) -> Any:
+    return COMMANDS[command].stage().run(_config(command, config, fields, inputs))
+
+
+def _config(command: str, config: Config | None, fields: dict[str, Any], inputs: dict[str, Any]) -> Config:
+    """The config with `fields` in place of its own. Raises `TypeError` for an unknown keyword, else `ConfigError`."""
+    kind = COMMANDS[command].config()
+    known = {name for name, field in kind.model_fields.items() if not shown(field).get("shell")}
+    for name in fields.keys() - known:
+        close = get_close_matches(name, known, n=1)
+        guess = f"; did you mean '{close[0]}'?" if close else ""
+        raise TypeError(f"{command}: got an unexpected keyword argument '{name}'{guess}")
+    given = {} if config is None else {name: getattr(config, name) for name in config.model_fields_set & known}
+    try:
+        return kind.model_validate(given | fields | inputs)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "arguments"
+        raise ConfigError(f"{place}: {first['msg']}", f"see docs/commands/{command}.md for the options") from error
+
+
+def _as_dict(summary: dict[str, Any] | BaseModel) -> dict[str, Any]:
+    return summary if isinstance(summary, dict) else summary.model_dump(mode="json")
+
+
+def _source_files(sources: Sources, folder: Path) -> list[str]:
+    """The sources as names of files; records in memory go to one file in `folder`."""
+    listed = _listed(sources)
+    names = [str(one) for one in listed if not isinstance(one, dict)]
+    records = [one for one in listed if isinstance(one, dict)]
     if not records:
-        return [str(one) for one in _several(sources)]
+        return names
     path = folder / "records.jsonl"
     path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
-    return [str(path), *(str(one) for one in _several(sources) if not isinstance(one, dict))]
+    return [str(path), *names]
 
 
-def _several(values: Any) -> Sequence[Any]:
+def _listed(values: Any) -> list[Any]:
     return [values] if isinstance(values, str | Path | pl.DataFrame) else list(values)
 
 
-def _beside(output: Path, kind: str) -> Path:
+def _sibling(output: Path, kind: str) -> Path:
     return output.with_suffix(f".{kind}.parquet")
 
 
-def _known_file(table: AnyTable) -> str:
+def _stored_file(table: AnyTable) -> str:
     path = frames.file_of(table) if isinstance(table, pl.DataFrame) else Path(table)
     if path is None:
-        raise InputError("this frame is not as a stage made it", "ask for what a stage or read() returned")
+        raise InputError("this frame was changed or made by hand", "pass a frame that a stage or read() returned")
     return str(path)
 
 
-def _derived(frame: pl.DataFrame, origin: AnyTable | None) -> Provenance | None:
+def _derivation(frame: pl.DataFrame, origin: AnyTable | None) -> Provenance | None:
     if origin is None:
         return None
-    path = _known_file(origin)
+    path = _stored_file(origin)
     with Table.open(path, table_kind(path)) as table:
         return Provenance(table_name(frames.row_of(frame)), "python", {}, [table.as_input()])
 
 
-def _side_by_side(found: CompareSummary) -> pl.DataFrame:
-    rows = [_compared(found, one, model) for one in found.benchmarks for model in found.models]
+def _comparison(found: CompareSummary) -> pl.DataFrame:
+    rows = [_comparison_row(found, one, model) for one in found.benchmarks for model in found.models]
     shared = {one.benchmark for one in found.benchmarks}
     for model, missing in found.missing.items():
         unshared = {name: len(items) for name, items in missing.items() if name not in shared}
         rows += [[name, None, model, 0, None, n, *[None] * 10] for name, n in unshared.items()]
-    return pl.DataFrame(rows, schema=_COMPARED, orient="row")
+    return pl.DataFrame(rows, schema=_COMPARISON, orient="row")
 
 
-def _compared(found: CompareSummary, one: BenchmarkScores, model: str) -> list[Any]:
-    """One row of the comparison; null where nothing was measured."""
+def _comparison_row(found: CompareSummary, one: BenchmarkScores, model: str) -> list[Any]:
+    """One benchmark and model; null where nothing was measured."""
     mean, paired = one.models.get(model), one.differences.get(model)
     as_zero = (one.errors_as_zero or one).models.get(model)
     return [
@@ -354,21 +380,11 @@ def _compared(found: CompareSummary, one: BenchmarkScores, model: str) -> list[A
     ]
 
 
-_COMPARED = {
-    "benchmark": pl.String,
-    "domain": pl.String,
-    "model": pl.String,
-    "n": pl.Int64,
-    "n_unscored": pl.Int64,
-    "n_missing": pl.Int64,
-    "mean": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "mean_errors_as_zero": pl.Float64,
-    "difference": pl.Float64,
-    "difference_low": pl.Float64,
-    "difference_high": pl.Float64,
-    "p": pl.Float64,
-    "wins": pl.Int64,
-    "losses": pl.Int64,
-}
+_TEXTS, _COUNTS = ("benchmark", "domain", "model"), ("n", "n_unscored", "n_missing")
+_MEANS = ("mean", "low", "high", "mean_errors_as_zero", "difference", "difference_low", "difference_high", "p")
+_COMPARISON = (
+    dict.fromkeys(_TEXTS, pl.String)
+    | dict.fromkeys(_COUNTS, pl.Int64)
+    | dict.fromkeys(_MEANS, pl.Float64)
+    | dict.fromkeys(("wins", "losses"), pl.Int64)
+)

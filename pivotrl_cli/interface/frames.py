@@ -42,7 +42,7 @@ _BEHIND: dict[int, _File] = {}
 """By the identity of frames that are alive: a frame has no hash."""
 
 
-def opened(path: Path, folder: Path | None = None) -> pl.DataFrame:
+def read_frame(path: Path, folder: Path | None = None) -> pl.DataFrame:
     """Read a table; `folder` holds files of its own, which go when the frame does."""
     try:
         frame = pl.read_parquet(path, glob=False)
@@ -67,7 +67,7 @@ def as_file(table: str | Path | pl.DataFrame, name: str, folder: Path) -> str:
     """A path that holds the table: its own, that of the file behind the frame, or a new one in `folder`."""
     if not isinstance(table, pl.DataFrame):
         if str(table) == "-":
-            raise ConfigError("'-' is for the shell", "give a frame, or the path of a file")
+            raise ConfigError("'-' is for the command line", "give a frame, or the path of a file")
         return str(table)
     behind = file_of(table)
     if behind is None:
@@ -110,8 +110,8 @@ def row_of(frame: pl.DataFrame) -> type[Row]:
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder for the time of one call."""
+def scratch_folder() -> Iterator[Path]:
+    """A temporary folder for one call."""
     with tempfile.TemporaryDirectory(prefix="pivotrl-") as folder:
         yield Path(folder)
 

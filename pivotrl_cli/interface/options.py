@@ -92,6 +92,11 @@ def flags_of(name: str, field: FieldInfo) -> list[str]:
     return ["--" + name.replace("_", "-"), *flags]
 
 
+def is_required(field: FieldInfo) -> bool:
+    """Whether the command line asks for it."""
+    return field.is_required() or bool(shown(field).get("required"))
+
+
 def with_options(config_type: type[C]) -> Callable[[Callable[[C], None]], Callable[..., None]]:
     """Decorator: turn `command(config)` into a function that typer gives one option per config field."""
 
@@ -117,7 +122,7 @@ def _parameters(config_type: type[Config]) -> list[inspect.Parameter]:
             for panel, fields in fields_by_panel(config_type).items()
             for name, field in fields.items()
         ),
-        _keyword("config_file", None, Annotated[Path | None, toml]),
+        _keyword("config_file", None, Path | None, toml),
     ]
 
 
@@ -125,36 +130,36 @@ def _parameter(panel: str, name: str, field: FieldInfo) -> inspect.Parameter:
     text, word = (field.description or "").replace("\n", " "), metavar(name, field)
     if panel == "Arguments":
         info: Any = typer.Argument(help=text, show_default=False, metavar=word, rich_help_panel=panel)
-        default = inspect.Parameter.empty if field.is_required() else field.default
-        return _keyword(name, default, Annotated[field.annotation, info])
-    required, default = field.is_required(), None if field.is_required() else field.default
+        return _keyword(name, inspect.Parameter.empty if is_required(field) else field.default, field.annotation, info)
+    default = None if is_required(field) else field.default
+    text += "  [required]" if is_required(field) else ""
     info = typer.Option(
-        *flags_of(name, field),
-        help=text + ("  [required]" if required else ""),
-        show_default=default is not None,
-        metavar=word,
-        rich_help_panel=panel,
+        *flags_of(name, field), help=text, show_default=default is not None, metavar=word, rich_help_panel=panel
     )
     annotation: Any = field.annotation
-    return _keyword(name, default, Annotated[annotation | None if required else annotation, info])
+    return _keyword(name, default, annotation | None if is_required(field) else annotation, info)
 
 
-def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+def _keyword(name: str, default: Any, annotation: Any, info: Any = None) -> inspect.Parameter:
+    shown_as = annotation if info is None else Annotated[annotation, info]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=shown_as)
 
 
 def _config(ctx: typer.Context, config_type: type[C], values: dict[str, Any]) -> C:
     path = values.pop("config_file")
     given = {name: value for name, value in values.items() if _is_given(ctx, name)}
     merged = (_from_toml(path, ctx.info_name or "", config_type) if path is not None else {}) | given
+    hint = f"see pivotrl {ctx.info_name} --help"
+    for name, field in config_type.model_fields.items():
+        if is_required(field) and not merged.get(name):
+            raise ConfigError(f"{flags_of(name, field)[0]}: is missing", hint)
     try:
         return config_type.model_validate(merged)
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else ""
         flag = flags_of(name, config_type.model_fields[name])[0] if name else "options"
-        message = "is missing" if first["type"] == "missing" else first["msg"]
-        raise ConfigError(f"{flag}: {message}", f"see pivotrl {ctx.info_name} --help") from error
+        raise ConfigError(f"{flag}: {first['msg']}", hint) from error
 
 
 def _is_given(ctx: typer.Context, name: str) -> bool:

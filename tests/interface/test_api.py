@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import inspect
 import os
 import re
 import subprocess
@@ -14,53 +13,23 @@ import polars as pl
 import pytest
 
 import pivotrl_cli as pv
-from pivotrl_cli.configs import (
-    EvalConfig,
-    ExtractConfig,
-    FilterConfig,
-    ImportConfig,
-    ProfileConfig,
-    ScoreConfig,
-    TrainConfig,
-)
+from pivotrl_cli.configs import FilterConfig
 from pivotrl_cli.interface import api, frames
 from pivotrl_cli.interface.commands import COMMANDS
 from pivotrl_cli.rows import EvalResult
 from pivotrl_cli.stages.filter import run as filter_stage
 from pivotrl_cli.storage.arrow import arrow_schema
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-import stubs
-
 ROOT = Path(__file__).parents[2]
 RECORD = {"messages": [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]}
 
 
-def test_the_public_names_are_these():
-    assert pv.__all__ == [
-        "PivotRLError",
-        "__version__",
-        "agreement",
-        "audit",
-        "compare",
-        "desk",
-        "evaluate",
-        "export",
-        "extract",
-        "filter",
-        "import_eval",
-        "left_out",
-        "lineage",
-        "merge",
-        "profile",
-        "read",
-        "score",
-        "summary",
-        "train",
-        "write",
-    ]
-    assert [name for name in pv.__all__ if name not in ("PivotRLError", "__version__")] == api.__all__
-    assert all(getattr(pv, name) is not None for name in pv.__all__)
+def test_every_public_name_is_on_the_page_and_loads():
+    page = (ROOT / "docs" / "python.md").read_text()
+    named = {name for row in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    assert sorted(named) == api.__all__
+    assert {*api.__all__, "FilterConfig", "PivotRLError", "__version__"} <= set(dir(pv))
+    assert all(getattr(pv, name) is not None for name in dir(pv))
     with pytest.raises(AttributeError, match="has no attribute 'evalute'"):
         pv.evalute  # noqa: B018
 
@@ -73,28 +42,23 @@ def test_importing_it_loads_nothing():
     assert done.stdout == b"[]\n"
 
 
-def test_the_stub_is_what_the_configs_say():
-    assert stubs.STUB.read_text() == stubs.stub()
+def test_options_come_as_config_keywords_or_both(profile_file):
+    by_keyword = pv.filter(profile_file, max_mean=1.0, limit=1)
+    assert by_keyword.equals(pv.filter(profile_file, pv.FilterConfig(max_mean=1.0, limit=1)))
+    assert by_keyword.equals(pv.filter(profile_file, pv.FilterConfig(max_mean=0.1, limit=1), max_mean=1.0))
+    assert by_keyword.equals(pv.filter(profile_file, pv.FilterConfig(max_mean=1.0, limit=1, dry_run=True)))
 
 
-@pytest.mark.parametrize(
-    ("function", "config", "left"),
-    [
-        ("extract", ExtractConfig, {"json_summary"}),
-        ("profile", ProfileConfig, {"json_summary"}),
-        ("filter", FilterConfig, {"json_summary", "dry_run"}),
-        ("train", TrainConfig, {"json_summary", "nproc"}),
-        ("evaluate", EvalConfig, {"json_summary"}),
-        ("import_eval", ImportConfig, {"json_summary"}),
-        ("score", ScoreConfig, {"json_summary", "audit"}),
-    ],
-)
-def test_keywords_and_defaults_are_the_configs(function, config, left):
-    parameters = inspect.signature(getattr(pv, function)).parameters
-    assert set(parameters) == set(config.model_fields) - left
-    defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty and name != "output"}
-    required = {name for name, field in config.model_fields.items() if field.is_required()} | {"output"}
-    assert defaults == {name: config.model_fields[name].default for name in parameters if name not in required}
+def test_an_output_of_the_config_is_written(tmp_path, profile_file):
+    path = tmp_path / "pivots.parquet"
+    assert pv.filter(profile_file, pv.FilterConfig(output=path)) == path
+    assert pv.read(path).height == 2
+
+
+def test_one_text_stands_for_a_list_and_a_path_for_its_name(tmp_path):
+    config = pv.ScoreConfig(rollouts=tmp_path, verifier="exact", candidates="c.parquet", output=tmp_path)
+    assert (config.rollouts, config.verifier, config.candidates) == (str(tmp_path), ["exact"], Path("c.parquet"))
+    assert config.output == str(tmp_path)
 
 
 def test_every_command_is_here_or_for_the_terminal():
@@ -115,7 +79,7 @@ def test_a_frame_counts_as_its_file(tmp_path, profile_file):
 def test_a_changed_frame_says_nothing_of_its_origin(tmp_path, profile_file):
     profile = pv.read(profile_file)
     fewer = profile.filter(pl.col("turn") == 0)
-    with pytest.raises(pv.PivotRLError, match="not as a stage made it"):
+    with pytest.raises(pv.PivotRLError, match="changed or made by hand"):
         pv.lineage(fewer)
     profile[0, "domain"] = "elsewhere"
     assert frames.file_of(profile) is None
@@ -156,7 +120,7 @@ def test_what_was_left_out_is_at_hand(profile_file):
     assert pv.left_out(candidates)["reason"].to_list() == ["bad_record"]
     dropped = pv.left_out(pv.filter(profile_file, max_mean=1.0))
     assert dict(dropped.select("candidate_id", "drop_reason").rows())["b-0"] == "all_wrong"
-    with pytest.raises(pv.PivotRLError, match="nothing stands beside this frame"):
+    with pytest.raises(pv.PivotRLError, match="no rejects or dropped rows belong to this frame"):
         pv.left_out(dropped)
 
 
@@ -204,9 +168,14 @@ def test_a_comparison_counts_what_it_leaves_out():
     ("call", "error", "message"),
     [
         (lambda p: pv.filter(p, max_mean=3), ValueError, "max_mean: Input should be less than or equal to 1"),
-        (lambda p: pv.filter(p, max_men=1), TypeError, "filter: got an unexpected keyword argument 'max_men'"),
-        (lambda p: pv.filter(p, output="-"), ValueError, "output='-' is for the shell"),
-        (lambda p: pv.filter("-"), ValueError, "'-' is for the shell"),
+        (
+            lambda p: pv.filter(p, max_men=1),
+            TypeError,
+            "unexpected keyword argument 'max_men'; did you mean 'max_mean'?",
+        ),
+        (lambda p: pv.filter(p, dry_run=True), TypeError, "filter: got an unexpected keyword argument 'dry_run'"),
+        (lambda p: pv.filter(p, output="-"), ValueError, "output='-' is for the command line"),
+        (lambda p: pv.filter("-"), ValueError, "'-' is for the command line"),
         (lambda p: pv.read("nowhere.parquet"), ValueError, "nowhere.parquet: no such file"),
         (lambda p: pv.read(__file__), ValueError, "not a Parquet file, or cut short"),
         (lambda p: pv.filter(pl.DataFrame({"a": [1]})), ValueError, "a frame with the columns a is none of the tables"),
