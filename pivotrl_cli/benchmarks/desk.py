@@ -27,4 +27,4 @@ def episodes(setting: Setting) -> Sequence[Episode]:
             "write desk:N with N turns from 5 to 18, or desk alone",
         )
     shortest = int(setting.argument or desk.MIN_TURNS)
-    return [desk.start(task) for task in desk.tasks(split, setting.limit or N_TASKS, 0, shortest)]
+    return [desk.DeskEpisode(task) for task in desk.tasks(split, setting.limit or N_TASKS, 0, shortest)]

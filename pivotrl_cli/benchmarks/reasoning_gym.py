@@ -3,7 +3,7 @@
 Every question is drawn from a seed, so there is nothing to download; the score is the package's own, some of which give
 part of a point for a wrong answer in the right form, and `exact` is 1 for a full score alone. The argument names tasks,
 `reasoning-gym:leg_counting,gcd`; without one it is `TASKS`, in turn. Left out are the tasks whose scorer runs the
-answer through Python's `eval` or a parser that does: what a model writes is never executed.
+answer through Python's `eval` or a parser that does: model output is never executed.
 """
 
 from __future__ import annotations
@@ -18,26 +18,10 @@ from pivotrl_cli.errors import ConfigError, MissingExtra
 from pivotrl_cli.rows import Message
 
 TASKS = (
-    "basic_arithmetic",
-    "chain_sum",
-    "gcd",
-    "calendar_arithmetic",
-    "time_intervals",
-    "leg_counting",
-    "family_relationships",
-    "syllogism",
-    "knights_knaves",
-    "letter_counting",
-    "spell_backward",
-    "word_sorting",
-    "number_filtering",
-    "caesar_cipher",
-    "course_schedule",
-    "shortest_path",
-    "maze",
-    "mini_sudoku",
-    "number_sequence",
-    "simple_equations",
+    *("basic_arithmetic", "chain_sum", "gcd", "calendar_arithmetic", "time_intervals", "leg_counting"),
+    *("family_relationships", "syllogism", "knights_knaves", "letter_counting", "spell_backward", "word_sorting"),
+    *("number_filtering", "caesar_cipher", "course_schedule", "shortest_path", "maze", "mini_sudoku"),
+    *("number_sequence", "simple_equations"),
 )
 """Of arithmetic, dates, logic, words, graphs, games and induction, each quick to draw."""
 
@@ -65,7 +49,6 @@ class PuzzleEpisode:
         self.done = False
 
     def step(self, action: Message) -> None:
-        """Take the answer."""
         self.state.append(action)
         self.done = True
 
@@ -78,7 +61,6 @@ class PuzzleEpisode:
             return 0.0
 
     def metrics(self) -> dict[str, float]:
-        """`exact`: a full score."""
         return {"exact": float(self.score() == 1.0)}
 
 
@@ -99,7 +81,7 @@ def _names(argument: str, known: Any) -> list[str]:
     names = [name for name in argument.split(",") if name] or list(TASKS)
     for name in names:
         if name in _RUNS_ANSWERS:
-            raise ConfigError(f"reasoning-gym task {name!r} would execute what the model writes", "leave it out")
+            raise ConfigError(f"reasoning-gym task {name!r} would execute model output", "leave it out")
         if name not in known or name == "composite":
             choice = ", ".join(sorted(set(known) - _RUNS_ANSWERS - {"composite"}))
             raise ConfigError(f"unknown reasoning-gym task {name!r}", f"known: {choice}")

@@ -14,5 +14,4 @@ _SEEDS = {"test": 0, "val": 1}
 
 
 def episodes(setting: Setting) -> Sequence[Episode]:
-    """One-turn questions, the skills in turn."""
     return skills.items(setting.limit or N_ITEMS, seed=_SEEDS[require_split("skills", setting)])

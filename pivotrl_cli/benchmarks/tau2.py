@@ -20,17 +20,14 @@ from pivotrl_cli.errors import ConfigError, MissingExtra
 
 
 def airline(setting: Setting) -> Sequence[Episode]:
-    """50 tasks."""
     return episodes("airline", setting)
 
 
 def retail(setting: Setting) -> Sequence[Episode]:
-    """114 tasks."""
     return episodes("retail", setting)
 
 
 def telecom(setting: Setting) -> Sequence[Episode]:
-    """114 tasks, whose users have a telephone to try things on."""
     return episodes("telecom", setting)
 
 
@@ -53,7 +50,6 @@ def start(name: str, record: dict[str, Any], user: SimulatedUser, trial: int = 0
 
 @cache
 def domain(name: str) -> Domain:
-    """Policy and tools."""
     arguments = {"workflow": False} if name == "telecom" else {}
     policy = _module(f"{name}.agents").get_domain_policy(**arguments)
     bare = policy.strip().removeprefix("<policy>").removesuffix("</policy>").strip()

@@ -1,7 +1,7 @@
 """Worlds in which a policy acts over several turns.
 
 An `Episode` is one run of one task. The same four members serve a multi-turn world, a one-turn question and a held-out
-pivot, so one loop (`stages/eval.py`) drives them all, many at a time.
+pivot, so one loop (`stages/shared/episodes.py`) drives them all, many at a time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pivotrl_cli.rows import Candidate, Message
 
 
 class WorldError(Exception):
-    """The world failed, not the policy: a simulated user that does not answer. The run is then not measured."""
+    """The world failed, not the policy, such as a simulated user that does not answer: the run is not measured."""
 
 
 class Episode(Protocol):
@@ -35,21 +35,19 @@ class Episode(Protocol):
     """True once the episode takes no more actions."""
 
     def step(self, action: Message) -> None:
-        """Take the policy's action: append it and what it causes to `state`. Never raises on a bad action.
+        """Apply the policy's action: append it and its consequences to `state`. A bad action never raises.
 
-        Raises `WorldError` where what follows could not be found out.
+        Raises `WorldError` where the consequences are unknown.
         """
-        ...
 
     def score(self) -> float:
-        """Score in [0, 1] of the episode as it stands; 0 for one that did not finish."""
-        ...
+        """Score in [0, 1] of the episode in its current state; 0 for one that did not finish."""
 
 
 Environment = Callable[[Candidate], Episode]
-"""Makes a new episode of the task that a row comes from; its name and further columns are the row's."""
+"""Makes a new episode of the task that a row comes from."""
 
-ENVIRONMENTS = {"desk": "pivotrl_cli.environments.desk:again"}
+ENVIRONMENTS = {"desk": "pivotrl_cli.environments.desk:episode_for_row"}
 """Worlds to train in, by the domain of their rows."""
 
 
@@ -67,27 +65,24 @@ def load_environment(name: str) -> Environment:
 
 @runtime_checkable
 class Measured(Protocol):
-    """An episode with more to measure than its score."""
+    """An episode with metrics beside its score."""
 
     def metrics(self) -> dict[str, float]:
-        """Further measurements of the episode as it stands, by name; only those that apply to it."""
-        ...
+        """Further metrics of the episode in its current state, by name; only those that apply to it."""
 
 
 @runtime_checkable
 class Begins(Protocol):
-    """An episode that has to do something before the first action, such as asking somebody."""
+    """An episode with work to do before the first action, such as asking a user."""
 
     def begin(self) -> None:
-        """Complete `state`; raises `WorldError` where that fails."""
-        ...
+        """Complete `state`; raises `WorldError` on failure."""
 
 
 class SimulatedUser(Protocol):
-    """Somebody who talks to the policy, and may have tools of their own."""
+    """A user who talks to the policy, and may have tools of their own."""
 
     def __call__(self, key: str, state: list[Message], tools: str) -> Message:
-        """The user's next message, written as an assistant's; `key` names the question, and the same one is not asked
-        twice. Raises `WorldError` where there is none.
+        """The user's next message, as an assistant message; `key` names the question and is used once. Raises
+        `WorldError` where there is no answer.
         """
-        ...

@@ -47,7 +47,6 @@ class SkillItem:
     tools: str = "[]"
 
     def action(self) -> Message:
-        """The right answer as the assistant's message."""
         if isinstance(self.answer, str):
             return Message(role="assistant", content=self.answer)
         name, arguments = self.answer
@@ -67,7 +66,6 @@ class SkillEpisode:
         self.done = False
 
     def step(self, action: Message) -> None:
-        """Take the answer."""
         if not self.done:
             self.state.append(action)
             self.done = True
@@ -142,7 +140,6 @@ KINDS = ("add", "reverse", "sort", "home")
 
 
 def item(kind: str, name: str) -> SkillItem:
-    """Draw the question of this name."""
     question, answer = _KINDS[kind](Random(f"skills/{kind}/{name}"))
     tools = HOME_TOOLS if kind == "home" else "[]"
     return SkillItem(f"skill-{kind}-{name}", kind, _SYSTEMS.get(kind, "Answer."), question, answer, tools)

@@ -16,17 +16,17 @@ from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers.compare import read_object_call
 
 
-def airline(candidate: Candidate) -> TauWorld:
+def airline(candidate: Candidate) -> ReplayWorld:
     """The airline's database before any turn."""
-    return TauWorld("airline", first_database("airline"))
+    return ReplayWorld("airline", first_database("airline"))
 
 
-def retail(candidate: Candidate) -> TauWorld:
+def retail(candidate: Candidate) -> ReplayWorld:
     """The shop's database before any turn."""
-    return TauWorld("retail", first_database("retail"))
+    return ReplayWorld("retail", first_database("retail"))
 
 
-class TauWorld:
+class ReplayWorld:
     """One database and the tools that read and write it."""
 
     def __init__(self, domain: str, database: bytes) -> None:
@@ -36,14 +36,12 @@ class TauWorld:
         self.tools = tools_of(domain, "assistant").keys() - ELSEWHERE
 
     def step(self, action: Message) -> Sequence[tuple[str, bool]]:
-        """Run the calls in order."""
         self._pickled = None
         return [self._call(call.name, read_object_call(call).arguments) for call in action.tool_calls]
 
-    def fork(self) -> TauWorld:
-        """The same database once more."""
+    def fork(self) -> ReplayWorld:
         self._pickled = self._pickled or pickle.dumps(self._kit.db)
-        return TauWorld(self.domain, self._pickled)
+        return ReplayWorld(self.domain, self._pickled)
 
     def state(self) -> object:
         """The database; its models compare by value."""

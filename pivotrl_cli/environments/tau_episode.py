@@ -6,7 +6,8 @@ conversation. Tasks, policy, tools and the user's guidelines are the package's; 
 
 The score is 1 if every criterion in the task's reward basis holds, as tau2-bench defines them: the final databases are
 those of the reference actions (DB), assertions on them hold (ENV_ASSERTION), the reference actions were taken (ACTION),
-what the user asked for was said (COMMUNICATE). What only a judge can tell (NL_ASSERTION) raises: it is not measured.
+what the user asked for was said (COMMUNICATE). A criterion that needs a judge (NL_ASSERTION) raises: the run is not
+measured.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from pivotrl_cli.environments import SimulatedUser, WorldError
-from pivotrl_cli.environments.tau_world import Made, Side, TauWorld
+from pivotrl_cli.environments.tau_world import MadeCall, Side, TauWorld
 from pivotrl_cli.rows import Message
 
 GREETING = "Hi! How can I help you today?"
 STOPS = ("###STOP###", "###TRANSFER###", "###OUT-OF-SCOPE###")
 MAX_USER_CALLS = 50
-"""Messages with calls that a user may send before a word."""
+"""Maximum number of messages with calls that a user may send before a text."""
 
 _INSTRUCTIONS = """\
 You serve the customers of a company. Follow the policy below, and help as far as it allows.
@@ -35,7 +36,7 @@ At each turn either write to the customer or call tools, never both.
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """What the tasks of a domain share."""
+    """The part that all tasks of a domain share."""
 
     name: str
     policy: str
@@ -59,22 +60,21 @@ class TauEpisode:
         self.concurrency = getattr(user, "concurrency", 1)
         self._domain, self._task, self._key = domain, task, key
         self._user, self._n_asked = user, 0
-        self._heard = [Message(role="system", content=user_prompt), Message(role="user", content=GREETING)]
+        self._user_view = [Message(role="system", content=user_prompt), Message(role="user", content=GREETING)]
         self._world: TauWorld | None = None
 
     def begin(self) -> None:
-        """The user's first words; raises `WorldError` where there are none."""
+        """Get the user's first message; raises `WorldError` where there is none."""
         self._world = TauWorld(self._domain.name, self._task.initial_state)
-        self._hear()
+        self._ask_user()
 
     def step(self, action: Message) -> None:
-        """Run the calls, or tell the user what is said."""
         self.state.append(action)
         if action.tool_calls:
             self.state += self._replies("assistant", action)
         else:
-            self._heard.append(Message(role="user", content=action.content))
-            self._hear()
+            self._user_view.append(Message(role="user", content=action.content))
+            self._ask_user()
 
     def score(self) -> float:
         """1 if all criteria hold, else 0; 0 for a conversation without an end."""
@@ -86,23 +86,23 @@ class TauEpisode:
             return 1.0
         checks = [CHECKS[kind.value] for kind in criteria.reward_basis if kind.value in CHECKS]
         if len(checks) < len(criteria.reward_basis):
-            raise WorldError("a judge would have to tell what was said, and there is none here")
+            raise WorldError("a criterion of this task needs a judge of the conversation, and there is none here")
         return float(all(check(criteria, world, self.state) for check in checks))
 
-    def _hear(self) -> None:
-        """The user speaks, after calling tools if they like."""
+    def _ask_user(self) -> None:
+        """Get the user's next message, after any calls of their own tools."""
         for _ in range(MAX_USER_CALLS):
-            message = self._user(f"{self._key}/{self._n_asked}", list(self._heard), self._domain.user_tools)
+            message = self._user(f"{self._key}/{self._n_asked}", list(self._user_view), self._domain.user_tools)
             self._n_asked += 1
             calls = [c.model_copy(update={"id": f"user_{self._n_asked}_{i}"}) for i, c in enumerate(message.tool_calls)]
             message = message.model_copy(update={"tool_calls": calls, "reasoning": None})
-            self._heard.append(message)
+            self._user_view.append(message)
             if not calls:
                 self.state.append(Message(role="user", content=message.content))
                 self.done = any(stop in message.content for stop in STOPS)
                 return
-            self._heard += self._replies("user", message)
-        raise WorldError(f"the simulated user called tools {MAX_USER_CALLS} times without a word")
+            self._user_view += self._replies("user", message)
+        raise WorldError(f"the simulated user called tools {MAX_USER_CALLS} times without a message")
 
     def _replies(self, side: Side, message: Message) -> list[Message]:
         assert self._world is not None, "the episode has not begun"
@@ -140,7 +140,7 @@ def _actions_taken(criteria: Any, world: TauWorld, state: list[Message]) -> bool
     return all(any(_is_action(made, action) for made in world.made) for action in criteria.actions or [])
 
 
-def _is_action(made: Made, action: Any) -> bool:
+def _is_action(made: MadeCall, action: Any) -> bool:
     if (made.side, made.name) != (action.requestor, action.name):
         return False
     keys = set(made.arguments) | set(action.arguments) if action.compare_args is None else action.compare_args

@@ -35,7 +35,7 @@ _LISTS: dict[tuple[str, Side], str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class MadeCall:
     """A call that was made, as the task's criteria compare it."""
 
     side: Side
@@ -47,22 +47,22 @@ class TauWorld:
     """The databases of one run."""
 
     def __init__(self, domain: str, initial: Any = None) -> None:
-        """At the start of a task: `initial` is its initial state, as the package's model, if it has one."""
+        """`initial` is the task's initial state, as the package's model, if it has one."""
         self.domain = domain
         sides = _KITS[domain]
         self.kits: dict[Side, Any] = {side: new_kit(domain, first_database(domain, side), side) for side in sides}
-        self.made: list[Made] = []
+        self.made: list[MadeCall] = []
         self._linked = self._link()
         for action in (initial.initialization_actions or []) if initial is not None else []:
             getattr(self.kits[action.env_type], action.func_name)(**action.arguments)
             self._sync()
 
     def call(self, side: Side, call: ToolCall) -> str:
-        """Run one call; what is wrong with it is the reply, as the tools say it."""
+        """Run one call; the reply to a bad one is the tools' own error."""
         arguments = read_object_call(call).arguments
         if not isinstance(arguments, dict):
             return "Error: the arguments are not a JSON object"
-        self.made.append(Made(side, call.name, arguments))
+        self.made.append(MadeCall(side, call.name, arguments))
         if call.name not in tools_of(self.domain, side):
             return f"Error: no tool {call.name!r}"
         try:
@@ -71,7 +71,6 @@ class TauWorld:
             return f"Error: {error}"
 
     def run(self, side: Side, name: str, arguments: Mapping[str, Any]) -> Any:
-        """Run a tool; raises what it raises."""
         method = getattr(self.kits[side], name, None)
         try:
             if method is None or name in ELSEWHERE:
@@ -85,7 +84,7 @@ class TauWorld:
         return [kit.db for kit in self.kits.values()]
 
     def _link(self) -> Any:
-        """What carries changes from one database to the other, where there are two."""
+        """The package's environment, which syncs the two databases; None where there is one."""
         if "user" not in self.kits:
             return None
         environment = _module(self.domain, "environment").Environment
@@ -122,7 +121,6 @@ def schemas(domain: str, side: Side) -> str:
 
 @cache
 def tools_of(domain: str, side: Side) -> dict[str, Any]:
-    """The package's tools by name."""
     if (domain, side) not in _LISTS:
         return {}
     module, _, name = _LISTS[domain, side].partition(":")

@@ -77,7 +77,6 @@ def _prompts(rows: Iterator[Candidate], to: Destination) -> Iterator[PromptRow]:
 
 
 def message_values(state: list[Message]) -> list[dict[str, Any]]:
-    """The state as values of `MESSAGES`."""
     return [
         {
             "role": message.role,

@@ -44,7 +44,6 @@ def reward_of_tokens(chat: ChatFormat, token_ids: list[int], truth: str) -> floa
 
 
 def trl_reward(tokenizer: PreTrainedTokenizerBase) -> Callable[..., list[float | None]]:
-    """A reward function for TRL's GRPOTrainer."""
     chat = ChatFormat(tokenizer)
 
     def pivot_reward(completion_ids: list[list[int]], ground_truth: list[str], **_: object) -> list[float | None]:

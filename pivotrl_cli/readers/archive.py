@@ -43,7 +43,6 @@ class ZipDocument:
         return Head("zip", dict.fromkeys(member.filename for member in self._members))
 
     def records(self) -> Iterator[Parsed]:
-        """Every JSON member."""
         return self._read([member for member in self._members if member.filename.endswith(".json")], 1)
 
     def items(self, *path: str, first: int = 1) -> Iterator[Parsed]:

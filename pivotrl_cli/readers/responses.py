@@ -31,7 +31,6 @@ def messages_of_items(items: Json) -> list[Message]:
 
 
 def call_of(item: Json) -> ToolCall:
-    """A `function_call` item."""
     return ToolCall(
         id=item["call_id"].text_or_none(), name=item["name"].text(), arguments=arguments_of(item["arguments"])
     )

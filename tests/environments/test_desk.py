@@ -42,7 +42,7 @@ def say(text: str) -> Message:
 
 
 def replay(task: DeskTask, actions: list[Message]) -> desk.DeskEpisode:
-    episode = desk.start(task)
+    episode = desk.DeskEpisode(task)
     for action in actions:
         episode.step(action)
     return episode
@@ -360,7 +360,7 @@ def test_a_whole_conversation_is_short(tokenizer: Any) -> None:
     chat = ChatFormat(tokenizer)
     tools = json.dumps(SCHEMAS)
     longest = max(TASKS, key=expert_turns)
-    assert max(len(chat.prompt_ids(desk.start(task).state, tools)) for task in TASKS) <= 450
+    assert max(len(chat.prompt_ids(desk.DeskEpisode(task).state, tools)) for task in TASKS) <= 450
     assert len(chat.prompt_ids(desk.demonstrate(longest, 0), tools)) <= 1400
 
 

@@ -62,7 +62,7 @@ def test_tasks_whose_scorers_execute_answers_are_refused():
         if any(word in inspect.getsource(kind.score_answer) for word in ("eval(", "parse_expr(", "exec(", "sympify("))
     }
     assert executing - _RUNS_ANSWERS <= {"number_sorting", "propositional_logic"}  # these read their own text
-    with pytest.raises(ConfigError, match="'countdown' would execute what the model writes"):
+    with pytest.raises(ConfigError, match="'countdown' would execute model output"):
         benchmark.make(Setting(argument="countdown"))
     with pytest.raises(ConfigError, match="unknown reasoning-gym task 'gdc'"):
         benchmark.make(Setting(argument="gdc"))

@@ -119,7 +119,7 @@ def test_a_replay_gives_the_recorded_replies_and_the_user_hears_what_is_said():
     assert [(m.role, plain(m.content)) for m in episode.state[1:]] == told
     assert user.keys == [f"tau2_retail/{run['task_id']}/0/{i}" for i in range(len(user.keys))]
     assert user.lines == []
-    heard = [m.content for m in episode._heard[1:]]
+    heard = [m.content for m in episode._user_view[1:]]
     assert heard == [m["content"] for m in run["messages"] if m["role"] != "tool" and not m["tool_calls"]]
 
 

@@ -219,10 +219,10 @@ def test_published_pass_rates_are_a_profile_that_filter_takes(tmp_path: Path) ->
     assert [p.pass_rate_low is None for p in found] == [False, False, True, False, True]
     assert run(config).cached is True
     (tmp_path / "p.parquet").unlink()
-    assert "cached" not in run(config)
+    assert run(config).cached is False
     kept = filter_stage.run(FilterConfig(profile=str(tmp_path / "p.parquet"), output=str(tmp_path / "k.parquet")))
-    assert kept["kept"] == 2
-    assert {r: n for step in kept["funnel"] for r, n in step["dropped"].items()} == {
+    assert kept.kept == 2
+    assert {r: n for step in kept.funnel for r, n in step.dropped.items()} == {
         "all_wrong": 1,
         "not_scored": 1,
         "too_easy": 1,

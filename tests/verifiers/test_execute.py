@@ -12,7 +12,7 @@ from tables import calls, read, says, script, write
 
 from pivotrl_cli.configs import ExtractConfig, ProfileConfig
 from pivotrl_cli.environments.desk import demonstrate, tasks, to_record
-from pivotrl_cli.environments.desk.world_before import task_of
+from pivotrl_cli.environments.desk.tasks import task_by_id
 from pivotrl_cli.errors import MissingExtra
 from pivotrl_cli.rows import Candidate, Message, Profile, Reject
 from pivotrl_cli.stages.extract import run as extract
@@ -56,7 +56,7 @@ def test_every_demonstration_is_accepted(rows):
 
 def test_another_way_to_the_same_reply_is_as_good(rows):
     row = calling(rows, "find_user")
-    user = task_of(row.task_id).user
+    user = task_by_id(row.task_id).user
     for given in ({"name": user.name}, {"phone": user.phone}, {"name": user.name, "phone": user.phone}):
         assert verify(row, calls("find_user", json.dumps(given))).reward == 1.0
     wrong = verify(row, calls("find_user", '{"name": "Nobody Else"}'))
@@ -64,8 +64,8 @@ def test_another_way_to_the_same_reply_is_as_good(rows):
 
 
 def test_reads_are_told_apart_by_what_they_return(rows):
-    row = next(r for r in rows if len(task_of(r.task_id).orders) > 1 and "get_order" in str(r.expected_action))
-    other = next(o for o in task_of(row.task_id).orders if o.order_id != arguments(row)["order_id"])
+    row = next(r for r in rows if len(task_by_id(r.task_id).orders) > 1 and "get_order" in str(r.expected_action))
+    other = next(o for o in task_by_id(row.task_id).orders if o.order_id != arguments(row)["order_id"])
     assert verify(row, changed(row, order_id=other.order_id)).category == "output_different"
     assert verify(row, changed(row, order_id="Z000")).category == "execution_failed"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pivotrl_cli.environments.desk.episode import DeskEpisode
-from pivotrl_cli.environments.desk.expert import Expert, demonstrate, start
-from pivotrl_cli.environments.desk.tasks import FAMILIES, MIN_TURNS, DeskTask, find, tasks
+from pivotrl_cli.environments.desk.expert import Expert, demonstrate
+from pivotrl_cli.environments.desk.tasks import FAMILIES, MIN_TURNS, DeskTask, task_by_id, tasks
 from pivotrl_cli.environments.desk.world import SCHEMAS
 from pivotrl_cli.rows import Candidate, Message
 
@@ -16,17 +16,16 @@ __all__ = [
     "DeskEpisode",
     "DeskTask",
     "Expert",
-    "again",
     "demonstrate",
-    "start",
+    "episode_for_row",
     "tasks",
     "to_record",
 ]
 
 
-def again(candidate: Candidate) -> DeskEpisode:
-    """A new episode of the task that a row's trajectory was recorded at."""
-    return start(find(candidate.task_id))
+def episode_for_row(candidate: Candidate) -> DeskEpisode:
+    """A new episode of the task that the row's trajectory was recorded on."""
+    return DeskEpisode(task_by_id(candidate.task_id))
 
 
 def to_record(task: DeskTask, messages: list[Message]) -> dict[str, Any]:

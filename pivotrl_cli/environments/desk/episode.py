@@ -26,7 +26,6 @@ class DeskEpisode:
         self.done = False
 
     def step(self, action: Message) -> None:
-        """Run the calls, or answer the question, or end the episode."""
         if self.done:
             return
         self.state.append(action)

@@ -1,9 +1,9 @@
 """The scripted expert: always right, in varied style.
 
-It reads what the tools reply, never the task's hidden half. Style (a word before a call, key order, phrasing) is drawn
-per turn and never changes what a call does. Every decision is a method of its own, so that a habit can take its place.
-Left out on purpose: looking up all orders first. It would be as good, but a one-turn verifier calls one of two equally
-right next calls wrong.
+It reads the tools' replies, never the task's hidden half. Style (a word before a call, key order, phrasing) is drawn
+per turn and never changes the effect of a call. Every decision is a method of its own, so that a habit can override it.
+Left out on purpose: looking up all orders first. It would be as good, but a one-turn verifier accepts only one of two
+equally right next calls.
 """
 
 from __future__ import annotations
@@ -58,7 +58,6 @@ class Expert:
         return "done"
 
     def act(self, request: Request, order: Order, user: dict[str, Any]) -> None:
-        """Do what was asked, and refund what was paid."""
         extra: dict[Verb, dict[str, Any]] = {
             "move": {"city": request.city},
             "credit": {"user_id": user["user_id"], "amount": self.credit(str(user["tier"]))},
@@ -68,23 +67,20 @@ class Expert:
             self.call("refund", order_id=order.order_id, amount=order.amount, method=method)
 
     def permits(self, request: Request, order: Order) -> bool:
-        """Whether to go on with the request."""
         return allowed(request.verb, order)
 
     def asks(self, request: Request, order: Order) -> bool:
-        """Whether to ask the user first."""
         return must_ask(order)
 
     def obeys(self, request: Request, order: Order) -> bool:
-        """Whether to leave the order alone after a no."""
+        """Whether to leave the order alone after the user's no."""
         return True
 
     def kept_outcome(self, request: Request) -> Outcome:
-        """What to log after a no."""
+        """Outcome to log after the user's no."""
         return "kept"
 
     def credit(self, tier: str) -> int:
-        """How much to credit."""
         return CREDIT[tier]
 
     def refund_method(self, request: Request, order: Order) -> str | None:
@@ -92,7 +88,6 @@ class Expert:
         return order.paid
 
     def logs(self, request: Request, order: Order) -> bool:
-        """Whether to log what was done."""
         return True
 
     def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -119,13 +114,8 @@ def _order(reply: dict[str, Any]) -> Order:
     return Order(**{"days": 0, "city": "", **reply})
 
 
-def start(task: DeskTask) -> DeskEpisode:
-    """A fresh episode of the task."""
-    return DeskEpisode(task)
-
-
 def demonstrate(task: DeskTask, seed: int) -> list[Message]:
     """The expert's whole conversation, from the system prompt to the report."""
-    episode = start(task)
+    episode = DeskEpisode(task)
     Expert(episode, Random(f"expert/{task.task_id}/{seed}")).run()
     return episode.state

@@ -47,37 +47,29 @@ class AgentWithHabits(Expert):
         self.rates = rates
 
     def slips(self, habit: str) -> bool:
-        """Whether the habit wins this time."""
         return self.rng.random() < self.rates[habit]
 
     def permits(self, request: Request, order: Order) -> bool:
-        """Goes on with a forbidden request at times."""
         return super().permits(request, order) or self.slips("acts_on_forbidden")
 
     def asks(self, request: Request, order: Order) -> bool:
-        """Forgets to ask at times."""
         return must_ask(order) and not self.slips("does_not_ask")
 
     def obeys(self, request: Request, order: Order) -> bool:
-        """Acts after a no at times."""
         return not self.slips("acts_after_no")
 
     def kept_outcome(self, request: Request) -> Outcome:
-        """Logs `denied` for `kept` at times."""
         return "denied" if self.slips("logs_kept_as_denied") else "kept"
 
     def credit(self, tier: str) -> int:
-        """Gives gold users the basic credit at times."""
         return CREDIT["basic" if tier == "gold" and self.slips("forgets_gold") else tier]
 
     def refund_method(self, request: Request, order: Order) -> str | None:
-        """Skips the refund of a return, or pays to a card, at times."""
         if request.verb == "return" and self.slips("skips_refund_of_return"):
             return None
         return "card" if order.paid != "card" and self.slips("refunds_to_card") else order.paid
 
     def logs(self, request: Request, order: Order) -> bool:
-        """Forgets to log what needs no refund at times."""
         return request.verb in ("cancel", "return") or not self.slips("skips_log_of_move_and_credit")
 
     def call(self, tool: str, **arguments: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the people at the desk say, and how a report is read.
+"""Sentences of the user and the agent at the desk, and the parser of a report.
 
 Phrasings of one thing share their facts and at least half of their words, so that a verifier which compares words takes
 any of them for any other.
@@ -12,40 +12,12 @@ from random import Random
 from pivotrl_cli.environments.desk.world import Order, Outcome, User, Verb
 
 FIRST_NAMES = (
-    "Mia",
-    "Leo",
-    "Ada",
-    "Tom",
-    "Eva",
-    "Max",
-    "Ida",
-    "Ben",
-    "Zoe",
-    "Sam",
-    "Amy",
-    "Jan",
-    "Lea",
-    "Kim",
-    "Rob",
-    "Uma",
+    *("Mia", "Leo", "Ada", "Tom", "Eva", "Max", "Ida", "Ben"),
+    *("Zoe", "Sam", "Amy", "Jan", "Lea", "Kim", "Rob", "Uma"),
 )
 LAST_NAMES = (
-    "Stone",
-    "Marsh",
-    "Field",
-    "Brook",
-    "Hill",
-    "Wood",
-    "Lake",
-    "Frost",
-    "Reed",
-    "Vale",
-    "Ford",
-    "Holm",
-    "Gray",
-    "West",
-    "Lane",
-    "Park",
+    *("Stone", "Marsh", "Field", "Brook", "Hill", "Wood", "Lake", "Frost"),
+    *("Reed", "Vale", "Ford", "Holm", "Gray", "West", "Lane", "Park"),
 )
 CITIES = ("Rome", "Oslo", "Bern", "Paris", "Porto", "Riga", "Vienna", "Lyon", "Turin", "Graz", "Malmo", "Ghent")
 YES = ("Yes, go ahead.", "Yes, please do.", "Yes, that is fine.")
@@ -73,22 +45,19 @@ _PAST: dict[Verb, str] = {"cancel": "cancelled", "return": "returned", "move": "
 
 
 def opener(rng: Random, user: User, *, by_phone: bool) -> str:
-    """How the user says who they are; by name or by phone, never both."""
+    """The user's introduction, by name or by phone, never both."""
     return rng.choice(_OPENERS[by_phone]).format(name=user.name, phone=user.phone)
 
 
 def wish(rng: Random, verb: Verb, order_id: str, city: str) -> str:
-    """One request as the user says it."""
     return rng.choice(_WISHES[verb]).format(id=order_id, city=city)
 
 
 def join(wishes: list[str]) -> str:
-    """Several requests as one sentence."""
     return "Please " + " and ".join([", ".join(wishes[:-1]), wishes[-1]] if len(wishes) > 1 else wishes) + "."
 
 
 def preamble(rng: Random) -> str:
-    """What the agent may say before a call."""
     return rng.choice(_PREAMBLES)
 
 
@@ -98,13 +67,9 @@ def question(rng: Random, verb: Verb, order: Order) -> str:
 
 
 def denial_note(rng: Random, verb: Verb, order: Order) -> str:
-    """Why a request is denied, for the log."""
-    if verb == "credit":
-        reason = "not late enough for credit"
-    elif verb == "return":
-        reason = "delivered too long ago" if order.status == "delivered" else "not delivered to you yet"
-    else:
-        reason = "not pending any more"
+    """The reason for a denial, for the log."""
+    delivery = "delivered too long ago" if order.status == "delivered" else "not delivered to you yet"
+    reason = {"credit": "not late enough for credit", "return": delivery}.get(verb, "not pending any more")
     return rng.choice(_NOTES).format(reason)
 
 

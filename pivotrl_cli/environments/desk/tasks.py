@@ -28,7 +28,7 @@ MIN_TURNS, MAX_TURNS = 5, 20
 
 @dataclass(frozen=True)
 class Request:
-    """One thing the user wants. `answer` is what the user says if asked, `city` is for `move` alone."""
+    """One request of the user. `answer` is the reply to a question about it, `city` is for `move` alone."""
 
     verb: Verb
     order_id: str
@@ -37,7 +37,6 @@ class Request:
 
     @property
     def agrees(self) -> bool:
-        """Whether the user agrees when asked."""
         return self.answer.startswith("Yes")
 
 
@@ -54,7 +53,6 @@ class DeskTask:
     by_phone: bool
 
     def order(self, order_id: str) -> Order:
-        """The order with this id."""
         return next(order for order in self.orders if order.order_id == order_id)
 
 
@@ -87,8 +85,7 @@ def tasks(split: Split, n: int, seed: int, min_turns: int = MIN_TURNS) -> list[D
     return list(islice((task for task in drawn if expert_turns(task) >= min_turns), n))
 
 
-def find(task_id: str) -> DeskTask:
-    """The task of this id."""
+def task_by_id(task_id: str) -> DeskTask:
     world, _, name = task_id.partition("-")
     split = next((split for split in USER_DIGITS if name.startswith(f"{split}-")), None)
     if world != "desk" or split is None:
@@ -107,7 +104,7 @@ def make_task(split: Split, name: str) -> DeskTask:
 
 
 def right_outcome(request: Request, order: Order) -> Outcome:
-    """What policy makes of a request."""
+    """Outcome of a request under the rules."""
     if not allowed(request.verb, order):
         return "denied"
     return "kept" if must_ask(order) and not request.agrees else "done"

@@ -60,7 +60,6 @@ class Order:
 
 
 def allowed(verb: Verb, order: Order) -> bool:
-    """Whether policy permits the request."""
     if verb == "return":
         return order.status == "delivered" and order.days <= RETURN_DAYS
     if verb == "credit":
@@ -128,7 +127,7 @@ class World:
     def call(self, name: str, arguments: str) -> str:
         """Run one tool and return its reply as JSON text; a bad call gets an error instead of an exception."""
         try:
-            values = checked(SCHEMAS, name, arguments)
+            values = parse_arguments(SCHEMAS, name, arguments)
             reply = self._tools[name](**values)
         except ToolError as error:
             reply = {"error": str(error)}
@@ -175,8 +174,8 @@ class World:
         return {"ok": True}
 
 
-def checked(schemas: list[dict[str, Any]], name: str, arguments: str) -> dict[str, Any]:
-    """Arguments of a call, checked against the tool's schema; raises `ToolError`."""
+def parse_arguments(schemas: list[dict[str, Any]], name: str, arguments: str) -> dict[str, Any]:
+    """Arguments of a call, validated against the tool's schema; raises `ToolError`."""
     parameters = next((s["function"]["parameters"] for s in schemas if s["function"]["name"] == name), None)
     if parameters is None:
         raise ToolError("no such tool")

@@ -1,39 +1,29 @@
-"""A desk task from its id, for the verifier that runs actions: what `verifiers/execute.py` calls a world."""
+"""A desk task from its id, as a world for the verifier that runs actions (`verifiers/execute.py`)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Any, get_args
+from typing import Any
 
 from pivotrl_cli.environments.desk.episode import DeskEpisode
-from pivotrl_cli.environments.desk.tasks import DeskTask, Split, make_task
+from pivotrl_cli.environments.desk.tasks import task_by_id
 from pivotrl_cli.environments.desk.world import SCHEMAS
+from pivotrl_cli.errors import InputError
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers.compare import UnverifiableError
 
-_PREFIX = "desk-"
-
 
 def start(candidate: Candidate) -> DeskWorld:
-    """The candidate's task, before its first turn."""
-    task = task_of(candidate.task_id)
-    episode = DeskEpisode(task)
+    try:
+        task = task_by_id(candidate.task_id)
+    except InputError as error:
+        raise UnverifiableError(error.message) from error
     asked = [message.content for message in candidate.state if message.role == "user"][:1]
     if asked != [task.request_text]:
-        raise UnverifiableError(f"task {candidate.task_id!r} of this version of the desk asks for something else")
-    return DeskWorld(episode)
-
-
-def task_of(task_id: str) -> DeskTask:
-    """The task of an id such as `desk-train-0-17`."""
-    name = task_id.removeprefix(_PREFIX)
-    split = name.partition("-")[0]
-    for known in get_args(Split):
-        if split == known and task_id.startswith(_PREFIX):
-            return make_task(known, name)
-    raise UnverifiableError(f"{task_id!r} is not the id of a desk task")
+        raise UnverifiableError(f"task {candidate.task_id!r} has another request in this version of the desk")
+    return DeskWorld(DeskEpisode(task))
 
 
 class DeskWorld:
@@ -45,14 +35,12 @@ class DeskWorld:
         self.episode = episode
 
     def step(self, action: Message) -> Sequence[tuple[str, bool]]:
-        """Take the action; the desk replies to every call."""
         before = len(self.episode.state)
         self.episode.step(action)
         replies = [m.content for m in self.episode.state[before:] if m.role == "tool"]
         return [(reply, "error" in json.loads(reply)) for reply in replies]
 
     def fork(self) -> DeskWorld:
-        """An episode of the same task with the same database."""
         copy = DeskEpisode(self.episode.task)
         copy.state, copy.done = list(self.episode.state), self.episode.done
         copy.world.db = deepcopy(self.episode.world.db)
@@ -60,5 +48,4 @@ class DeskWorld:
         return DeskWorld(copy)
 
     def state(self) -> dict[str, Any]:
-        """The database."""
         return self.episode.world.db

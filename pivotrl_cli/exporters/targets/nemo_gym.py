@@ -66,7 +66,6 @@ class NemoGymExporter:
     renders = False
 
     def write(self, rows: Iterator[Candidate], to: Destination) -> None:
-        """One row per line, and the servers that they name."""
         servers: set[str] = set()
         with (to.folder / "pivots.jsonl").open("w", encoding="utf-8") as out:
             for candidate in rows:

@@ -21,7 +21,6 @@ class OpenAIExporter:
     renders = False
 
     def write(self, rows: Iterator[Candidate], to: Destination) -> None:
-        """One line per demonstration."""
         with (to.folder / "pivots.jsonl").open("w", encoding="utf-8") as out:
             for candidate in rows:
                 out.write(json_line(_record(candidate, to.counts)))

@@ -42,7 +42,6 @@ class TrlExporter:
     renders = True
 
     def write(self, rows: Iterator[Candidate], to: Destination) -> None:
-        """The dataset and its reward function."""
         schema = _schema(text=to.chat is not None)
         with pa.OSFile(str(to.folder / _DATA), "wb") as file, pa.ipc.new_stream(file, schema) as out:
             for batch in prompt_batches(rows, to):

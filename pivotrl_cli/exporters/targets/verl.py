@@ -66,7 +66,6 @@ class VerlExporter:
     renders = True
 
     def write(self, rows: Iterator[Candidate], to: Destination) -> None:
-        """The file, the reward function and, with rendered prompts, the template that passes them on."""
         stored = SCHEMA.with_metadata({"pivotrl": json.dumps(to.provenance)})
         n = 0
         with pq.ParquetWriter(to.folder / "pivots.parquet", stored, compression="zstd") as out:

@@ -47,7 +47,6 @@ class Counts:
         self._add(trajectory.source, trajectory.domain, "filtered", 0 if kept else n_turns)
 
     def count_row(self, row: Candidate | Reject, domain: str = "") -> None:
-        """A row goes out."""
         if isinstance(row, Candidate):
             self.totals["n_candidates"] += 1
             self.splits[row.split] += 1

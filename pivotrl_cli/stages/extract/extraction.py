@@ -131,5 +131,4 @@ class Extraction:
 
 
 def _source_reject(source: str, reason: RejectReason, detail: str) -> Reject:
-    """The reject of a source that cannot be used at all."""
     return Reject(source=source, line=0, reason=reason, detail=detail)

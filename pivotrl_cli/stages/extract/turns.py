@@ -97,7 +97,6 @@ def uniform(key: str) -> float:
 
 
 def tool_names(tools: str) -> set[str]:
-    """Names of the functions in a JSON list of schemas."""
     return {tool["function"]["name"] for tool in json.loads(tools)}
 
 

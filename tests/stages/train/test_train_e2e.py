@@ -188,7 +188,7 @@ def test_the_desk_is_played_again_from_the_rows_of_its_demonstrations(tmp_path):
     by_task = {row.task_id: [r for r in rows if r.task_id == row.task_id] for row in rows}
     assert len(by_task) == 6
     for turns in by_task.values():
-        episode = desk.again(turns[0])
+        episode = desk.episode_for_row(turns[0])
         assert episode.task_id == turns[0].task_id
         assert json.loads(episode.tools) == json.loads(turns[0].tools)
         for row in turns:
