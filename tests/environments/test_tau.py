@@ -163,7 +163,7 @@ def test_the_splits_are_the_packages():
 
 def test_a_user_is_needed(tmp_path):
     config = EvalConfig(benchmarks=["tau2_airline"], engine="replay", output=str(tmp_path / "e.parquet"))
-    with pytest.raises(ConfigError, match="benchmark tau2_airline needs somebody to talk to"):
+    with pytest.raises(ConfigError, match="benchmark tau2_airline needs a simulated user"):
         stage.run(config)
     with pytest.raises(ConfigError, match="--user-url needs a model"):
         stage.run(config.model_copy(update={"user_url": "http://127.0.0.1:1/v1"}))

@@ -139,9 +139,9 @@ def test_a_replay_that_takes_another_course_measures_nothing(rows):
     ("update", "error"),
     [
         ({"domain": "bank"}, "no world to execute in for domain 'bank'; known: desk, airline, retail"),
-        ({"task_id": "desk-nowhere-0-1"}, "not the id of a desk task"),
-        ({"task_id": "train-0-1"}, "not the id of a desk task"),
-        ({"task_id": "desk-train-99-1"}, "asks for something else"),
+        ({"task_id": "desk-nowhere-0-1"}, "the desk has no task"),
+        ({"task_id": "train-0-1"}, "the desk has no task"),
+        ({"task_id": "desk-train-99-1"}, "has another request"),
         ({"expected_action": calls("get_order", '{"order_id": "Z000"}')}, "fails in the world"),
         ({"expected_action": calls("get_order", "[]")}, "must be an object"),
     ],
