@@ -1,7 +1,7 @@
-"""One config per command: the field's docstring is the flag's help and the schema's description.
+"""One config per command: a field is an option, and its docstring the help, the schema's description and the docs.
 
-Only pydantic here, so that parsing a command line never touches torch. A field with `identity=False` does not
-change what is computed (where it reads, where it writes, how it looks), so it stays out of the provenance.
+Only pydantic here, so that parsing a command line never loads torch. A field with `identity=False` does not change the
+result (where to read, where to write, how to print), so the provenance leaves it out.
 """
 
 from __future__ import annotations

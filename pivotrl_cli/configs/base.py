@@ -1,4 +1,4 @@
-"""What all configs have in common: how a field becomes an argument or a flag, and what provenance keeps of it."""
+"""Base of the configs: how a field becomes an argument or a flag, and what the provenance records of it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Config(BaseModel):
 
 
 def _recorded(value: Any, kind: Any) -> Any:
-    """What the provenance keeps of a value; a list of names is kept name by name."""
+    """The recorded form of a value; in a list, of each item."""
     if isinstance(value, list):
         return [_recorded(item, kind) for item in value]
     if kind is True or not value:
@@ -78,11 +78,11 @@ def _recorded(value: Any, kind: Any) -> Any:
 
 
 class StageConfig(Config):
-    """What every command that writes a table has."""
+    """Options of every command that writes a table."""
 
     output: str = option("-", "-o", panel="Output", metavar="FILE", identity=False)
     """Output file; `-` writes Parquet to standard output."""
     force: bool = option(False, panel="Output", identity=False)
-    """Run again even if the output is up to date, and overwrite whatever stands there."""
+    """Overwrite an existing output, and run even if it is up to date."""
     json_summary: bool = option(False, "--json", panel="Output", shell=True, identity=False)
     """Print the summary as one JSON object on standard output."""

@@ -1,4 +1,4 @@
-"""Policies on benchmarks: eval, harness, import-eval, compare."""
+"""Configs of eval, harness, import-eval and compare."""
 
 from __future__ import annotations
 
@@ -10,51 +10,52 @@ from pivotrl_cli.configs.shared import EngineConfig, JudgeConfig
 
 
 class UserConfig(Config):
-    """The language model that plays the user in benchmarks that need one."""
+    """The language model that simulates the user in benchmarks that need one."""
 
     user_url: str | None = option(None, panel="Simulated user", metavar="URL", identity=False)
-    """Benchmarks tau2_*: OpenAI-compatible server of the simulated user, such as http://127.0.0.1:8000/v1."""
+    """Benchmarks tau2_*: base URL of the simulated user's OpenAI-compatible server, such as
+    http://127.0.0.1:8000/v1."""
     user_model: str | None = option(None, panel="Simulated user", metavar="MODEL")
-    """Model that plays the user, by the server's name for it."""
+    """Name of the simulated user's model on its server."""
     user_temperature: float = option(0.0, panel="Simulated user", ge=0.0)
     """Sampling temperature of the simulated user."""
     user_max_new_tokens: int = option(1024, panel="Simulated user", ge=1)
-    """Longest message of the simulated user in tokens."""
+    """Maximum new tokens per message of the simulated user."""
     user_key_variable: str = option("OPENAI_API_KEY", panel="Simulated user", metavar="VARIABLE", identity=False)
-    """Environment variable that holds the key of the user's server."""
+    """Environment variable that holds the API key of the simulated user."""
 
 
 class EvalConfig(EngineConfig, JudgeConfig, UserConfig, StageConfig):
-    """Score a policy on benchmarks: one row per task and trial."""
+    """Evaluate a policy on benchmarks: one row per task and trial."""
 
     benchmarks: list[str] = argument([], metavar="BENCHMARK")
-    """Benchmarks: `desk` (`desk:12` its tasks of 12 turns and more), `skills`, `reasoning-gym`, `tau2_airline`,
-    `tau2_retail`, `tau2_telecom`, `pivots:FILE` for
-    held-out candidates, `next-action:FILE` for whole held-out trajectories, or `module:function`."""
+    """Benchmarks: `desk` (`desk:12`: its tasks of 12 turns and more), `skills`, `reasoning-gym`, `tau2_airline`,
+    `tau2_retail`, `tau2_telecom`, `pivots:FILE` for held-out candidates, `next-action:FILE` for whole held-out
+    trajectories, or `module:function`."""
     limit: int | None = option(None, panel="Episodes", ge=1)
-    """Tasks per benchmark (trajectories of `next-action`); all by default."""
+    """Maximum tasks per benchmark (trajectories of `next-action`); default: all."""
     trials: int = option(1, panel="Episodes", ge=1)
-    """Repetitions of each task, each with its own seed; from 2 on, pass@k and pass^k are shown."""
+    """Trials per task, each with its own seed; with 2 or more, pass@k and pass^k are shown."""
     split: Literal["test", "val", "all"] = option("test", panel="Episodes")
-    """Tasks to take, where a benchmark has several splits. `all` also takes the rows of `pivots` and `next-action` that
-    are not held out."""
+    """Split of tasks, where a benchmark has several; with `all`, `pivots` and `next-action` also use rows that are not
+    held out."""
     temperature: float = option(1.0, panel="Episodes", ge=0.0)
     """Sampling temperature; 0 is greedy."""
     top_p: float = option(1.0, gt=0.0, le=1.0)
-    """Sample from the most likely tokens that together have this probability."""
+    """Nucleus sampling: sample from the most likely tokens with this total probability."""
     top_k: int | None = option(None, ge=1)
-    """Sample from this many of the most likely tokens; all by default."""
+    """Sample from this many of the most likely tokens; default: all."""
     max_new_tokens: int = option(256, panel="Episodes", ge=1)
-    """Longest completion in tokens."""
+    """Maximum new tokens per completion."""
     max_turns: int = option(40, panel="Episodes", ge=1)
-    """Most assistant turns in one episode."""
+    """Maximum assistant turns per episode."""
     concurrency: int = option(512, panel="Episodes", ge=1)
-    """Episodes under way at once; requests to a server are limited by `--endpoint-concurrency`."""
+    """Maximum concurrent episodes; requests to a server are limited by `--endpoint-concurrency`."""
     exact_resume: bool = False
-    """Compute every state from its beginning, slower by as much as episodes are long: a run that was ended and went on
-    then has the bytes of one that was not. By default they are the same up to the engine's rounding."""
+    """Make a resumed run byte-identical to an uninterrupted one, by computing every state from its first token (slower
+    for long episodes). By default the results agree up to rounding in the engine."""
     timings: bool = option(False, panel="Output")
-    """Fill the column `seconds`; the same run then gives other bytes each time."""
+    """Fill the column `seconds`; repeated runs then differ in their bytes."""
     max_error_rate: float = option(0.05, panel="Failures", identity=False, ge=0.0, le=1.0)
     """Exit with 1 if more than this share of the rows could not be measured."""
     seed: int = option(0, panel="Episodes", ge=0)
@@ -62,52 +63,52 @@ class EvalConfig(EngineConfig, JudgeConfig, UserConfig, StageConfig):
 
 
 class HarnessConfig(UserConfig, Config):
-    """Plan and run other evaluation harnesses, each in an environment of its own, and import their results."""
+    """Plan and run other evaluation harnesses, each in its own environment, and import their results."""
 
     tasks: list[str] = argument([], required=False, metavar="TASK")
-    """What to run, as `HARNESS:TASK` by the harness's names: `lm-eval:gsm8k`, `inspect:tau2_airline`."""
+    """Tasks to run, as `HARNESS:TASK` with the harness's names: `lm-eval:gsm8k`, `inspect:tau2_airline`."""
     suite: Literal["ood", "agentic"] | None = option(None, panel="Run")
-    """Also run the paper's benchmarks: the eight out of domain, or the agentic ones."""
+    """Also run the paper's benchmarks: the eight out-of-domain ones, or the agentic ones."""
     run: bool = option(False, panel="Run", identity=False)
-    """Run the plan and import the results; by default it is only printed, with what is missing."""
+    """Run the plan and import the results; by default the plan is only printed, with what is missing."""
     output: Path = option(Path("harness"), "-o", panel="Output", metavar="FOLDER", identity=False)
-    """Folder for the results: one folder and one eval table per harness."""
+    """Output folder: one folder and one eval table per harness."""
     model: str = option("desk", panel="Model", metavar="MODEL", identity="name")
-    """The server's name for the model; without a server its folder, hub name or `desk`, which is for lm-eval alone."""
+    """Name of the model on its server; without a server its folder, hub name or `desk` (lm-eval only)."""
     endpoint: str | None = option(None, panel="Model", metavar="URL", identity=False)
-    """OpenAI-compatible server of the model, such as http://127.0.0.1:8000/v1."""
+    """Base URL of the model's OpenAI-compatible server, such as http://127.0.0.1:8000/v1."""
     endpoint_key_variable: str = option("OPENAI_API_KEY", panel="Model", metavar="VARIABLE", identity=False)
-    """Environment variable that holds the server's key."""
+    """Environment variable that holds the server's API key."""
     serve: bool = option(False, panel="Model", identity=False)
-    """Start `vllm serve` with the model for the time of the run."""
+    """Serve the model with `vllm serve` during the run."""
     serve_args: str = option("", panel="Model", metavar="WORDS", identity=False)
-    """With `--serve`: further words for it, such as `--tool-call-parser hermes --enable-auto-tool-choice`."""
+    """With `--serve`: further arguments, such as `--tool-call-parser hermes --enable-auto-tool-choice`."""
     serve_port: int = option(8000, panel="Model", identity=False, ge=1, le=65535)
-    """With `--serve`: its port."""
+    """With `--serve`: port of the server."""
     judge_url: str | None = option(None, panel="Judge", metavar="URL", identity=False)
-    """Server of the judge, for tasks that a model grades."""
+    """Base URL of the judge's server, for tasks that a model grades."""
     judge_model: str | None = option(None, panel="Judge", metavar="MODEL")
-    """Model that judges, by the server's name for it."""
+    """Name of the judge model on its server."""
     env: list[str] = option([], panel="Harnesses", metavar="HARNESS=FOLDER", identity=False)
-    """`HARNESS=FOLDER`: the harness's virtual environment; by default its programs are found on PATH. Repeatable."""
+    """`HARNESS=FOLDER`: virtual environment of a harness; by default its programs are found on PATH. Repeatable."""
     args: list[str] = option([], panel="Harnesses", metavar="HARNESS=WORDS")
-    """`HARNESS=WORDS`: further words for its command line, `--args 'lm-eval=--include_path tasks'`. Repeatable."""
+    """`HARNESS=WORDS`: further arguments for its command line, `--args 'lm-eval=--include_path tasks'`. Repeatable."""
     registry_model: str | None = option(None, panel="Model", metavar="NAME")
-    """bfcl: the model's name in its registry."""
+    """bfcl: name of the model in its registry."""
     tokenizer: Path | None = option(None, panel="Model", metavar="FOLDER", identity=False)
     """bfcl: folder of the model's tokenizer."""
     limit: int | None = option(None, panel="Run", ge=1)
-    """Tasks per benchmark; all by default."""
+    """Maximum tasks per benchmark; default: all."""
     trials: int = option(1, panel="Run", ge=1)
-    """Repetitions of each task, where the harness has them."""
+    """Trials per task, where the harness supports them."""
     seed: int = option(0, panel="Run", ge=0)
     """Seed of all samples, where the harness takes one."""
     temperature: float = option(0.0, panel="Run", ge=0.0)
     """Sampling temperature; 0 is greedy."""
     max_new_tokens: int | None = option(None, panel="Run", ge=1)
-    """Longest completion in tokens; the harness's own by default."""
+    """Maximum new tokens per completion; default: the harness's own."""
     concurrency: int = option(8, panel="Run", identity=False, ge=1)
-    """Requests or episodes under way at once."""
+    """Maximum concurrent requests or episodes."""
     max_error_rate: float = option(0.05, panel="Harnesses", identity=False, ge=0.0, le=1.0)
     """Exit with 1 if more than this share of the rows could not be measured."""
     json_summary: bool = option(False, "--json", panel="Output", shell=True, identity=False)
@@ -115,41 +116,41 @@ class HarnessConfig(UserConfig, Config):
 
 
 class ImportConfig(StageConfig):
-    """Read the results of another harness into an eval table, and compare the means with the harness's own."""
+    """Import the results of another harness into an eval table, and compare its means with ours."""
 
     sources: list[str] = argument([], metavar="SOURCE")
     """Result files, folders or globs of one model."""
     format: str = option("auto", metavar="NAME")
-    """Harness that wrote them; `auto` recognises it by content."""
+    """Harness that wrote the files; `auto` detects it from the content."""
     metric: str | None = option(None, metavar="NAME")
-    """Metric or scorer to take, by the harness's name for it; its first by default."""
+    """Metric or scorer to import, by the harness's name for it; default: its first."""
     model: str | None = option(None, metavar="MODEL")
-    """Where there are several models: the one to take."""
+    """Model to import, if the files have several."""
     benchmark: str | None = option(None, metavar="NAME")
-    """Call the benchmark this, where there is only one."""
+    """Name for the benchmark, if there is only one."""
     max_error_rate: float = option(0.05, identity=False, ge=0.0, le=1.0)
     """Exit with 1 if more than this share of the rows was not measured or could not be read."""
 
 
 class CompareConfig(Config):
-    """Put evaluations of the same tasks side by side, with paired differences to the first."""
+    """Compare evaluations of the same tasks, with paired differences to the first."""
 
     results: list[str] = argument([], metavar="EVAL")
     """Eval tables; the first is the baseline."""
     names: str | None = option(None, panel="Output", shell=True, metavar="NAMES")
-    """Comma-separated names for the columns; the file names by default."""
+    """Comma-separated names for the columns; default: the file names."""
     in_domain: str | None = option(None, panel="Domains", metavar="NAMES")
-    """Comma-separated benchmarks (`*` matches) that are in the domain trained on; the others are out of it."""
+    """Comma-separated benchmarks (`*` matches) in the training domain; the others are out of domain."""
     ood: str | None = option(None, panel="Domains", metavar="NAMES")
-    """Comma-separated benchmarks that are out of domain; with `--in-domain` too, the rest belongs to neither mean."""
+    """Comma-separated benchmarks out of domain; with `--in-domain`, the rest counts in neither mean."""
     flips: int = option(0, panel="Output", shell=True, ge=0)
-    """Name this many items that each model lost, and as many that it won, per benchmark."""
+    """Number of items to list per benchmark that each model lost, and as many that it won."""
     max_regression: float | None = option(None, panel="Output", shell=True, ge=0.0, le=1.0)
-    """Exit with 1 if on any benchmark a model's mean paired difference to the first is below minus this share (0.02 is
-    two points) with p < 0.05, whether errors are left out or count as 0; or if it lacks items."""
+    """Exit with 1 if, on any benchmark, a model's mean paired difference to the baseline is below minus this (0.02 is
+    two points) with p < 0.05, with errors left out or counted as 0, or if items are missing."""
     draws: int = option(10000, panel="Test", ge=100)
-    """Random sign changes of the paired test, where there are too many clusters to try them all."""
+    """Random sign flips of the paired test, where there are too many clusters to enumerate."""
     seed: int = option(0, panel="Test", ge=0)
     """Seed of the paired test."""
     format: Literal["table", "markdown", "json"] = option("table", panel="Output", shell=True)
-    """How to print."""
+    """Output format."""

@@ -1,4 +1,4 @@
-"""Rollouts at candidates: profile, merge, score."""
+"""Configs of profile, merge and score."""
 
 from __future__ import annotations
 
@@ -15,65 +15,65 @@ class ProfileConfig(EngineConfig, JudgeConfig, StageConfig):
     candidates: str = argument()
     """Candidates table; `-` reads standard input."""
     n: int = option(16, "-n", panel="Rollouts", ge=1)
-    """Rollouts per candidate (the paper's K); the most of them with `--adaptive`."""
+    """Rollouts per candidate (the paper's K); with `--adaptive` the maximum."""
     adaptive: bool = option(False, panel="Adaptive")
-    """Sample in rounds and stop at a candidate where the verdict of the pivot rule is clear, see docs/adaptive.md."""
+    """Sample in rounds, and stop at a candidate as soon as the decision of the pivot rule is clear; see
+    docs/adaptive.md."""
     adaptive_max_mean: float = option(0.6, panel="Adaptive", gt=0.0, le=1.0)
-    """With `--adaptive`: the `--max-mean` that filter will be given."""
+    """With `--adaptive`: the `--max-mean` that filter will use."""
     adaptive_level: float = option(0.88, panel="Adaptive", gt=0.5, le=1.0)
-    """With `--adaptive`: probability of the verdict from which on it counts as clear."""
+    """With `--adaptive`: probability at which the decision counts as clear."""
     temperature: float = option(1.0, panel="Rollouts", ge=0.0)
     """Sampling temperature; 0 is greedy."""
     max_new_tokens: int = option(256, panel="Rollouts", ge=1)
-    """Longest completion in tokens."""
+    """Maximum new tokens per completion."""
     verifier: str | None = option(None, panel="Rollouts", metavar="NAME", identity="name")
-    """Score with this verifier instead of the one that the candidates name."""
+    """Use this verifier instead of the one named in the candidates."""
     truncated: Literal["exclude", "zero"] = option("exclude", panel="Rollouts")
-    """Completions cut by the token limit: leave them out of the pass rate, or reward 0."""
+    """Completions cut by the token limit: exclude them from the pass rate, or give them reward 0."""
     split: Literal["train", "holdout", "all"] = option("all", panel="Candidates")
-    """Which split to profile."""
+    """Split to profile."""
     limit: int | None = option(None, panel="Candidates", ge=1)
-    """Profile only this many candidates, spread evenly over the file."""
+    """Maximum number of candidates, spread evenly over the file."""
     seed: int = option(0, panel="Rollouts", ge=0)
-    """Seed; each rollout's own seed derives from it, the candidate and the sample index."""
+    """Random seed; the seed of each rollout derives from it, the candidate and the sample index."""
     window: int = option(512, panel="Candidates", ge=1)
-    """Candidates that are sampled as one pool and make one row group, in whole trajectories; shards are made of whole
+    """Candidates sampled as one pool and written as one row group, in whole trajectories; shards consist of whole
     windows."""
     shard: str | None = option(None, panel="Candidates", metavar="I/N", identity=False)
-    """`I/N`: profile only part I of N (from 0), for `pivotrl merge`; each part is a run of whole trajectories."""
+    """`I/N`: profile only shard I (from 0) of N, in whole trajectories; `pivotrl merge` combines the shards."""
     max_retries: int = option(2, panel="Failures", identity=False, ge=0)
-    """How often a rollout whose sampling failed is sampled again before it is recorded as an error; a run that goes on
-    where another ended tries the recorded ones as often again."""
+    """Retries of a failed rollout before it is recorded as an error; a resumed run retries recorded errors as often
+    again."""
     max_error_rate: float = option(0.1, panel="Failures", identity=False, ge=0.0, le=1.0)
-    """Stop with exit 1, keeping what is done, once more than this share of the rollouts so far stay failed after their
-    retries, or none of the first attempts works; not looked at below 100 rollouts."""
+    """Abort (exit 1, progress kept) when more than this share of rollouts still fails after retries, checked from the
+    100th rollout, or when no first attempt succeeds."""
 
     executor: Literal["local", "ray"] = option("local", panel="Ray", identity=False)
-    """Where windows are sampled: in this process, or by Ray Data on workers that each hold the engine, see
-    docs/scaling.md."""
+    """Where to sample: in this process, or with Ray Data on workers that each hold an engine; see docs/scaling.md."""
     workers: int | None = option(None, panel="Ray", identity=False, ge=1)
-    """With `--executor ray`: how many; by default as many as its GPUs are enough for, or one without GPUs."""
+    """With `--executor ray`: number of workers; default: as many as its GPUs allow, or one without GPUs."""
     ray_address: str | None = option(None, panel="Ray", metavar="ADDRESS", identity=False)
-    """With `--executor ray`: a cluster, such as `auto` or `ray://HOST:10001`; this machine by default."""
+    """With `--executor ray`: address of the cluster, such as `auto` or `ray://HOST:10001`; default: this machine."""
 
 
 class MergeConfig(StageConfig):
-    """Put the shards of a profile together: the table that one run over all candidates would have written."""
+    """Merge the shards of a profile into the table that one run over all candidates would have written."""
 
     shards: list[str] = argument([], metavar="SHARD")
-    """The tables that `pivotrl profile --shard 0/N` to `--shard N-1/N` wrote, in any order."""
+    """Tables written by `pivotrl profile --shard 0/N` to `--shard N-1/N`, in any order."""
 
 
 class ScoreConfig(JudgeConfig, StageConfig):
-    """Score recorded rollouts again, with other verifiers and no sampling; or audit what verifiers let through."""
+    """Score recorded rollouts with other verifiers, without sampling; or audit what a verifier accepts."""
 
     rollouts: str = argument()
     """Profile, training rollouts (with `--candidates`), or NeMo Gym rollouts (JSONL); candidates for an audit."""
     verifier: list[str] = option([], metavar="NAME", identity="name")
-    """Verifier to score with; repeat it to compare several. By default the one that each candidate names."""
+    """Verifier to score with; default: the one named in each candidate. Repeat it to compare verifiers."""
     candidates: Path | None = option(None, identity=False)
-    """Pivots that training rollouts come from, or candidates of NeMo Gym rollouts that lack the demonstration."""
+    """Pivots that the training rollouts belong to, or candidates for NeMo Gym rollouts without demonstration."""
     audit: bool = option(False, shell=True)
-    """Score wrong actions made on purpose at every candidate instead, and report what is accepted."""
+    """Score deliberately wrong actions at every candidate instead, and report those that are accepted."""
     output: str | None = option(None, "-o", panel="Output", metavar="FILE", identity=False)  # type: ignore[assignment]
-    """Write the profile with the first verifier's rewards here; nothing is written by default."""
+    """Write the profile with the first verifier's rewards to this file; default: write nothing."""
