@@ -12,9 +12,11 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
+
+from pydantic import BaseModel, ConfigDict
 
 from pivotrl_cli.configs import ImportConfig
 from pivotrl_cli.errors import ConfigError, InputError, RunError
@@ -23,10 +25,10 @@ from pivotrl_cli.importers.results import File, Reported
 from pivotrl_cli.readers.document import RowsDocument, bad_record
 from pivotrl_cli.readers.fields import RecordError
 from pivotrl_cli.readers.sources import Source, find_sources
-from pivotrl_cli.rows import EvalResult, Reject
-from pivotrl_cli.stages.eval.summary import summarize
+from pivotrl_cli.rows import EvalResult, Reject, Summary
+from pivotrl_cli.stages.eval.summary import BenchmarkScores, summarize
 from pivotrl_cli.storage.provenance import Input, Provenance, file_input
-from pivotrl_cli.storage.table import TableWriter, current_summary
+from pivotrl_cli.storage.table import TableWriter, cached_summary
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -34,22 +36,52 @@ if TYPE_CHECKING:
 _SHOWN = 5
 
 
-def run(config: ImportConfig) -> dict[str, Any]:
-    """Import results; returns the summary."""
+class ReportedMean(BaseModel):
+    """A mean that the harness states, beside ours."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    benchmark: str
+    model: str
+    metric: str
+    mean: float
+    n: int | None
+    """Tasks or samples behind it, if it says."""
+    agrees: str | None
+    """How our rows give the same mean: with `errors left out` or `errors as 0`; null if neither does."""
+
+
+class ImportSummary(Summary):
+    """Summary of `import-eval`."""
+
+    model: str
+    benchmarks: dict[str, BenchmarkScores]
+    reported: list[ReportedMean]
+    formats: dict[str, int]
+    """Files by format."""
+    skipped: list[str]
+    """Files of a folder that the importer, or any importer, does not recognise."""
+    n_rejected: int
+    """Records that could not be read."""
+    rejected: list[str]
+    """The first of these, with place and reason."""
+
+
+def run(config: ImportConfig) -> ImportSummary:
+    """Import the results of another harness."""
     sources = find_sources(config.sources)
     names = hashlib.sha256("\n".join(source.name for source in sources).encode()).hexdigest()
     provenance = Provenance.of("import-eval", EvalResult, config, _inputs(config, sources), {"source names": names})
-    summary = current_summary(config.output, provenance, config.force)
-    cached = {} if summary is None else {"cached": True}
+    summary = cached_summary(config.output, provenance, config.force, ImportSummary)
     if summary is None:
-        found = _Found(config)
+        results = _Results(config)
         with TableWriter(config.output, EvalResult, provenance) as out:
-            for row in found.rows(sources):
+            for row in results.rows(sources):
                 out.write(row)
-            summary = found.summary()
-            out.set_summary(summary)
+            summary = results.summary()
+            out.set_summary(summary.stored())
     _check_errors(summary, config)
-    return summary | cached
+    return summary
 
 
 def _inputs(config: ImportConfig, sources: list[Source]) -> list[Input]:
@@ -70,8 +102,8 @@ def _beside(config: ImportConfig, sources: list[Source]) -> Iterator[Path]:
 
 
 @dataclass
-class _Found:
-    """What is seen as the rows go by."""
+class _Results:
+    """Reads the files; keeps what the summary needs of the rows that go by."""
 
     config: ImportConfig
     kept: list[EvalResult] = field(default_factory=list)
@@ -80,7 +112,6 @@ class _Found:
     rejects: list[Reject] = field(default_factory=list)
     formats: Counter[str] = field(default_factory=Counter)
     skipped: list[str] = field(default_factory=list)
-    """Files of a folder that the importer, or any, does not recognise."""
     _places: dict[tuple[str, str, int], str] = field(default_factory=dict)
 
     def rows(self, sources: list[Source]) -> Iterator[EvalResult]:
@@ -153,19 +184,24 @@ class _Found:
         self.kept.append(named.model_copy(update={"transcript": []}))
         return named
 
-    def summary(self) -> dict[str, Any]:
-        """Means per benchmark beside the stated ones, and all that was left aside."""
-        benchmarks = {name: one.model_dump() for name, one in summarize(self.kept).benchmarks.items()}
-        stated = [asdict(one) | {"benchmark": self.config.benchmark or one.benchmark} for one in self.stated]
-        return {
-            "model": self.kept[0].model,
-            "benchmarks": benchmarks,
-            "reported": [one | {"agrees": _agreement(one, benchmarks.get(one["benchmark"]))} for one in stated],
-            "formats": dict(sorted(self.formats.items())),
-            "skipped": self.skipped,
-            "n_rejected": len(self.rejects),
-            "rejected": [_place(reject) for reject in self.rejects[:_SHOWN]],
-        }
+    def summary(self) -> ImportSummary:
+        benchmarks = summarize(self.kept).benchmarks
+        return ImportSummary(
+            model=self.kept[0].model,
+            benchmarks=benchmarks,
+            reported=[self._reported(one, benchmarks) for one in self.stated],
+            formats=dict(sorted(self.formats.items())),
+            skipped=self.skipped,
+            n_rejected=len(self.rejects),
+            rejected=[_place(reject) for reject in self.rejects[:_SHOWN]],
+        )
+
+    def _reported(self, one: Reported, benchmarks: dict[str, BenchmarkScores]) -> ReportedMean:
+        benchmark = self.config.benchmark or one.benchmark
+        agrees = _agreement(one.mean, benchmarks.get(benchmark))
+        return ReportedMean(
+            benchmark=benchmark, model=one.model, metric=one.metric, mean=one.mean, n=one.n, agrees=agrees
+        )
 
 
 def _place(reject: Reject) -> str:
@@ -173,58 +209,58 @@ def _place(reject: Reject) -> str:
     return f"{reject.source}{line}: {reject.detail}"
 
 
-def _agreement(stated: dict[str, Any], ours: dict[str, Any] | None) -> str | None:
-    """The convention by which our rows give the stated mean; None where neither does."""
+def _agreement(reported: float, ours: BenchmarkScores | None) -> str | None:
+    """The convention by which our rows give the reported mean; None if neither does."""
     if ours is None:
         return None
-    conventions = {"errors left out": ours["mean"], "errors as 0": ours["mean_errors_as_zero"]}
-    equal = (name for name, mean in conventions.items() if mean is not None and _same(mean, stated["mean"]))
+    conventions = {"errors left out": ours.mean, "errors as 0": ours.mean_errors_as_zero}
+    equal = (name for name, mean in conventions.items() if mean is not None and _same(mean, reported))
     return next(equal, None)
 
 
-def _same(ours: float, stated: float) -> bool:
-    return math.isclose(ours, stated, abs_tol=5e-5)  # a stated mean may be rounded to a hundredth of a percent
+def _same(ours: float, reported: float) -> bool:
+    return math.isclose(ours, reported, abs_tol=5e-5)  # a reported mean may be rounded to a hundredth of a percent
 
 
-def _check_errors(summary: dict[str, Any], config: ImportConfig) -> None:
-    ones = summary["benchmarks"].values()
-    n = sum(one["n"] for one in ones) + summary["n_rejected"]
-    n_failed = sum(one["n_unscored"] for one in ones) + summary["n_rejected"]
+def _check_errors(summary: ImportSummary, config: ImportConfig) -> None:
+    ones = summary.benchmarks.values()
+    n = sum(one.n for one in ones) + summary.n_rejected
+    n_failed = sum(one.n_unscored for one in ones) + summary.n_rejected
     if n_failed > config.max_error_rate * n:
-        unscored = [f"{name} {one['first_unscored']}" for name, one in summary["benchmarks"].items()]
-        first = [text for text, one in zip(unscored, ones, strict=True) if one["n_unscored"]] + summary["rejected"]
+        unscored = [f"{name} {one.first_unscored}" for name, one in summary.benchmarks.items() if one.n_unscored]
+        first = [*unscored, *summary.rejected][0]
         raise RunError(
-            f"{n_failed} of {n} rows were not measured or could not be read, the first: {first[0]}",
+            f"{n_failed} of {n} rows were not measured or could not be read, the first: {first}",
             f"see the error column of {config.output}; --max-error-rate accepts it",
         )
 
 
-def describe(summary: dict[str, Any]) -> RenderableType:
+def describe(summary: ImportSummary) -> RenderableType:
     """The means for a terminal, ours beside the harness's."""
     from rich.console import Group
     from rich.table import Table as RichTable
 
-    table = RichTable(title=f"import-eval {summary['model']}", title_justify="left", box=None, pad_edge=False)
+    table = RichTable(title=f"import-eval {summary.model}", title_justify="left", box=None, pad_edge=False)
     for column in ("benchmark", "n", "mean", "errors as 0", "reported", "status"):
         table.add_column(column, justify="left" if column in ("benchmark", "status") else "right")
-    for name, one in summary["benchmarks"].items():
-        stated = ", ".join(_stated(r, one) for r in summary["reported"] if r["benchmark"] == name)
-        status = ", ".join(f"{key} {n:,}" for key, n in one["status"].items())
-        mean = "-" if one["mean"] is None else f"{one['mean']:.4f}"
-        table.add_row(name, f"{one['n']:,}", mean, f"{one['mean_errors_as_zero']:.4f}", stated, status)
-    return Group(table, *_asides(summary))
+    for name, one in summary.benchmarks.items():
+        reported = ", ".join(_reported_text(r, one) for r in summary.reported if r.benchmark == name)
+        status = ", ".join(f"{key} {n:,}" for key, n in one.status.items())
+        mean = "-" if one.mean is None else f"{one.mean:.4f}"
+        table.add_row(name, f"{one.n:,}", mean, f"{one.mean_errors_as_zero:.4f}", reported, status)
+    return Group(table, *_file_lines(summary))
 
 
-def _stated(one: dict[str, Any], ours: dict[str, Any]) -> str:
-    """A stated mean, and whether it is one of ours."""
-    size = f" over {one['n']:,}" if one["n"] not in (None, ours["n"]) else ""
-    return f"{one['mean']:.4f}{size}{'' if one['agrees'] else ', ours differs'}"
+def _reported_text(one: ReportedMean, ours: BenchmarkScores) -> str:
+    """A reported mean, and whether it is one of ours."""
+    size = f" over {one.n:,}" if one.n not in (None, ours.n) else ""
+    return f"{one.mean:.4f}{size}{'' if one.agrees else ', ours differs'}"
 
 
-def _asides(summary: dict[str, Any]) -> Iterator[str]:
-    yield from (f"{n:,} files by {name}" for name, n in summary["formats"].items())
-    if summary["skipped"]:
-        more = " ..." if len(summary["skipped"]) > _SHOWN else ""
-        yield f"{len(summary['skipped']):,} files not recognised: {', '.join(summary['skipped'][:_SHOWN])}{more}"
-    if summary["n_rejected"]:
-        yield f"{summary['n_rejected']:,} records could not be read: {'; '.join(summary['rejected'])}"
+def _file_lines(summary: ImportSummary) -> Iterator[str]:
+    yield from (f"{n:,} files by {name}" for name, n in summary.formats.items())
+    if summary.skipped:
+        more = " ..." if len(summary.skipped) > _SHOWN else ""
+        yield f"{len(summary.skipped):,} files not recognised: {', '.join(summary.skipped[:_SHOWN])}{more}"
+    if summary.n_rejected:
+        yield f"{summary.n_rejected:,} records could not be read: {'; '.join(summary.rejected)}"

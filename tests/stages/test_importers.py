@@ -19,7 +19,7 @@ from pivotrl_cli.rows import EvalResult, Message
 from pivotrl_cli.stages import import_eval as stage
 
 
-def imported(folder: Path, *sources: Path, **options: Any) -> tuple[dict[str, Any], list[EvalResult]]:
+def imported(folder: Path, *sources: Path, **options: Any) -> tuple[stage.ImportSummary, list[EvalResult]]:
     """Summary and rows; whatever was not measured is accepted."""
     output = folder / "eval.parquet"
     config = ImportConfig(
@@ -46,18 +46,18 @@ def shared(path: str) -> Path:
 
 def test_lm_evals_mean_is_reproduced(tmp_path):
     summary, rows = imported(tmp_path, shared("eval_samples"), model="dummy", format="auto")
-    (stated,) = summary["reported"]
-    assert (stated["benchmark"], stated["metric"], stated["n"]) == ("local_arith", "exact_match,strict", 12)
-    assert (stated["mean"], stated["agrees"]) == (pytest.approx(8 / 12), "errors left out")
+    (stated,) = summary.reported
+    assert (stated.benchmark, stated.metric, stated.n) == ("local_arith", "exact_match,strict", 12)
+    assert (stated.mean, stated.agrees) == (pytest.approx(8 / 12), "errors left out")
     assert [(row.task_id, row.score) for row in rows[:2]] == [("0", 0.0), ("1", 1.0)]
     assert rows[0].transcript == [Message(role="assistant", content="The answer is 4\n#### 4\nANSWER: A")]
-    assert summary["formats"]["lm_eval: records have doc_id and resps"] == 1
+    assert summary.formats["lm_eval: records have doc_id and resps"] == 1
 
 
 def test_inspects_epochs_are_trials(tmp_path):
     summary, rows = imported(tmp_path, shared("eval_samples/inspect_epochs3.json"))
-    (stated,) = summary["reported"]
-    assert (stated["mean"], stated["n"], stated["agrees"]) == (pytest.approx(2 / 3), 18, "errors left out")
+    (stated,) = summary.reported
+    assert (stated.mean, stated.n, stated.agrees) == (pytest.approx(2 / 3), 18, "errors left out")
     assert sorted({(row.task_id, row.trial) for row in rows}) == [(str(t), e) for t in range(6) for e in range(3)]
     assert {(row.model, row.seed, row.cluster == row.task_id) for row in rows} == {("openai-api/local/dummy", 7, True)}
     assert (rows[0].n_turns, rows[0].n_tool_calls, rows[0].n_tokens, rows[0].seconds) == (1, 0, 3, 0.877)
@@ -85,16 +85,16 @@ def test_inspects_means_are_reproduced(tmp_path):
             assert {row.status for row in rows} == {"infra_error"}
             assert UNSTATED[log.name] in {row.error for row in rows}
             continue
-        (stated,) = summary["reported"]
-        assert (log.name, stated["agrees"], stated["n"]) == (log.name, "errors left out", len(rows))
+        (stated,) = summary.reported
+        assert (log.name, stated.agrees, stated.n) == (log.name, "errors left out", len(rows))
 
 
 def test_tau2s_infrastructure_errors_are_not_measured(tmp_path):
     """Its own table says 0.80 on average and 0.50 in pass^1 of the same runs."""
     summary, rows = imported(tmp_path, shared("eval_samples/tau2_results_with_infra_errors.json"))
-    retail = summary["benchmarks"]["tau2_retail"]
-    assert (retail["n"], retail["n_unscored"], retail["mean"], retail["mean_errors_as_zero"]) == (16, 6, 0.8, 0.5)
-    assert summary["reported"] == []
+    retail = summary.benchmarks["tau2_retail"]
+    assert (retail.n, retail.n_unscored, retail.mean, retail.mean_errors_as_zero) == (16, 6, 0.8, 0.5)
+    assert summary.reported == []
     failed = next(row for row in rows if row.status == "infra_error")
     assert (failed.task_id, failed.trial, failed.score, failed.n_turns) == ("2", 0, None, 0)
     assert failed.error.startswith("infrastructure_error: the JSON object must be str")
@@ -119,16 +119,16 @@ TAU2 = {  # counted by hand from termination_reason and reward
 def test_tau2s_recorded_rewards_are_the_scores(tmp_path, name):
     summary, rows = imported(tmp_path, shared(f"tau2_bench/results/{name}.json"))
     benchmark, mean, status = TAU2[name]
-    found = summary["benchmarks"][benchmark]
-    assert (found["mean"], found["status"]) == (pytest.approx(mean), status)
+    found = summary.benchmarks[benchmark]
+    assert (found.mean, found.status) == (pytest.approx(mean), status)
     assert all(row.transcript and row.n_turns and row.seconds for row in rows)
     assert sum(row.n_tool_calls for row in rows) > len(rows)
 
 
 def test_tau_benchs_trials(tmp_path):
     summary, rows = imported(tmp_path, shared("tau_bench/gpt-4o-airline.json"))
-    found = summary["benchmarks"]["tau_bench"]
-    assert (found["n"], found["mean"], summary["model"]) == (200, 0.42, "gpt-4o-airline")
+    found = summary.benchmarks["tau_bench"]
+    assert (found.n, found.mean, summary.model) == (200, 0.42, "gpt-4o-airline")
     assert {row.trial for row in rows} == {0, 1, 2, 3}
     assert len({row.cluster for row in rows}) == 50
     assert (sum(row.n_turns for row in rows), sum(row.n_tool_calls for row in rows)) == (2454, 1164)
@@ -137,9 +137,9 @@ def test_tau_benchs_trials(tmp_path):
 def test_bfcls_accuracy_is_reproduced_and_failed_requests_are_not_answers(tmp_path):
     folder = shared("eval_samples/bfcl")
     summary, rows = imported(tmp_path, folder, model="Qwen_Qwen3-0.6B-FC")
-    (stated,) = summary["reported"]
-    assert (stated["benchmark"], stated["mean"], stated["n"]) == ("bfcl_simple_python", pytest.approx(1 / 3), 3)
-    assert stated["agrees"] == "errors left out"
+    (stated,) = summary.reported
+    assert (stated.benchmark, stated.mean, stated.n) == ("bfcl_simple_python", pytest.approx(1 / 3), 3)
+    assert stated.agrees == "errors left out"
     by_task = {row.task_id: (row.score, row.status, row.error, row.n_turns) for row in rows}
     assert by_task == {
         "multi_turn_base_0": (None, "infra_error", "there is no score file: run bfcl evaluate", 21),
@@ -150,7 +150,7 @@ def test_bfcls_accuracy_is_reproduced_and_failed_requests_are_not_answers(tmp_pa
     # every request of this model failed, and BFCL states 100 % for irrelevance: not reproduced, on purpose
     summary, rows = imported(tmp_path, folder, model="gpt-4o-mini-2024-07-18-FC")
     assert {(row.score, row.status) for row in rows} == {(None, "infra_error")}
-    stated = {one["benchmark"]: (one["mean"], one["n"], one["agrees"]) for one in summary["reported"]}
+    stated = {one.benchmark: (one.mean, one.n, one.agrees) for one in summary.reported}
     assert stated == {"bfcl_irrelevance": (1.0, 240, None), "bfcl_simple_python": (0.0, 400, "errors as 0")}
     with pytest.raises(ConfigError, match="results of several models"):
         imported(tmp_path, folder)
@@ -186,9 +186,9 @@ def test_a_report_of_swe_bench(tmp_path):
         ("d", 0.0, "empty", None),
         ("c", 0.0, "ok", None),
     ]
-    assert (summary["model"], summary["benchmarks"]["swe_bench"]["mean"]) == ("org__model", 0.5)
-    (stated,) = summary["reported"]
-    assert (stated["mean"], stated["n"], stated["agrees"]) == (pytest.approx(2 / 6), 6, "errors as 0")
+    assert (summary.model, summary.benchmarks["swe_bench"].mean) == ("org__model", 0.5)
+    (stated,) = summary.reported
+    assert (stated.mean, stated.n, stated.agrees) == (pytest.approx(2 / 6), 6, "errors as 0")
 
 
 def trial(task: str, suffix: str, reward: float | None, raised: str | None = None) -> dict[str, Any]:
@@ -221,9 +221,9 @@ def test_a_job_of_harbor(tmp_path):
     ]
     assert (rows[3].score, rows[3].status, rows[3].error) == (None, "infra_error", "EnvironmentStartTimeoutError")
     assert {(row.benchmark, row.model, row.n_tokens, row.seconds) for row in rows} == {("terminal-bench", "m", 20, 90)}
-    (stated,) = summary["reported"]
-    assert (stated["mean"], stated["n"], stated["agrees"]) == (0.5, None, "errors as 0")
-    assert summary["skipped"] == ["config.json"]
+    (stated,) = summary.reported
+    assert (stated.mean, stated.n, stated.agrees) == (0.5, None, "errors as 0")
+    assert summary.skipped == ["config.json"]
 
 
 def test_a_run_of_terminal_bench(tmp_path):
@@ -242,8 +242,8 @@ def test_a_run_of_terminal_bench(tmp_path):
         ("t2", 0, 0.0, "too_long"),
         ("t0", 1, None, "infra_error"),
     ]
-    assert (summary["model"], summary["reported"][0]["agrees"]) == ("m", "errors as 0")
-    assert summary["skipped"] == ["run_metadata.json"]
+    assert (summary.model, summary.reported[0].agrees) == ("m", "errors as 0")
+    assert summary.skipped == ["run_metadata.json"]
 
 
 def test_an_evaluation_of_nemo_skills(tmp_path):
@@ -271,14 +271,14 @@ def test_an_evaluation_of_nemo_skills(tmp_path):
     }
     put(tmp_path / "out/metrics.json", metrics)
     summary, rows = imported(tmp_path, tmp_path / "out")
-    assert {name: one["mean"] for name, one in summary["benchmarks"].items()} == {
+    assert {name: one.mean for name, one in summary.benchmarks.items()} == {
         "aime25": 0.75,
         "hle": 0.5,
         "ifbench": pytest.approx(2 / 3),
         "livecodebench": 0.5,
         "scicode": 0.5,
     }
-    assert {one["benchmark"]: one["agrees"] for one in summary["reported"]} == {
+    assert {one.benchmark: one.agrees for one in summary.reported} == {
         "ifbench": "errors left out",
         "scicode": "errors left out",
         "aime25": "errors left out",
@@ -306,13 +306,13 @@ def test_lm_evals_filters_and_metrics_are_chosen_by_name(tmp_path):
 
     def means(**options: Any) -> tuple[float, list[str]]:
         summary, _ = imported(tmp_path, path, beside, **options)
-        return summary["benchmarks"]["gsm8k_cot"]["mean"], [one["metric"] for one in summary["reported"]]
+        return summary.benchmarks["gsm8k_cot"].mean, [one.metric for one in summary.reported]
 
     assert means() == (0.0, ["exact_match,strict"])
     assert means(metric="f1") == (0.5, ["f1,strict"])
     assert means(metric="exact_match,loose") == (1.0, [])
     summary, rows = imported(tmp_path, path, beside)
-    assert (summary["model"], len(rows)) == ("org/m", 2)
+    assert (summary.model, len(rows)) == ("org/m", 2)
 
 
 def log(**changes: Any) -> dict[str, Any]:
@@ -353,7 +353,7 @@ def test_inspects_failed_limited_and_missing_samples(tmp_path):
     ]
     assert (rows[0].benchmark, rows[0].n_turns, rows[0].n_tool_calls) == ("browse_comp", 2, 1)
     assert [message.role for message in rows[0].transcript] == ["assistant", "tool", "assistant"]
-    assert summary["reported"][0]["agrees"] == "errors left out"
+    assert summary.reported[0].agrees == "errors left out"
     _, rows = imported(tmp_path, path, metric="t.x", benchmark="renamed")
     assert [(row.benchmark, row.score, row.error) for row in rows[:2]] == [
         ("renamed", 0.25, None),
@@ -369,8 +369,8 @@ def test_what_cannot_be_read_is_counted_with_its_place(tmp_path):
     path.write_text(path.read_text() + "{broken\n")
     summary, rows = imported(tmp_path, path)
     assert [row.task_id for row in rows] == ["0", "2"]
-    assert summary["n_rejected"] == 2
-    assert summary["rejected"] == [
+    assert summary.n_rejected == 2
+    assert summary.rejected == [
         f"{path.name} record 2: exact_match: expected a score from 0 to 1, got a number",
         f"{path.name} record 4: Expecting property name enclosed in double quotes at column 2",
     ]
@@ -402,7 +402,7 @@ def test_an_up_to_date_import_does_nothing(tmp_path):
     config = ImportConfig(sources=[str(path)], output=str(tmp_path / "eval.parquet"))
     summary = stage.run(config)
     before = (tmp_path / "eval.parquet").read_bytes()
-    assert stage.run(config) == summary | {"cached": True}
+    assert stage.run(config) == summary.model_copy(update={"cached": True})
     stage.run(config.model_copy(update={"force": True}))
     assert (tmp_path / "eval.parquet").read_bytes() == before
     with pytest.raises(OutputError, match=r"config\.metric"):
@@ -412,11 +412,11 @@ def test_an_up_to_date_import_does_nothing(tmp_path):
 def test_scores_that_come_later_are_another_input(tmp_path):
     answers = put(tmp_path / "b/result/m/g/BFCL_v4_simple_result.json", {"id": "a", "result": "x"})
     config = ImportConfig(sources=[str(answers)], output=str(tmp_path / "eval.parquet"), max_error_rate=1.0)
-    assert stage.run(config)["benchmarks"]["bfcl_simple"]["n_unscored"] == 1
+    assert stage.run(config).benchmarks["bfcl_simple"].n_unscored == 1
     put(tmp_path / "b/score/m/g/BFCL_v4_simple_score.json", {"accuracy": 1.0, "correct_count": 1, "total_count": 1})
     with pytest.raises(OutputError, match="inputs"):
         stage.run(config)
-    assert stage.run(config.model_copy(update={"force": True}))["benchmarks"]["bfcl_simple"]["mean"] == 1.0
+    assert stage.run(config.model_copy(update={"force": True})).benchmarks["bfcl_simple"].mean == 1.0
 
 
 @pytest.mark.parametrize("format", ["auto", "bfcl"])
@@ -425,8 +425,8 @@ def test_what_else_lies_in_the_folder_is_listed_not_read(format, tmp_path):
     put(tmp_path / "b/score/m/g/BFCL_v4_simple_score.json", {"accuracy": 1.0, "correct_count": 1, "total_count": 1})
     (tmp_path / "b/score/data_live.csv").write_text("Rank,Model\n1,m\n")
     summary = imported(tmp_path, tmp_path / "b", format=format)[0]
-    assert (summary["benchmarks"]["bfcl_simple"]["mean"], summary["n_rejected"]) == (1.0, 0)
-    assert summary["skipped"] == ["score/data_live.csv"]
+    assert (summary.benchmarks["bfcl_simple"].mean, summary.n_rejected) == (1.0, 0)
+    assert summary.skipped == ["score/data_live.csv"]
 
 
 def test_no_two_importers_recognise_the_same_file():

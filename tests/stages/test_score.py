@@ -37,21 +37,17 @@ def profiled(tmp_path) -> Path:
 
 def test_recorded_rewards_are_compared_with_every_verifiers(profiled):
     found = score.run(ScoreConfig(rollouts=str(profiled), verifier=["tool_call", "tool_name"]))
-    assert found["rollouts"] == 6
-    assert found["unscored"] == 2
-    assert found["means"] == {"recorded": 3 / 6, "tool_call": 3 / 6, "tool_name": 4 / 6}
-    zeros = {"other": 0}
-    assert found["pairs"] == [
-        {"first": "recorded", "second": "tool_call", "both": 3, "neither": 3, "only_first": 0, "only_second": 0}
-        | zeros,
-        {"first": "recorded", "second": "tool_name", "both": 3, "neither": 2, "only_first": 0, "only_second": 1}
-        | zeros,
-        {"first": "tool_call", "second": "tool_name", "both": 3, "neither": 2, "only_first": 0, "only_second": 1}
-        | zeros,
-    ]
-    assert [(row["candidate_id"], row["sample"], row["alike"]) for row in found["telling"]] == [("a-000", 1, 1)]
-    assert found["telling"][0]["rewards"] == {"recorded": 0.0, "tool_call": 0.0, "tool_name": 1.0}
-    assert found["telling"][0]["expected"] == 'look {"order": 7}'
+    assert found.rollouts == 6
+    assert found.unscored == 2
+    assert found.means == {"recorded": 3 / 6, "tool_call": 3 / 6, "tool_name": 4 / 6}
+    assert [tuple(pair.model_dump().values()) for pair in found.pairs] == [
+        ("recorded", "tool_call", 3, 0, 0, 3, 0),
+        ("recorded", "tool_name", 3, 0, 1, 2, 0),
+        ("tool_call", "tool_name", 3, 0, 1, 2, 0),
+    ]  # both, only the first, only the second, neither, partial rewards that differ
+    assert [(row.candidate_id, row.sample, row.alike) for row in found.telling] == [("a-000", 1, 1)]
+    assert found.telling[0].rewards == {"recorded": 0.0, "tool_call": 0.0, "tool_name": 1.0}
+    assert found.telling[0].expected == 'look {"order": 7}'
 
 
 def test_a_profile_is_written_anew_with_the_first_verifiers_rewards(profiled, tmp_path):
@@ -65,7 +61,7 @@ def test_a_profile_is_written_anew_with_the_first_verifiers_rewards(profiled, tm
     assert [(row.candidate_id, row.state, row.n_error, row.n_truncated) for row in new] == [
         (row.candidate_id, row.state, row.n_error, row.n_truncated) for row in old
     ]
-    assert score.run(config)["cached"] is True
+    assert score.run(config).cached is True
 
 
 def test_scoring_with_the_same_verifier_changes_nothing(profiled, tmp_path):
@@ -88,7 +84,7 @@ def test_training_rollouts_need_their_pivots(tmp_path):
     found = score.run(
         ScoreConfig(rollouts=str(tmp_path / "r.parquet"), candidates=tmp_path / "c.parquet", verifier=["exact"])
     )
-    assert (found["rollouts"], found["unscored"], found["means"]) == (2, 1, {"recorded": 0.5, "exact": 0.5})
+    assert (found.rollouts, found.unscored, found.means) == (2, 1, {"recorded": 0.5, "exact": 0.5})
 
 
 def test_a_candidates_table_has_no_rollouts(tmp_path):
@@ -109,8 +105,8 @@ def test_a_candidates_table_has_no_rollouts(tmp_path):
 def test_nemo_gyms_own_rollouts_are_scored_as_they_were(server, verifier, mean):
     path = SHARED / "nemo_gym" / server / "example_rollouts.jsonl"
     found = score.run(ScoreConfig(rollouts=str(path), verifier=[verifier]))
-    assert (found["rollouts"], found["telling"]) == (5, [])
-    assert found["means"] == {"recorded": mean, verifier: mean}
+    assert (found.rollouts, found.telling) == (5, [])
+    assert found.means == {"recorded": mean, verifier: mean}
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared recorded runs are not here")
@@ -120,7 +116,7 @@ def test_nemo_gyms_rollouts_find_their_demonstrations_among_candidates(tmp_path,
     extract.run(ExtractConfig(sources=[str(folder / "example.jsonl")], verifier=verifier, output=str(table)))
     rollouts = str(folder / "example_rollouts.jsonl")
     found = score.run(ScoreConfig(rollouts=rollouts, candidates=table))
-    assert (found["rollouts"], found["telling"], list(found["means"])) == (5, [], ["recorded", verifier])
+    assert (found.rollouts, found.telling, list(found.means)) == (5, [], ["recorded", verifier])
     with pytest.raises(InputError, match="does not say what was demonstrated"):
         score.run(ScoreConfig(rollouts=rollouts, verifier=[verifier]))
 
@@ -132,9 +128,9 @@ def test_audit_counts_what_is_accepted(tmp_path):
         candidate("a-002", turn=2, n_turns=3, expected_action=calls("look", '{"order": 9}')),
     ]
     path = write(tmp_path / "c.parquet", rows)
-    found = score.run(ScoreConfig(rollouts=str(path), audit=True))["audit"]
-    assert found["demonstrations_refused"] == 0
-    tried = {name: (c["tried"], c["accepted"]) for name, c in found["probes"].items()}
+    found = score.run(ScoreConfig(rollouts=str(path), audit=True))
+    assert found.demonstrations_refused == 0
+    tried = {name: (c.tried, c.accepted) for name, c in found.probes.items()}
     assert tried == {
         "another turn's action": (2, 0),
         "a required argument dropped": (2, 0),
@@ -142,11 +138,15 @@ def test_audit_counts_what_is_accepted(tmp_path):
         "a message that does nothing": (3, 0),
         "all tools at once": (0, 0),
     }
-    compat = score.run(ScoreConfig(rollouts=str(path), audit=True, verifier=["tool_call_compat"]))["audit"]["probes"]
-    assert compat["a message that does nothing"]["accepted"] == 1
-    name_only = score.run(ScoreConfig(rollouts=str(path), audit=True, verifier=["tool_name"]))["audit"]["probes"]
-    assert name_only["another turn's action"] == {"tried": 2, "accepted": 0, "partial": 0, "examples": []}
-    assert name_only["a value changed"]["examples"] == ["a-000", "a-002"]
+    compat = score.run(ScoreConfig(rollouts=str(path), audit=True, verifier=["tool_call_compat"])).probes
+    assert compat["a message that does nothing"].accepted == 1
+    name_only = score.run(ScoreConfig(rollouts=str(path), audit=True, verifier=["tool_name"])).probes
+    nothing = {"accepted": 0, "partial": 0, "examples": [], "first_accepted": None}
+    assert name_only["another turn's action"].model_dump() == {"tried": 2} | nothing
+    changed = {"candidate_id": "a-000", "expected": 'look {"order": 7}', "accepted": 'look {"order": 8}'}
+    assert name_only["a value changed"].model_dump() == {
+        "tried": 2, "accepted": 2, "partial": 0, "examples": ["a-000", "a-002"], "first_accepted": changed
+    }  # fmt: skip
 
 
 def test_probes_are_what_they_say():
@@ -172,10 +172,10 @@ def test_the_default_verifier_lets_no_exploit_through_on_recorded_runs(tmp_path)
     output = tmp_path / "c.parquet"
     extract.run(ExtractConfig(sources=[str(SHARED / "tau2_bench/openai_sft")], output=str(output)))
     with Table.open(output, Candidate) as table:
-        found = audit.audit(table, {"tool_call": load_verifier("tool_call")}, None)
-    accepted = {name: c["accepted"] for name, c in found["probes"].items()}
-    tried = {name: c["tried"] for name, c in found["probes"].items()}
-    assert found["demonstrations_refused"] == 0
+        found = audit.audit(table, {"tool_call": load_verifier("tool_call")})
+    accepted = {name: c.accepted for name, c in found.probes.items()}
+    tried = {name: c.tried for name, c in found.probes.items()}
+    assert found.demonstrations_refused == 0
     assert tried["all tools at once"] > 300
     assert accepted.pop("another turn's action") < 0.05 * tried["another turn's action"]
     assert accepted == {

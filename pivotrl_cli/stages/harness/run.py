@@ -64,7 +64,7 @@ def run(config: HarnessConfig) -> None:
             check_server(config, url, any(plan.harness.calls_tools for plan in plans))
         summaries = {plan.name: _run(config, plan) for plan in plans}
     if config.json_summary:
-        print(json.dumps(summaries))
+        print(json.dumps({name: summary.model_dump(mode="json") for name, summary in summaries.items()}))
 
 
 def _by_harness(config: HarnessConfig) -> dict[str, list[str]]:
@@ -149,7 +149,7 @@ def _table(plan: Plan) -> Path:
     return plan.job.output.with_name(f"{plan.name}.parquet")
 
 
-def _run(config: HarnessConfig, plan: Plan) -> dict[str, Any]:
+def _run(config: HarnessConfig, plan: Plan) -> import_eval.ImportSummary:
     plan.job.output.mkdir(parents=True, exist_ok=True)
     log = plan.job.output.with_name(f"{plan.name}.log")
     for step in plan.steps:

@@ -1,4 +1,4 @@
-"""Audit: what would a candidates table's verifiers let through?
+"""Audit: which wrong actions would the verifiers of a candidates table accept?
 
 A policy finds whatever its reward accepts. So each demonstration is scored against itself (it must be accepted), and
 against actions that are wrong on purpose: another turn's action, the demonstration without one of its arguments, with
@@ -11,14 +11,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pivotrl_cli.rows import Candidate, Message, ToolCall
+from pivotrl_cli.stages.score.summary import AcceptedAction, AuditSummary, ProbeCount, action_text
 from pivotrl_cli.storage.table import Table
 from pivotrl_cli.verifiers import Verifier
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 NO_OP = "OK, I will look into it."
 """A message that is polite and does nothing."""
@@ -34,7 +32,7 @@ def other_turn(candidate: Candidate, previous: Message | None) -> Message | None
 
 def dropped_argument(candidate: Candidate, previous: Message | None) -> Message | None:
     """The demonstration without the first argument that its tool requires."""
-    return _with_arguments(candidate, lambda arguments, required: _without(arguments, required))
+    return _with_arguments(candidate, _without)
 
 
 def changed_value(candidate: Candidate, previous: Message | None) -> Message | None:
@@ -64,27 +62,9 @@ PROBES: dict[str, Probe] = {
 }
 
 
-@dataclass(slots=True)
-class ProbeCount:
-    """What became of one probe."""
-
-    tried: int = 0
-    accepted: int = 0
-    partial: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    def add(self, candidate_id: str, reward: float) -> None:
-        """Count one verdict; the first few accepted ones are named."""
-        self.tried += 1
-        self.partial += 0.0 < reward < 1.0
-        if reward >= 1.0:
-            self.accepted += 1
-            self.examples += [candidate_id] if len(self.examples) < 3 else []
-
-
-def audit(table: Table[Candidate], verifiers: dict[str, Verifier], override: str | None) -> dict[str, Any]:
-    """Score every probe at every candidate; the summary as JSON values."""
-    counts = {name: ProbeCount() for name in PROBES}
+def audit(table: Table[Candidate], verifiers: dict[str, Verifier], override: str | None = None) -> AuditSummary:
+    """Score every probe at every candidate, by the candidate's verifier or the one that overrides it."""
+    counts = {name: _Count() for name in PROBES}
     refused: list[str] = []
     previous: Candidate | None = None
     for candidate in table.rows():
@@ -94,17 +74,43 @@ def audit(table: Table[Candidate], verifiers: dict[str, Verifier], override: str
         follows = previous is not None and previous.trajectory_id == candidate.trajectory_id
         before = previous.expected_action if previous is not None and follows else None
         for name, wrong in _probes(candidate, before):
-            counts[name].add(candidate.candidate_id, verify(candidate, wrong).reward)
+            counts[name].add(candidate, wrong, verify(candidate, wrong).reward)
         previous = candidate
-    return {
-        "candidates": table.n_rows,
-        "demonstrations_refused": len(refused),
-        "refused_examples": refused[:3],
-        "probes": {
-            name: {"tried": c.tried, "accepted": c.accepted, "partial": c.partial, "examples": c.examples}
-            for name, c in counts.items()
-        },
-    }
+    return AuditSummary(
+        verifiers=list(verifiers),
+        candidates=table.n_rows,
+        demonstrations_refused=len(refused),
+        refused_examples=refused[:3],
+        probes={name: count.summary() for name, count in counts.items()},
+    )
+
+
+@dataclass(slots=True)
+class _Count:
+    tried: int = 0
+    partial: int = 0
+    accepted: list[str] = field(default_factory=list)
+    first: AcceptedAction | None = None
+
+    def add(self, candidate: Candidate, wrong: Message, reward: float) -> None:
+        self.tried += 1
+        self.partial += 0.0 < reward < 1.0
+        if reward >= 1.0:
+            self.accepted.append(candidate.candidate_id)
+            self.first = self.first or AcceptedAction(
+                candidate_id=candidate.candidate_id,
+                expected=action_text(candidate.expected_action),
+                accepted=action_text(wrong),
+            )
+
+    def summary(self) -> ProbeCount:
+        return ProbeCount(
+            tried=self.tried,
+            accepted=len(self.accepted),
+            partial=self.partial,
+            examples=self.accepted[:3],
+            first_accepted=self.first,
+        )
 
 
 def _probes(candidate: Candidate, previous: Message | None) -> Iterator[tuple[str, Message]]:
@@ -173,29 +179,3 @@ def _changed(arguments: dict[str, Any]) -> dict[str, Any]:
         case _:
             other = "something else entirely"
     return arguments | {key: other}
-
-
-def describe(found: dict[str, Any]) -> RenderableType:
-    """The audit for a terminal."""
-    from rich.table import Table as RichTable
-
-    table = RichTable(title="audit", title_justify="left", box=None, pad_edge=False)
-    for column in ("probe", "tried", "accepted", "share", "partly", "for example"):
-        table.add_column(column, justify="left" if column in ("probe", "for example") else "right", overflow="fold")
-    n, refused = found["candidates"], found["demonstrations_refused"]
-    table.add_row("the demonstration itself", f"{n:,}", f"{n - refused:,}", _share(n - refused, n), "", "")
-    for name, c in found["probes"].items():
-        examples = " ".join(c["examples"])
-        table.add_row(
-            name,
-            f"{c['tried']:,}",
-            f"{c['accepted']:,}",
-            _share(c["accepted"], c["tried"]),
-            f"{c['partial']:,}",
-            examples,
-        )
-    return table
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else "-"

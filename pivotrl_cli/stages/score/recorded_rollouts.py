@@ -1,4 +1,4 @@
-"""Rollouts that somebody recorded, from any of the files that have them."""
+"""Recorded rollouts: of a profile, of training, or of NeMo Gym."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ class Recorded:
     candidate: Candidate
     sample: int
     action: Message | None
-    """None where the text was no action."""
+    """None where the text could not be parsed."""
     reward: float
-    """What was recorded."""
+    """As it was recorded."""
     verdict: str
-    """Recorded category, or the name of the source where it has none."""
+    """The recorded category; `recorded` where the file has none."""
 
 
 def recorded_rollouts(config: ScoreConfig) -> Iterator[Recorded | None]:
     """Rollouts in the order of the file; None for one without a reward (truncated or failed)."""
     if config.rollouts.endswith((".jsonl", ".json")):
-        yield from _of_nemo_gym(Path(config.rollouts), config.candidates)
+        yield from _gym_rollouts(Path(config.rollouts), config.candidates)
         return
     kind = table_kind(config.rollouts)
     if issubclass(kind, Profile):
-        yield from _of_profile(config.rollouts)
+        yield from _profile_rollouts(config.rollouts)
     elif kind is TrainRollout:
-        yield from _of_training(config)
+        yield from _training_rollouts(config)
     else:
         raise InputError(
             f"{config.rollouts}: no rollouts in this table", "give a profile, or training rollouts with --candidates"
         )
 
 
-def _of_profile(path: str) -> Iterator[Recorded | None]:
+def _profile_rollouts(path: str) -> Iterator[Recorded | None]:
     with Table.open(path, Profile) as table:
         for row in table.rows():
             candidate = Candidate.model_construct(**{name: getattr(row, name) for name in Candidate.model_fields})
@@ -55,7 +55,7 @@ def _of_profile(path: str) -> Iterator[Recorded | None]:
                 yield Recorded(candidate, r.sample, r.action, r.reward or 0.0, r.verdict) if known else None
 
 
-def _of_training(config: ScoreConfig) -> Iterator[Recorded | None]:
+def _training_rollouts(config: ScoreConfig) -> Iterator[Recorded | None]:
     if config.candidates is None:
         raise ConfigError("training rollouts name their pivots by id alone", "add --candidates pivots.parquet")
     with Table.open(config.rollouts, TrainRollout) as table, Table.open(config.candidates, Candidate) as candidates:
@@ -72,34 +72,34 @@ def _of_training(config: ScoreConfig) -> Iterator[Recorded | None]:
                 )
             candidate = candidates.at(places[row.candidate_id])
             known = row.reward is not None
-            action = _parsed(row.text)
+            action = _parse(row.text)
             yield Recorded(candidate, row.sample, action, row.reward or 0.0, row.verdict) if known else None
 
 
-def _parsed(text: str) -> Message | None:
+def _parse(text: str) -> Message | None:
     try:
         return parse_hermes(text)
     except UnparsableError:
         return None
 
 
-def _of_nemo_gym(path: Path, candidates: Path | None) -> Iterator[Recorded | None]:
+def _gym_rollouts(path: Path, candidates: Path | None) -> Iterator[Recorded | None]:
     if not path.is_file():
         raise InputError(f"{path}: no such file", "check the path")
-    demonstrations = _by_prompt(candidates) if candidates else {}
+    demonstrations = _index_by_prompt(candidates) if candidates else {}
     for found in NemoGymReader().rollouts(FileDocument(path, path.name)):
         if isinstance(found, Reject):
             raise InputError(f"{path.name} line {found.line}: {found.detail}", "give NeMo Gym's rollouts of pivot rows")
         candidate, action, reward = found
-        yield Recorded(_demonstrated(candidate, demonstrations), 0, action, reward, "recorded")
+        yield Recorded(_with_demonstration(candidate, demonstrations), 0, action, reward, "recorded")
 
 
-def _by_prompt(candidates: Path) -> dict[str, Candidate]:
+def _index_by_prompt(candidates: Path) -> dict[str, Candidate]:
     with Table.open(candidates, Candidate) as table:
         return {_prompt_key(row): row for row in table.rows()}
 
 
-def _demonstrated(candidate: Candidate, demonstrations: dict[str, Candidate]) -> Candidate:
+def _with_demonstration(candidate: Candidate, demonstrations: dict[str, Candidate]) -> Candidate:
     """The candidate, with the action and the verifier of the table's row of the same prompt where one is given."""
     row = demonstrations.get(_prompt_key(candidate))
     if row is not None:

@@ -173,8 +173,8 @@ def test_score_asks_the_judge_too(tmp_path):
                 output=str(tmp_path / "new.parquet"),
             )
         )
-    assert found["means"] == {"recorded": 1 / 4, "tool_call+judge": 3 / 4, "judge": 3 / 4}
-    assert found["judge"]["calls"] == 3
+    assert found.means == {"recorded": 1 / 4, "tool_call+judge": 3 / 4, "judge": 3 / 4}
+    assert found.judge.calls == 3
     assert outcomes(tmp_path / "new.parquet") == JUDGED
 
 
