@@ -89,7 +89,7 @@ def _score(recorded: Recorded, verify: Verifier) -> Rollout:
     return score(recorded.candidate, recorded.sample, completion, verify, "exclude")
 
 
-def _write_profile(config: ScoreConfig, output: Path, verifiers: _Verifiers) -> ScoreSummary:
+def _write_profile(config: ScoreConfig, output: str, verifiers: _Verifiers) -> ScoreSummary:
     """Write the profile with new rewards, and compare on the way."""
     with Table.open(config.rollouts, Profile) as profile:
         used = config.verifier[:1] or profile.distinct("verifier")
