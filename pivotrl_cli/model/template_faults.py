@@ -1,16 +1,16 @@
-"""What a chat template lost: a rendered state against the messages and tools that it was rendered from.
+"""Faults of a chat template: what a rendered state lost of the messages and tools that it was rendered from.
 
-Templates fail in silence: some drop the calls of the history, some write arguments as JSON inside a JSON string, some
-leave out the tools. A policy asked at such a prompt sees another history than the one recorded, so each candidate says
-which fault its rendering has.
+Templates fail silently: some drop the calls of the history, some write arguments as JSON inside a JSON string, some
+leave out the tools. A policy that samples at such a prompt sees another history than the recorded one, so each
+candidate records the fault of its rendering.
 
-Contents are looked for in order, once from the front and once from the back; what lies between the contents around a
-message bounds where its calls may stand, so a call is not taken for present because a schema or a later turn names it.
-Values count in any form that a reader of the prompt can take for the value: as they are, or escaped once as JSON or
-Python strings. Whitespace at their ends is the template's to change. Searches never go back where the order holds, so
-the time is linear in the text.
+The check searches for the contents in order, once from the front and once from the back. The calls of a message must
+stand between the contents around it, so a call does not count as present because a schema or a later turn names it. A
+value counts in every form that a reader of the prompt can take for it: as it is, or escaped once as a JSON or Python
+string. Templates may change whitespace at its ends. Searches never go back where the order holds, so the time is linear
+in the text.
 
-Left out: reasoning, which templates rightly strip from the history, ids of calls, and text that a template adds.
+Not checked: reasoning, which templates rightly strip from the history, ids of calls, and text that a template adds.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from pivotrl_cli.rows import Message, ToolCall
 
 
 class FaultKind(StrEnum):
-    """What a template can do to a state."""
+    """Ways in which a template can misrender a state."""
 
     DROPPED_CALL = "dropped_call"
     """A call of the history does not occur."""
     DROPPED_ARGUMENT = "dropped_argument"
     """A call occurs without one of its arguments' names or values."""
     ESCAPED_ARGUMENT = "escaped_argument"
-    """Arguments stand in a JSON string, every quote of theirs escaped."""
+    """Arguments are a JSON string, all their quotes escaped."""
     DROPPED_CONTENT = "dropped_content"
     """A message's text does not occur."""
     LITERAL_NONE = "literal_none"
-    """The word None stands where a message had no text."""
+    """The word None stands in the place of an empty text."""
     MISSING_TOOLS = "missing_tools"
-    """A tool's name or one of its parameters' does not occur outside the messages."""
+    """The name of a tool or of one of its parameters does not occur outside the messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateFault:
-    """One thing lost.
+    """One fault.
 
     Example: `TemplateFault(FaultKind.DROPPED_CALL, "message 2: look")`
     """
@@ -61,12 +61,12 @@ class TemplateFault:
 
 
 def faults(text: str, state: Sequence[Message], tools: str) -> list[TemplateFault]:
-    """What `text` lost of the state and the tools: the first fault of each kind, none where all of it is there."""
+    """The first fault of each kind in `text`, the rendering of the state and the tools."""
     search = _Search(text)
     places = _Places.of(search, state)
     calls = _Calls(search, places, state)
     found = [*places.faults, *calls.faults]
-    found += _nones(text, places, calls, state)
+    found += _literal_nones(text, places, calls, state)
     found += _missing_tools(text, state, tools, lossless=not found)
     first: dict[FaultKind, TemplateFault] = {}
     for fault in found:
@@ -80,8 +80,8 @@ class _Span(NamedTuple):
 
 
 _PATIENCE = 32
-"""Times its own length that searching a text may cost. In order it costs less than ten; a template that turns the
-order about may use it up, and then what is left is not looked for."""
+"""Budget of the search, in lengths of the text. Contents in order cost less than ten; a template that changes the order
+may exhaust the budget, and the remaining parts are then not checked."""
 
 
 def _as_is(value: str) -> str:
@@ -104,7 +104,7 @@ _FORMS = (_as_is, _json, _ascii, _python)
 
 
 class _Search:
-    """Finds values in a text; tries first the form that the same place of the template had last."""
+    """Finds values in a text. The form in which the same place of the template was found last is tried first."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -123,40 +123,52 @@ class _Search:
 
     def value(self, value: str, place: str, start: int, end: int) -> _Span | None:
         """The first occurrence of a string in the first form that occurs."""
-        tried = set()
-        known = self._form.get(place, 0)
-        for form in sorted(range(len(_FORMS)), key=lambda form: form != known):
-            needle = _FORMS[form](value)
-            if needle in tried or self.gave_up:
-                continue
-            tried.add(needle)
+        for form, needle in self._needles(value, place):
             if found := self.exact(needle, start, end):
                 self._form[place] = form
                 return found
         return None
 
     def unescaped(self, value: str, start: int, end: int) -> tuple[_Span | None, bool]:
-        """The first occurrence that no escaped quote precedes, and whether others were met on the way."""
-        found, met = self.value(value, "argument", start, end), False
-        while found and self.text[found.start - 2 : found.start] == '\\"' and not self.gave_up:
-            met = True
-            found = self.exact(self.text[found.start : found.end], found.start + 1, end)
-        return found, met
+        """The first occurrence that does not follow an escaped quote, and whether others were skipped on the way.
+
+        Every form is tried: the value may occur in one form inside another text, and in another form as the argument.
+        """
+        skipped = False
+        for form, needle in self._needles(value, "argument"):
+            found = self.exact(needle, start, end)
+            while found and self.text[found.start - 2 : found.start] == '\\"' and not self.gave_up:
+                skipped = True
+                found = self.exact(needle, found.start + 1, end)
+            if found:
+                self._form["argument"] = form
+                return found, skipped
+        return None, skipped
+
+    def _needles(self, value: str, place: str) -> Iterator[tuple[int, str]]:
+        """The distinct forms of a value, the one that this place had last first."""
+        tried = set()
+        known = self._form.get(place, 0)
+        for form in sorted(range(len(_FORMS)), key=lambda form: form != known):
+            needle = _FORMS[form](value)
+            if needle not in tried and not self.gave_up:
+                tried.add(needle)
+                yield form, needle
 
 
 @dataclass
 class _Places:
-    """Where the contents stand: at the earliest, and at the latest."""
+    """Positions of the contents: the earliest possible, and the latest possible."""
 
     earliest: dict[int, _Span]
     latest: dict[int, int]
-    """Start of each content, reckoned from the back."""
+    """Start of each content, searched from the back."""
     in_order: bool
     faults: list[TemplateFault]
 
     @classmethod
     def of(cls, search: _Search, state: Sequence[Message]) -> _Places:
-        """Look for all contents. System prompts may stand anywhere: some templates move them to the last user turn."""
+        """Search for all contents. System prompts may be anywhere: some templates move them to the last user turn."""
         places, cursor, end = cls({}, {}, True, []), 0, len(search.text)
         for i, message in enumerate(state):
             content = message.content.strip()
@@ -170,7 +182,7 @@ class _Places:
             elif not found and search.value(content, message.role, 0, end):
                 places.in_order = False
             elif not found and not search.gave_up:
-                places.faults.append(TemplateFault(FaultKind.DROPPED_CONTENT, f"message {i}: {_brief(content)}"))
+                places.faults.append(TemplateFault(FaultKind.DROPPED_CONTENT, f"message {i}: {_shown(content)}"))
         places._from_the_back(search.text)
         return places
 
@@ -183,11 +195,11 @@ class _Places:
 
 
 class _Calls:
-    """Where the calls stand, each between the contents around its message."""
+    """Positions of the calls, each between the contents around its message."""
 
     def __init__(self, search: _Search, places: _Places, state: Sequence[Message]) -> None:
         self.first: dict[int, int] = {}
-        """Where a message's calls begin at the earliest."""
+        """Earliest start of a message's calls."""
         self.faults: list[TemplateFault] = []
         self._search = search
         begin = cursor = 0
@@ -201,7 +213,7 @@ class _Calls:
                 cursor = max(cursor, self._check(i, call, window, cursor))
 
     def _check(self, i: int, call: ToolCall, window: _Span, cursor: int) -> int:
-        """Look for a call behind the one before it; returns where it ends."""
+        """Search for a call after the previous one; returns where it ends."""
         start = max(window.start, cursor)
         name = self._search.value(call.name, "name", start, window.end)
         name = name or self._search.value(call.name, "name", *window)
@@ -215,18 +227,18 @@ class _Calls:
         return max(name.end, end)
 
     def _argument(self, i: int, call: ToolCall, leaf: Any, window: _Span, cursor: int) -> int:
-        """Look for one name or value, behind the one before it if it is there; returns where it ends."""
+        """Search for one name or value, first after the previous one; returns where it ends."""
         escaped = False
         for start in (cursor, window.start):
-            found, met = self._find(leaf, start, window.end)
-            escaped = escaped or met
+            found, skipped = self._find(leaf, start, window.end)
+            escaped = escaped or skipped
             if found:
                 self.first[i] = min(self.first[i], found.start)
                 return found.end
         if not self._search.gave_up:
             twice = isinstance(leaf, str) and self._search.value(_json(leaf), "twice", *window)
             kind = FaultKind.ESCAPED_ARGUMENT if escaped or twice else FaultKind.DROPPED_ARGUMENT
-            self._fault(kind, i, f"{call.name}: {_brief(leaf if isinstance(leaf, str) else json.dumps(leaf))}")
+            self._fault(kind, i, f"{call.name}: {_shown(leaf if isinstance(leaf, str) else json.dumps(leaf))}")
         return cursor
 
     def _find(self, leaf: Any, start: int, end: int) -> tuple[_Span | None, bool]:
@@ -241,7 +253,7 @@ class _Calls:
 
 
 def _ends(places: _Places, n: int, end: int) -> list[int]:
-    """For each message, where the next content after it starts at the latest."""
+    """For each message, the latest start of the next content."""
     ends = [end] * n
     for i in range(n - 2, -1, -1):
         ends[i] = places.latest.get(i + 1, ends[i + 1])
@@ -249,7 +261,7 @@ def _ends(places: _Places, n: int, end: int) -> list[int]:
 
 
 def _leaves(arguments: str) -> Iterator[Any]:
-    """Names and values of a call's arguments in the order of their text; what is not JSON is one string."""
+    """Names and values of a call's arguments in the order of their text; invalid JSON is one string."""
     try:
         stack = [json.loads(arguments)]
     except (ValueError, RecursionError):
@@ -268,10 +280,10 @@ _NONE = re.compile(r"\bNone\b")
 _NONE_OR_NULL = re.compile(r"None|null")
 
 
-def _nones(text: str, places: _Places, calls: _Calls, state: Sequence[Message]) -> Iterator[TemplateFault]:
-    """Words None before a message that has no text ends, more than all messages up to there have.
+def _literal_nones(text: str, places: _Places, calls: _Calls, state: Sequence[Message]) -> Iterator[TemplateFault]:
+    """Messages without text before whose end the word None occurs more often than in all messages up to there.
 
-    So a text that speaks of None hides the fault at that state; it stays visible at the others.
+    A message that contains the word None can therefore hide the fault in its state; other states still show it.
     """
     if not places.in_order:
         return
@@ -293,7 +305,7 @@ def _nones(text: str, places: _Places, calls: _Calls, state: Sequence[Message]) 
 
 
 def _starts(places: _Places, calls: _Calls, n: int) -> Iterator[int]:
-    """Where the first part of each message stands."""
+    """Start of the first part of each message."""
     for i in range(n):
         content = places.earliest[i].start if i in places.earliest else sys.maxsize
         yield min(content, calls.first.get(i, sys.maxsize))
@@ -308,7 +320,7 @@ def _words(text: str) -> list[str]:
 
 
 def _missing_tools(text: str, state: Sequence[Message], tools: str, *, lossless: bool) -> Iterator[TemplateFault]:
-    """Words of the tools' and their parameters' names that do not occur more often than the messages have them."""
+    """Names of tools and parameters, one of whose words occurs no more often than in the messages themselves."""
     named = [(name, part) for name, parts in _declared(tools) for part in parts]
     if not named:
         return
@@ -317,12 +329,12 @@ def _missing_tools(text: str, state: Sequence[Message], tools: str, *, lossless:
     for name, part in named:
         if any(word.isascii() and there[word] <= said[word] for word in _words(part)):
             of = name if part == name else f"parameter {part} of {name}"
-            yield TemplateFault(FaultKind.MISSING_TOOLS, _brief(of))
+            yield TemplateFault(FaultKind.MISSING_TOOLS, _shown(of))
             return
 
 
 def _rendered(state: Sequence[Message]) -> Iterator[str]:
-    """All text of the messages that a template must write."""
+    """All text of the messages that a template must render."""
     for message in state:
         yield message.content
         for call in message.tool_calls:
@@ -331,12 +343,12 @@ def _rendered(state: Sequence[Message]) -> Iterator[str]:
 
 
 def _declared(tools: str) -> Iterator[tuple[str, list[str]]]:
-    """Each tool's name, and with it the names of its parameters."""
+    """Each tool's name, with the names that must occur: its own and those of its parameters."""
     for tool in json.loads(tools):
         name, schema = tool["function"]["name"], tool["function"].get("parameters")
         properties = schema.get("properties") if isinstance(schema, dict) else None
         yield name, [name, *(properties if isinstance(properties, dict) else ())]
 
 
-def _brief(value: str) -> str:
+def _shown(value: str) -> str:
     return shorten(value[:200], 80, placeholder="...")

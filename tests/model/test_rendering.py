@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from jinja2 import Environment
 from search import examples
@@ -153,6 +153,18 @@ messages = st.builds(Message, role=st.just("assistant"), content=texts, tool_cal
 )
 
 
+QUOTED = '{"order": 7}'
+
+
+def with_argument(key: object, value: object, system: str) -> list[Message]:
+    """A call with this argument beside a system message."""
+    call = ToolCall(name="look", arguments=json.dumps({key: value}))
+    return [Message(role="system", content=system), Message(role="assistant", content="", tool_calls=[call])]
+
+
+@example(with_argument(QUOTED, 1, f'\\"{QUOTED}'), HERMES)  # an argument that stands in another text after \\"
+@example(with_argument("a", [QUOTED], f'\\"{QUOTED}'), OTHER_SYNTAXES[0])
+@example(with_argument(QUOTED, 1, f'\\"{QUOTED}')[::-1], HERMES)
 @examples(300)
 @given(st.lists(messages, max_size=7), st.sampled_from([HERMES, OTHER_SYNTAXES[0], OTHER_SYNTAXES[2]]))
 def test_a_template_that_writes_everything_has_no_fault(state, syntax):
