@@ -1,8 +1,8 @@
 """Engines sample actions from a policy: n completions at each state.
 
-An engine renders the state, samples, and reads the completions back as actions. What it cannot do is a value, not an
-exception: a state that does not fit comes back as a group without completions and a status that says why. A new engine
-is a new file here and a line in `ENGINES`.
+An engine renders the state, samples, and reads the completions back as actions. A failure at one state is a value, not
+an exception: a state that does not fit comes back as a group without completions and a status with the reason. A new
+engine is a new file here and a line in `ENGINES`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The first requests to a server: is it there, does it take the key, has it the model, does it parse tool calls?
+"""The first requests to a server: does it answer, accept the key, have the model, and parse tool calls?
 
-A server that does not parse tool calls returns them as text, and every rollout would count as talk. So before anything
-is measured one call must have come back parsed: of a trivial tool first, and where the model does not call that one,
-at some of the states that are to be sampled. No call anywhere, but raw ones in the text, is a parser that is missing or
-the wrong one; no call of any sort is said, since that may be the model's way.
+A server that does not parse tool calls returns them as text, and every rollout would count as a message. So one call
+must come back parsed before anything is measured: of a trivial tool, or, if the model does not call that one, at some
+of the states to sample. Raw calls in the text and no parsed one mean that the parser is missing or wrong. No call of
+either sort is a warning only, since the model may be like that.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ class Ask(Protocol):
 
 def check_server(ask: Ask, server: Endpoint, model: str, key_variable: str) -> None:
     """One request without tools; raises where nothing will come of the others."""
-    refuse(ask(_WITHOUT_TOOL, 1), server, model, key_variable)
+    raise_refusal(ask(_WITHOUT_TOOL, 1), server, model, key_variable)
 
 
 def check_model(server: Endpoint, model: str, key_variable: str) -> None:
     """Raise unless the server answers and has the model, where it lists its models."""
-    models, reply = served(server)
+    models, reply = served_models(server)
     if reply.status is None or reply.status in (401, 403) or reply.status >= 500:
-        refuse(reply, server, model, key_variable)
+        raise_refusal(reply, server, model, key_variable)
     if models and model not in _names(models):
         raise _no_model(server, model, models)
 
@@ -68,7 +68,7 @@ def check_tools(ask: Ask, server: Endpoint, model: str, key_variable: str, reque
     for number, request in enumerate([_WITH_TOOL, *with_tools[::step][:MAX_STATES]]):
         reply = ask(request, _ROOM_TO_THINK)
         if number == 0:
-            refuse(reply, server, model, key_variable)
+            raise_refusal(reply, server, model, key_variable)
         message = _message(reply)
         if message.get("tool_calls"):
             return ""
@@ -80,7 +80,7 @@ def check_tools(ask: Ask, server: Endpoint, model: str, key_variable: str, reque
     return "the model called no tool in the first requests; if it should have, check the server's tool-call parser"
 
 
-def refuse(reply: Reply | None, server: Endpoint, model: str, key_variable: str) -> None:
+def raise_refusal(reply: Reply | None, server: Endpoint, model: str, key_variable: str) -> None:
     """Raise where a server's first reply says that no other will do better."""
     if reply is None or reply.error is None:
         return
@@ -97,7 +97,7 @@ def refuse(reply: Reply | None, server: Endpoint, model: str, key_variable: str)
     raise RunError(f"{server.address} fails at the first request: {words}", "see the server's log")
 
 
-def served(server: Endpoint) -> tuple[list[dict[str, Any]], Reply]:
+def served_models(server: Endpoint) -> tuple[list[dict[str, Any]], Reply]:
     """The models that a server says it has, and its reply."""
     reply = server.get("models")
     data = (reply.body or {}).get("data")
@@ -105,7 +105,7 @@ def served(server: Endpoint) -> tuple[list[dict[str, Any]], Reply]:
 
 
 def _not_found(server: Endpoint, model: str, words: str) -> ConfigError:
-    models = served(server)[0]
+    models = served_models(server)[0]
     if models and model not in _names(models):
         return _no_model(server, model, models)
     return ConfigError(f"{server.address}: {words}", "the address is that up to and including /v1")

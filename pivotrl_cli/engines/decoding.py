@@ -1,9 +1,8 @@
-"""Decoding n rows after each prompt, with the prompt's keys and values kept once for all n.
+"""Decoding n rows after each prompt, with the prompt's keys and values stored once for all n.
 
-transformers' cache holds a copy of the prompt per row and copies all of it again at every token. Here the prompt's part
-stays where prefill left it; a row adds only its own few keys, and one softmax runs over both. It hooks into a model
-through transformers' public attention interface, for models whose layers all attend to everything; others decode over
-the repeated cache.
+transformers' cache holds a copy of the prompt per row and copies all of it at every token. Here the prompt's part stays
+as prefill left it; a row adds only its own few keys, and one softmax runs over both. This uses transformers' public
+attention interface, for models whose layers all attend to all positions; others decode over the repeated cache.
 
 Axes: B prompts, N rows of one prompt, K key-value heads, Q query heads per key-value head, P prompt positions,
 C own positions, D head size.
@@ -19,18 +18,18 @@ from transformers import AttentionInterface, DynamicCache, PreTrainedModel
 
 _NAME = "pivotrl_shared_prompts"
 _PLAIN_ATTENTION = frozenset({"qwen2", "qwen3", "qwen3_moe", "llama", "mistral"})
-"""Model types whose attention is scaled dot products and nothing else (no sinks, no soft caps)."""
+"""Model types with plain scaled dot product attention (no sinks, no soft caps)."""
 
 
 class Decoder(Protocol):
-    """Rows on their way; row i belongs to prompt i // n."""
+    """Decodes rows step by step; row i belongs to prompt i // n."""
 
     def step(self, tokens: Tensor) -> Tensor:
         """Feed one token [rows] to each row; returns the next logits [rows, vocabulary]."""
         ...
 
     def keep(self, alive: list[int]) -> list[int]:
-        """Let finished rows go where that saves work; returns the rows that stay, `alive` among them."""
+        """Drop finished rows where that saves work; returns the rows that stay, `alive` among them."""
         ...
 
 
@@ -50,7 +49,7 @@ def attends_to_everything(model: PreTrainedModel) -> bool:
 
 
 class RepeatedCache:
-    """Every row has the whole prompt in its cache: works for any model."""
+    """Every row has the whole prompt in its cache; works for any model."""
 
     def __init__(self, model: PreTrainedModel, cache: DynamicCache, mask: Tensor, n: int) -> None:
         cache.batch_repeat_interleave(n)
@@ -72,7 +71,7 @@ class RepeatedCache:
         return logits
 
     def keep(self, alive: list[int]) -> list[int]:
-        """Shrink once half of the rows are finished; each shrinking copies the cache."""
+        """Drop finished rows once they are half of all; each time copies the cache."""
         if 2 * len(alive) > len(self._mask):
             return list(range(len(self._mask)))
         index = torch.tensor(alive, device=self._mask.device)
@@ -82,7 +81,7 @@ class RepeatedCache:
 
 
 class SharedPrompts:
-    """Every prompt's keys and values once, and each row's own."""
+    """Keys and values of each prompt once, and of each row's own tokens."""
 
     def __init__(
         self, model: PreTrainedModel, cache: DynamicCache, mask_B_P: Tensor, n: int, max_new_tokens: int
@@ -108,7 +107,7 @@ class SharedPrompts:
         return logits
 
     def keep(self, alive: list[int]) -> list[int]:
-        """Let go the prompts all of whose rows are finished, once they are a quarter of those that are left."""
+        """Drop prompts whose rows are all finished, once they are a quarter of the remaining prompts."""
         prompts = sorted({row // self._n for row in alive})
         if 4 * len(prompts) > 3 * len(self._length_B):
             return list(range(len(self._length_B) * self._n))
@@ -149,12 +148,11 @@ class _Layer:
         return self._own[0, :, :, :, : place + 1], self._own[1, :, :, :, : place + 1]
 
     def select(self, prompts: Tensor) -> None:
-        """Keep these prompts."""
         self.keys, self.values, self._own = self.keys[prompts], self.values[prompts], self._own[:, prompts]
 
 
 def keys_and_values(layer: Any) -> tuple[Tensor, Tensor]:
-    """Of one layer of a cache, [B, K, P, D] each."""
+    """Keys and values of one layer of a cache, [B, K, P, D] each."""
     return layer.keys, layer.values
 
 

@@ -1,9 +1,9 @@
 """Any OpenAI-compatible server: vLLM, SGLang, LiteLLM, a hosted one.
 
-The server batches; here requests only wait, `concurrency` at once, and each group is given back as it completes. The
-first request is a canary. Parameters that a server refuses by name are left out from then on, which is said once.
-Seeds are sent, but no server promises the same samples again. Log-probabilities are kept at temperature 1 and for
-greedy sampling: elsewhere servers differ in whether theirs are before or after the temperature.
+The server batches; this engine sends `concurrency` requests at once and yields each group as it completes. The first
+request is a canary. A parameter that the server refuses by name is omitted from then on, with one warning. Seeds are
+sent, but servers do not promise the same samples again. Log-probabilities are kept at temperature 1 and for greedy
+sampling only, because at other temperatures servers differ in whether they report them before or after scaling.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from typing import Any
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.endpoint import Endpoint, EndpointSettings, Reply, in_parallel
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
-from pivotrl_cli.engines.canary import check_model, check_server, check_tools, refuse, served
-from pivotrl_cli.engines.openai import Api, ChatApi, CompletionsApi, Question, failed, has_tools
+from pivotrl_cli.engines.canary import check_model, check_server, check_tools, raise_refusal, served_models
+from pivotrl_cli.engines.openai import Api, ChatApi, CompletionsApi, Question, failed_completion, has_tools
 from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.model.chat import ChatFormat, valid_text
 from pivotrl_cli.model.folder import fingerprint, load_tokenizer, local_folder
 
 _MODEL_ALONE = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
-"""The model's own distribution: some servers take other defaults from the model's generation config."""
+"""The model's own distribution; without these, some servers take defaults from the model's generation config."""
 _DISPENSABLE = ("n", "seed", "logprobs", "return_token_ids", "skip_special_tokens", "max_tokens", *_MODEL_ALONE)
-"""Parameters that a request can do without, once a server has refused them by name; not where they ask for something
-else than the model's own distribution."""
+"""Parameters to omit once a server has refused them by name; not where their value differs from the model's own
+distribution."""
 _CONTEXT = re.compile(r"context[ _-]?(length|size|window)|too long|longer than|too many tokens", re.IGNORECASE)
 _NO_LIMIT = sys.maxsize
 
 
 def open_engine(config: EngineConfig) -> EndpointEngine:
-    """Connect to the config's server; nothing is sent yet in chat."""
+    """Connect to the config's server; the chat API sends nothing yet."""
     server = _server(config)
     api = ChatApi() if config.endpoint_api == "chat" else _completions_api(config, server)
     return EndpointEngine(server, api, config.model)
 
 
 def fingerprints(config: EngineConfig) -> dict[str, str]:
-    """The model's name and what the server says of it; not the address. Paths are kept by their last part."""
+    """The model's name and the server's description of it, without the address; of paths only the last part."""
     with _server(config) as server:
-        models, reply = served(server)
+        models, reply = served_models(server)
         if reply.status in (None, 401, 403) or reply.status >= 500:  # else it has no such list
-            refuse(reply, server, config.model, config.endpoint_key_variable)
+            raise_refusal(reply, server, config.model, config.endpoint_key_variable)
     found = {"model": _name(config.model), "api": config.endpoint_api}
     for one in models:
         if one.get("id") == config.model:
@@ -72,7 +72,7 @@ def _server(config: EngineConfig) -> Endpoint:
 
 
 def _completions_api(config: EngineConfig, server: Endpoint) -> CompletionsApi:
-    lengths = [one.get("max_model_len") for one in served(server)[0] if one.get("id") == config.model]
+    lengths = [one.get("max_model_len") for one in served_models(server)[0] if one.get("id") == config.model]
     context_length = next((length for length in lengths if isinstance(length, int)), _NO_LIMIT)
     return CompletionsApi(ChatFormat(load_tokenizer(_tokenizer_folder(config))), context_length)
 
@@ -105,7 +105,7 @@ class EndpointEngine:
     def sample(
         self, requests: Sequence[Request], sampling: Sampling, done: Container[str] = ()
     ) -> Iterator[list[Group]]:
-        """Each group by itself, as it completes."""
+        """Yield each group as it completes."""
         left = [request for request in requests if request.key not in done]
         if left:
             self._check(left)
@@ -115,7 +115,7 @@ class EndpointEngine:
             yield [group]
 
     def notes(self) -> dict[str, float]:
-        """Requests sent so far, and how often one was tried again."""
+        """Requests sent so far, and retries."""
         return dict(self._counts)
 
     def close(self) -> None:
@@ -127,10 +127,10 @@ class EndpointEngine:
         key_variable = self._server.settings.key_variable
         check_model(self._server, self.model, key_variable)
         if tools and (warning := check_tools(self._ask_once, self._server, self.model, key_variable, ())):
-            _say(warning)
+            _warn(warning)
 
     def _check(self, requests: Sequence[Request]) -> None:
-        """Once with tools or without; again where the first requests had none and these have some."""
+        """Send the canary once; again with tools where the first requests had none and these have some."""
         needed = "tools" if self._api.name == "chat" and any(map(has_tools, requests)) else "server"
         if needed in self._checked:
             return
@@ -138,7 +138,7 @@ class EndpointEngine:
         if needed == "server":
             check_server(self._ask_once, self._server, self.model, key_variable)
         elif warning := check_tools(self._ask_once, self._server, self.model, key_variable, requests):
-            _say(warning)
+            _warn(warning)
         self._checked |= {"server", needed}
 
     def _ask_once(self, request: Request, max_new_tokens: int) -> Reply | None:
@@ -147,7 +147,7 @@ class EndpointEngine:
         return self._post(self._body(question, sampling, 1, 0)) if isinstance(question, Question) else None
 
     def _group(self, request: Request, sampling: Sampling) -> Group:
-        """The samples of one state: in one request, or each in its own where the server gives one at a time."""
+        """The samples of one state: in one request, or in one each where the server returns one at a time."""
         question = self._api.ask(request, sampling.max_new_tokens)
         if isinstance(question, Group):
             return question
@@ -167,13 +167,13 @@ class EndpointEngine:
         )
 
     def _completions(self, question: Question, reply: Reply, n: int, seed: int) -> list[Completion]:
-        """What a reply to n samples holds: at least one completion, at most n."""
+        """The completions of a reply to a request for n samples: at least one, at most n."""
         choices = _choices(reply)
         if not choices:
             error = reply.error or "the answer has no choices"
-            return [failed(error, seed + i) for i in range(n)]
+            return [failed_completion(error, seed + i) for i in range(n)]
         if len(choices) < n:
-            self._leave_out(["n"], f"it gave {len(choices)} of {n} samples")
+            self._omit(["n"], f"it returned {len(choices)} of {n} samples")
         return [question.read(choice, seed + i) for i, choice in enumerate(choices[:n])]
 
     def _body(self, question: Question, sampling: Sampling, n: int, seed: int) -> dict[str, Any]:
@@ -193,7 +193,7 @@ class EndpointEngine:
         return body | ({"n": n} if n > 1 else {})
 
     def _post(self, body: dict[str, Any]) -> Reply:
-        """One request, again without the parameters that the server refuses by name."""
+        """Send one request, and again without the parameters that the server refuses by name."""
         while True:
             sent = {name: value for name, value in body.items() if name not in self._refused}
             if "max_tokens" not in sent:
@@ -201,20 +201,20 @@ class EndpointEngine:
             reply = self._server.post(self._api.path, sent)
             with self._lock:
                 self._counts.update({"requests": 1, "request retries": reply.n_retries})
-            refused = _refused(reply, sent)
+            refused = _refused_parameters(reply, sent)
             if not refused:
                 return reply
-            self._leave_out(refused, reply.error or "")
+            self._omit(refused, reply.error or "")
 
-    def _leave_out(self, names: Iterable[str], why: str) -> None:
+    def _omit(self, names: Iterable[str], why: str) -> None:
         with self._lock:
             new = sorted(set(names) - self._refused)
             self._refused |= set(new)
         if new:
-            _say(f"the server does not take {', '.join(new)}, which is left out from here on: {why}")
+            _warn(f"the server refuses {', '.join(new)}, which is omitted from here on: {why}")
 
 
-def _refused(reply: Reply, sent: dict[str, Any]) -> list[str]:
+def _refused_parameters(reply: Reply, sent: dict[str, Any]) -> list[str]:
     """The dispensable parameters that a refusal names."""
     if reply.error is None or reply.status not in (400, 422) or _is_too_long(reply):
         return []
@@ -243,5 +243,5 @@ def _prompt_ids(reply: Reply) -> list[int]:
     return [i for i in found if isinstance(i, int)] if isinstance(found, list) else []
 
 
-def _say(what: str) -> None:
-    print(f"endpoint: {what}", file=sys.stderr, flush=True)
+def _warn(message: str) -> None:
+    print(f"endpoint: {message}", file=sys.stderr, flush=True)

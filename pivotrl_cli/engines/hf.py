@@ -1,10 +1,10 @@
 """The embedded engine: transformers, on CPU or one GPU.
 
-Each prompt is computed once for its n samples, and what the prompts of a batch open with (the system prompt, the tools)
-once for all of them; `decoding.py` then keeps it once too, and `kept.py` for the next turn of an episode. Randomness is
-per row and counter-based (uniforms from Philox, keyed by the sample's seed, through the inverse CDF), so a sample does
-not depend on what shares its batch, up to rounding. Left out: continuous batching, which transformers does slower than
-this on CPU.
+Each prompt is computed once for its n samples, and the common prefix of a batch (the system prompt, the tools) once for
+all its prompts. `decoding.py` stores each prompt's keys and values once as well, and `prefix_cache.py` stores them for
+the next turn of an episode. Randomness is per row and counter-based (uniforms from Philox, keyed by the sample's seed,
+through the inverse CDF), so a sample does not depend on the other rows of its batch, up to rounding. Left out:
+continuous batching, which is slower in transformers than this on CPU.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ from transformers import DynamicCache, PreTrainedModel
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
 from pivotrl_cli.engines.decoding import attends_to_everything, open_decoder
-from pivotrl_cli.engines.prefix_cache import KeptPrompts, common_prefix
-from pivotrl_cli.engines.prompts import Prompt, read, render, stop_ids
+from pivotrl_cli.engines.prefix_cache import PrefixCache
+from pivotrl_cli.engines.prompts import Prompt, read_completion, render, stop_ids
 from pivotrl_cli.model.chat import ChatFormat
-from pivotrl_cli.model.folder import fingerprint, load_model, load_tokenizer, place, resolve
+from pivotrl_cli.model.folder import fingerprint, load_model, load_tokenizer, resolve, resolve_device_and_dtype
+from pivotrl_cli.text import common_prefix_length
 
 
 def open_engine(config: EngineConfig) -> HFEngine:
     """Load a model folder, hub name or shipped policy."""
     folder = resolve(config.model)
     chat = ChatFormat(load_tokenizer(folder))
-    return HFEngine(load_model(folder, *place(config.device, config.dtype)), chat, config.token_budget)
+    device, dtype = resolve_device_and_dtype(config.device, config.dtype)
+    return HFEngine(load_model(folder, device, dtype), chat, config.token_budget)
 
 
 def fingerprints(config: EngineConfig) -> dict[str, str]:
@@ -55,22 +57,22 @@ class HFEngine:
         self.model = model
         self.chat = chat
         self.token_budget = token_budget
-        self._kept = KeptPrompts(token_budget)
-        self._can_keep = attends_to_everything(model)
+        self._prefix_cache = PrefixCache(token_budget)
+        self._can_cache = attends_to_everything(model)
         self.context_length = int(model.config.get_text_config().max_position_embeddings)
         self._stop_ids = stop_ids(model.generation_config, chat)
 
     def sample(
         self, requests: Sequence[Request], sampling: Sampling, done: Container[str] = ()
     ) -> Iterator[list[Group]]:
-        """Those that cannot be sampled first, then batches from long prompts to short."""
+        """Groups that cannot be sampled first, then batches from long prompts to short."""
         rendered = [render(self.chat, r, sampling.max_new_tokens, self.context_length) for r in requests]
         if refused := [one for one in rendered if isinstance(one, Group) and one.request.key not in done]:
             yield refused
         prompts = [one for one in rendered if isinstance(one, Prompt)]
-        self._kept.turn()
+        self._prefix_cache.rotate()
         if sampling.prefix_cache != "continue":
-            self._kept.turn()
+            self._prefix_cache.rotate()
         for batch in pack_by_length(prompts, sampling, self.token_budget):
             if not all(prompt.request.key in done for prompt in batch):
                 yield self._sample_batch(batch, sampling)
@@ -90,7 +92,7 @@ class HFEngine:
         for row in rows:
             prompt = batch[row.prompt]
             completions[row.prompt].append(
-                read(self.chat, prompt, row.token_ids, row.logprobs, stopped=row.done, seed=row.seed)
+                read_completion(self.chat, prompt, row.token_ids, row.logprobs, stopped=row.done, seed=row.seed)
             )
         return [
             Group(request=p.request, completions=sampled, prompt_ids=p.ids, template_fault=p.fault)
@@ -98,12 +100,12 @@ class HFEngine:
         ]
 
     def _decode(self, batch: list[Prompt], rows: list[_Row], sampling: Sampling) -> None:
-        """Fill the rows token by token."""
+        """Sample the rows token by token."""
         uniforms = np.stack([_uniforms(row.seed, sampling.max_new_tokens) for row in rows])
         ids = [prompt.ids for prompt in batch]
         logits, mask, cache = self._prefill(ids)
-        if sampling.prefix_cache != "off" and self._can_keep:
-            self._kept.add(ids, mask, cache)
+        if sampling.prefix_cache != "off" and self._can_cache:
+            self._prefix_cache.add(ids, mask, cache)
         logits = logits.repeat_interleave(sampling.n, dim=0)
         decoder = open_decoder(self.model, cache, mask, sampling.n, sampling.max_new_tokens)
         active = list(range(len(rows)))
@@ -119,7 +121,7 @@ class HFEngine:
     def _draw(self, logits: torch.Tensor, rows: list[_Row], uniforms: np.ndarray, sampling: Sampling) -> torch.Tensor:
         """One token per row by inverse CDF; rows record it unless they are done."""
         scaled = logits.float() / (sampling.temperature or 1.0)
-        logprobs = torch.log_softmax(_most_likely(scaled, sampling), dim=-1)
+        logprobs = torch.log_softmax(_top_k_top_p(scaled, sampling), dim=-1)
         if sampling.temperature == 0.0:
             tokens = logprobs.argmax(-1)
         else:
@@ -137,25 +139,25 @@ class HFEngine:
     def _prefill(self, prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor, DynamicCache]:
         """Logits after each prompt, the mask of real tokens, and the cache.
 
-        Rows are padded between what is known of them and their own rest, so that all of them end together.
+        Rows are padded between the cached prefix and the rest, so that all of them end at the same position.
         """
-        cache, known, lengths = self._kept.cache(prompts, self.model.config) or self._opening(prompts)
+        cache, cached, lengths = self._prefix_cache.lookup(prompts, self.model.config) or self._common_prefix(prompts)
         rests = [ids[n:] for ids, n in zip(prompts, lengths, strict=True)]
         width = max(map(len, rests))
         pads = [width - len(rest) for rest in rests]
         ids = self._tensor([[0] * pad + rest for pad, rest in zip(pads, rests, strict=True)])
-        mask = torch.cat([known, self._tensor([[0] * pad + [1] * (width - pad) for pad in pads])], dim=-1)
+        mask = torch.cat([cached, self._tensor([[0] * pad + [1] * (width - pad) for pad in pads])], dim=-1)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -width:]
         out = self.model(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
         )
         return out.logits[:, -1], mask, cache
 
-    def _opening(self, prompts: list[list[int]]) -> tuple[DynamicCache, torch.Tensor, list[int]]:
-        """What all prompts open with, computed once: cache, mask and how many tokens of each it is."""
+    def _common_prefix(self, prompts: list[list[int]]) -> tuple[DynamicCache, torch.Tensor, list[int]]:
+        """The prefix that all prompts share, computed once: cache, mask and its length for each prompt."""
         cache = DynamicCache(config=self.model.config)
         longest = min(map(len, prompts)) - 1  # at least one token of each is left for its own pass
-        n = min(common_prefix(min(prompts), max(prompts)), longest) if len(prompts) > 1 else 0
+        n = min(common_prefix_length(prompts), longest) if len(prompts) > 1 else 0
         if n:
             self.model(input_ids=self._tensor([prompts[0][:n]]), past_key_values=cache, logits_to_keep=1)
             cache.batch_repeat_interleave(len(prompts))
@@ -166,10 +168,10 @@ class HFEngine:
 
 
 def pack_by_length(prompts: list[Prompt], sampling: Sampling, token_budget: int) -> Iterator[list[Prompt]]:
-    """Batches of prompts of similar length, longest first, so that memory fails at once or never.
+    """Batches of prompts of similar length, longest first, so that a run either exhausts memory at once or never.
 
-    A batch's cost is what its cache holds: prompts times (longest prompt + n times the new tokens). A prompt above the
-    budget goes alone.
+    A batch costs as many tokens as its cache holds: prompts times (longest prompt + n times the new tokens). A prompt
+    above the budget is a batch of its own.
     """
     batch: list[Prompt] = []
     for prompt in sorted(prompts, key=lambda p: (-len(p.ids), p.request.key)):
@@ -182,10 +184,10 @@ def pack_by_length(prompts: list[Prompt], sampling: Sampling, token_budget: int)
         yield batch
 
 
-def _most_likely(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """Logits [rows, vocabulary] with -inf for what top-k, and then top-p of the rest, leave out.
+def _top_k_top_p(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """Logits [rows, vocabulary] with -inf for the tokens that top-k, and then top-p of the rest, exclude.
 
-    The most likely token stays, and all that are as likely as the last one that stays; greedy sampling leaves all in.
+    The most likely token always stays, and so do ties with the last one that stays. Greedy sampling excludes none.
     """
     if sampling.temperature == 0.0:
         return logits

@@ -1,4 +1,4 @@
-"""The two OpenAI-style interfaces of a server: what to ask for a state, and how to read what comes back.
+"""The two OpenAI-style interfaces of a server: the request body for a state, and how to read the choices.
 
 `ChatApi` sends messages and tools; the server renders the prompt and parses the completion. It gives messages, not
 text, so a completion's text is the message written Hermes-style. `CompletionsApi` sends token ids that are rendered
@@ -14,19 +14,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from pivotrl_cli.engines import Completion, Group, Request
-from pivotrl_cli.engines.prompts import Prompt, read, read_text, render
-from pivotrl_cli.model.chat import ChatFormat, UnparsableError, checked_action, split_reasoning, to_template, valid_text
+from pivotrl_cli.engines.prompts import Prompt, read_completion, read_completion_text, render
+from pivotrl_cli.model.chat import ChatFormat, UnparsableError, build_action, split_reasoning, to_template, valid_text
 from pivotrl_cli.rows import Message
 
 Choice = dict[str, Any]
 
 RAW_CALL = re.compile(r"</?tool_call>|<function=|\[TOOL_CALLS\]|<\|python_tag\|>|<\|tool_call|<\uff5ctool\u2581call")
-"""What tool calls begin with in the text of common models."""
+"""Beginnings of tool calls in the text of common models."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What to ask for one state, and how to read a choice of the answer, whose seed it was sampled with."""
+    """The request for one state, and the reader of a choice of the answer and its seed."""
 
     body: dict[str, Any]
     read: Callable[[Choice, int], Completion]
@@ -41,7 +41,7 @@ class Api(Protocol):
     path: str
 
     def ask(self, request: Request, max_new_tokens: int) -> Question | Group:
-        """The question for a state; a group without completions where none can be asked."""
+        """The question for a state; a group without completions where the state cannot be rendered or does not fit."""
         ...
 
     def logprobs(self) -> dict[str, Any]:
@@ -56,19 +56,17 @@ class ChatApi:
     path = "chat/completions"
 
     def ask(self, request: Request, max_new_tokens: int) -> Question:
-        """Messages and tools."""
         body: dict[str, Any] = {"messages": to_messages(request.state)}
         if has_tools(request):
             body["tools"] = json.loads(request.tools)
         return Question(body=body, read=read_message)
 
     def logprobs(self) -> dict[str, Any]:
-        """A flag."""
         return {"logprobs": True}
 
 
 class CompletionsApi:
-    """Completions of token ids, rendered and read by the model's own chat template."""
+    """Completions of token ids; the model's own chat template renders and reads here."""
 
     name = "completions"
     path = "completions"
@@ -78,7 +76,7 @@ class CompletionsApi:
         self.context_length = context_length
 
     def ask(self, request: Request, max_new_tokens: int) -> Question | Group:
-        """Token ids; tags that are special tokens are to stay in the text."""
+        """Send token ids; tags that are special tokens stay in the text."""
         prompt = render(self.chat, request, max_new_tokens, self.context_length)
         if isinstance(prompt, Group):
             return prompt
@@ -90,12 +88,10 @@ class CompletionsApi:
         return Question(body=body, read=read_choice, prompt_ids=prompt.ids, template_fault=prompt.fault)
 
     def logprobs(self) -> dict[str, Any]:
-        """How many alternatives, besides the sampled token."""
-        return {"logprobs": 0}
+        return {"logprobs": 0}  # alternatives besides the sampled token
 
 
 def has_tools(request: Request) -> bool:
-    """Whether there is a tool to call."""
     return request.tools.strip() not in ("", "[]")
 
 
@@ -124,7 +120,7 @@ def read_message(choice: Choice, seed: int) -> Completion:
     message = choice.get("message")
     finish_reason = _finish_reason(choice)
     if not isinstance(message, dict) or finish_reason is None:
-        return failed(_why_unusable(choice, "message"), seed)
+        return failed_completion(_choice_fault(choice, "message"), seed)
     logprobs = choice.get("logprobs")
     tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
     completion = Completion(
@@ -148,7 +144,7 @@ def to_action(message: dict[str, Any]) -> Message:
         reasoning, content = split_reasoning(content, reasoning_open=False)
     if tag := RAW_CALL.search(content):
         raise UnparsableError(f"the server found no tool call after {tag[0]}")
-    return checked_action(content, reasoning, _calls(message))
+    return build_action(content, reasoning, _calls(message))
 
 
 def to_text(message: dict[str, Any]) -> str:
@@ -168,38 +164,38 @@ def read_tokens(chat: ChatFormat, prompt: Prompt, choice: Choice, seed: int) -> 
     token_ids, text = _list_of(int, choice.get("token_ids")), choice.get("text")
     finish_reason = _finish_reason(choice)
     if finish_reason is None or not (token_ids or isinstance(text, str)):
-        return failed(_why_unusable(choice, "text"), seed)
+        return failed_completion(_choice_fault(choice, "text"), seed)
     logprobs = choice.get("logprobs")
     sampled = _list_of(float, logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None)
     stopped = finish_reason == "stop"
     if token_ids:
-        return read(chat, prompt, token_ids, sampled, stopped=stopped, seed=seed)
+        return read_completion(chat, prompt, token_ids, sampled, stopped=stopped, seed=seed)
     end = chat.tokenizer.eos_token
     bare = valid_text(str(text)).removesuffix(end if isinstance(end, str) else "")
-    return replace(read_text(chat, prompt, bare, stopped=stopped, seed=seed), logprobs=sampled)
+    return replace(read_completion_text(chat, prompt, bare, stopped=stopped, seed=seed), logprobs=sampled)
 
 
-def failed(error: str, seed: int) -> Completion:
-    """A sample that was not taken."""
+def failed_completion(error: str, seed: int) -> Completion:
+    """A sample whose request failed."""
     return Completion(text="", action=None, finish_reason="error", seed=seed, error=valid_text(error))
 
 
 def _finish_reason(choice: Choice) -> Literal["stop", "length"] | None:
-    """None where the model did not end by itself: a filter, an abort."""
+    """None where something other than the model ended the sample: a filter, an abort."""
     reason = choice.get("finish_reason")
     if reason == "length":
         return "length"
     return "stop" if reason in ("stop", "tool_calls", "function_call") else None
 
 
-def _why_unusable(choice: Choice, part: str) -> str:
+def _choice_fault(choice: Choice, part: str) -> str:
     if _finish_reason(choice) is None:
         return f"the server ended the sample: finish_reason {json.dumps(choice.get('finish_reason'))[:80]}"
     return f"the answer's choice has no {part}"
 
 
 def content_of(message: dict[str, Any]) -> str:
-    """Visible text; some servers write it as blocks."""
+    """The visible text; some servers send it in blocks."""
     content = message.get("content")
     if isinstance(content, list):
         return "".join(str(block.get("text") or "") for block in content if isinstance(block, dict))
@@ -207,20 +203,20 @@ def content_of(message: dict[str, Any]) -> str:
 
 
 def _reasoning(message: dict[str, Any]) -> str | None:
-    """What a server with a reasoning parser sets apart; older ones call it `reasoning_content`."""
+    """The reasoning that a server's reasoning parser separated; older servers call it `reasoning_content`."""
     found = message.get("reasoning") or message.get("reasoning_content")
     return found if isinstance(found, str) else None
 
 
 def _calls(message: dict[str, Any]) -> list[dict[str, Any]]:
-    """The called functions; arguments that are left out are none."""
+    """The called functions; missing arguments count as none."""
     found = message.get("tool_calls")
     functions = [call.get("function") for call in found if isinstance(call, dict)] if isinstance(found, list) else []
     return [{"name": f.get("name"), "arguments": f.get("arguments") or "{}"} for f in functions if isinstance(f, dict)]
 
 
 def _list_of(kind: type, values: Any) -> list[Any]:
-    """The values, where they are a list of numbers of one kind; else nothing."""
+    """The values if they are a list of numbers of one kind, else an empty list."""
     if not isinstance(values, list):
         return []
     fits = all(isinstance(value, int | kind) and not isinstance(value, bool) for value in values)

@@ -1,8 +1,8 @@
-"""Keys and values that a call of the embedded engine leaves for the next one, where states go on from each other.
+"""The prefix cache of the embedded engine: keys and values that one call leaves for the next.
 
-An agent's next prompt is its last one and a turn more. Of each new prompt the engine computes only what no prompt of
-the last call begins with. It holds for models whose layers all attend to everything, since there what a token's keys
-and values are depends on the tokens before it alone.
+An agent's next prompt is its last prompt and one more turn. Of each new prompt the engine computes only the tokens
+after the longest prefix that it shares with a prompt of the last call. This requires that all layers attend to all
+positions, because a token's keys and values then depend only on the tokens before it.
 
 Axes: B prompts, K key-value heads, P positions, D head size.
 """
@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import DynamicCache, PretrainedConfig
 
 from pivotrl_cli.engines.decoding import keys_and_values
+from pivotrl_cli.text import common_prefix_length
 
 Layers = list[tuple[Tensor, Tensor]]
 """Keys and values [B, K, P, D] of each layer."""
@@ -25,7 +26,7 @@ Layers = list[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, slots=True)
 class _Prompt:
-    """One prompt: row `row` of a batch's layers, and where in it its tokens stand."""
+    """One prompt: row `row` of a batch's layers, and the positions of its tokens in that row."""
 
     ids: list[int]
     layers: Layers
@@ -33,8 +34,8 @@ class _Prompt:
     places: Tensor
 
 
-class KeptPrompts:
-    """The prompts of the last call, in the order of their tokens."""
+class PrefixCache:
+    """The prompts of the last call, sorted by their tokens."""
 
     def __init__(self, token_budget: int) -> None:
         self._token_budget = token_budget
@@ -42,24 +43,24 @@ class KeptPrompts:
         self._old: list[_Prompt] = []
         self._new: list[_Prompt] = []
 
-    def turn(self) -> None:
-        """From now on, look prompts up among those that were added since the last turn; earlier ones are forgotten."""
+    def rotate(self) -> None:
+        """Look prompts up among those added since the last rotation from now on, and forget the earlier ones."""
         self._old, self._new, self._n_positions = sorted(self._new, key=lambda prompt: prompt.ids), [], 0
 
     def add(self, prompts: Sequence[list[int]], mask: Tensor, cache: DynamicCache) -> None:
-        """Leave a batch's prompts, with the mask [B, P] of real tokens, as far as they fit into the token budget."""
+        """Add a batch's prompts, with the mask [B, P] of real tokens, if they fit into the token budget."""
         self._n_positions += mask.numel()
         if self._n_positions <= self._token_budget:
             layers = [keys_and_values(layer) for layer in cache.layers]
             places = [row.nonzero()[:, 0] for row in mask]
             self._new += [_Prompt(ids, layers, b, places[b]) for b, ids in enumerate(prompts)]
 
-    def cache(
+    def lookup(
         self, prompts: Sequence[list[int]], config: PretrainedConfig
     ) -> tuple[DynamicCache, Tensor, list[int]] | None:
-        """What is known of the prompts: cache, mask [B, P] and how many tokens of each; null if nothing is.
+        """The cached prefixes of the prompts: cache, mask [B, P] and length of each; None if nothing is cached.
 
-        At least one token of each prompt is left to compute. Positions behind a row's own are zero and masked.
+        At least one token of each prompt is left to compute. Positions after a row's prefix are zero and masked.
         """
         found = [self._find(ids) for ids in prompts]
         lengths = [n for _, n in found]
@@ -71,8 +72,8 @@ class KeptPrompts:
             for b, (prompt, n) in enumerate(found):
                 if prompt is not None:
                     places = prompt.places[:n]
-                    for own, kept in zip(past, prompt.layers[layer], strict=True):
-                        own[b, :, :n] = kept[prompt.row][:, places]
+                    for new, cached in zip(past, prompt.layers[layer], strict=True):
+                        new[b, :, :n] = cached[prompt.row][:, places]
             cache.update(past[0], past[1], layer)
         mask = torch.zeros(len(prompts), max(lengths), dtype=torch.long, device=past[0].device)
         for b, n in enumerate(lengths):
@@ -80,15 +81,9 @@ class KeptPrompts:
         return cache, mask, lengths
 
     def _find(self, ids: list[int]) -> tuple[_Prompt | None, int]:
-        """The kept prompt that agrees with this one for longest, and for how many tokens: a neighbour in the order."""
+        """The cached prompt with the longest common prefix, and that prefix's length: a neighbor in sorted order."""
         at = bisect_left(self._old, ids, key=lambda prompt: prompt.ids)
         near = self._old[max(at - 1, 0) : at + 1]
-        agree = [(common_prefix(prompt.ids, ids[:-1]), prompt) for prompt in near]
-        n, best = max(agree, key=lambda pair: pair[0], default=(0, None))
+        lengths = [(common_prefix_length([prompt.ids, ids[:-1]]), prompt) for prompt in near]
+        n, best = max(lengths, key=lambda pair: pair[0], default=(0, None))
         return (best, n) if n else (None, 0)
-
-
-def common_prefix(a: list[int], b: list[int]) -> int:
-    """Tokens that both begin with."""
-    shorter = min(len(a), len(b))
-    return next((i for i in range(shorter) if a[i] != b[i]), shorter)

@@ -1,4 +1,4 @@
-"""Between states and tokens, for the engines that render and parse themselves."""
+"""States to prompt tokens and sampled tokens to completions, for the engines that render and parse themselves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Prompt:
 
 
 def render(chat: ChatFormat, request: Request, max_new_tokens: int, context_length: int) -> Prompt | Group:
-    """The request's prompt; a group without completions where there is none, or where it does not fit."""
+    """The request's prompt, or a group without completions where the prompt cannot be rendered or does not fit."""
     try:
         text = chat.prompt_text(request.state, request.tools)
     except UnrenderableError as error:
@@ -42,16 +42,18 @@ def render(chat: ChatFormat, request: Request, max_new_tokens: int, context_leng
     return Prompt(request, ids, fault)
 
 
-def read(
+def read_completion(
     chat: ChatFormat, prompt: Prompt, token_ids: list[int], logprobs: list[float], *, stopped: bool, seed: int
 ) -> Completion:
-    """What was sampled, as an action; with `stopped` the last token is the one that ended it."""
+    """Sampled tokens as a completion; with `stopped` the last one is the end token."""
     text = chat.decode(token_ids[:-1] if stopped else token_ids)
-    return replace(read_text(chat, prompt, text, stopped=stopped, seed=seed), token_ids=token_ids, logprobs=logprobs)
+    return replace(
+        read_completion_text(chat, prompt, text, stopped=stopped, seed=seed), token_ids=token_ids, logprobs=logprobs
+    )
 
 
-def read_text(chat: ChatFormat, prompt: Prompt, text: str, *, stopped: bool, seed: int) -> Completion:
-    """A completion of which only the text is known, as an action."""
+def read_completion_text(chat: ChatFormat, prompt: Prompt, text: str, *, stopped: bool, seed: int) -> Completion:
+    """Sampled text as a completion, where the tokens are not known."""
     action, problem = None, None
     try:
         action = chat.parse(text, prompt.ids, prompt.request.tools)

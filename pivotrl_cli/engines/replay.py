@@ -1,8 +1,8 @@
 """Scripted completions instead of a model, for tests and dry runs.
 
-The script is JSONL, one object a line: `{"candidate_id": "...", "completions": ["text", {"error": "..."}, ...]}`. Texts
-are read as Hermes-style actions; `{"text": "..."}` is one that the token limit cut. A state that the script does not
-have, or a sample beyond its list, is an error value, as it would be with an engine that failed.
+The script is JSONL, one object per line: `{"candidate_id": "...", "completions": ["text", {"error": "..."}, ...]}`.
+Texts are read as Hermes-style actions; `{"text": "..."}` is one that the token limit cut. A state that is not in the
+script, or a sample beyond its list, is an error value, as with an engine that failed.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ def _script(config: EngineConfig) -> Path:
 
 
 class Script(Mapping[str, list[Any]]):
-    """Completions by candidate id, read from the file when they are asked for: a script may be larger than memory.
+    """Completions by candidate id, read from the file on access: a script may be larger than memory.
 
-    Every line is checked once, on opening. Of a candidate that stands there twice the last line counts.
+    Every line is checked once, on opening. The last line of a candidate counts.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._places: dict[str, int] = {}
         place = 0
-        with self._opened() as file:
+        with self._open() as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    self._places[self._parsed(line, number)[0]] = place
+                    self._places[self._parse(line, number)[0]] = place
                 place += len(line)
 
     def __getitem__(self, key: str) -> list[Any]:
         place = self._places[key]
-        with self._opened() as file:
+        with self._open() as file:
             file.seek(place)
-            return self._parsed(file.readline(), 0)[1]
+            return self._parse(file.readline(), 0)[1]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -63,13 +63,13 @@ class Script(Mapping[str, list[Any]]):
     def __len__(self) -> int:
         return len(self._places)
 
-    def _opened(self) -> BinaryIO:
+    def _open(self) -> BinaryIO:
         try:
             return self._path.open("rb")
         except OSError as error:
             raise InputError(f"{self._path}: {error.strerror}", "check the path") from error
 
-    def _parsed(self, line: bytes, number: int) -> tuple[str, list[Any]]:
+    def _parse(self, line: bytes, number: int) -> tuple[str, list[Any]]:
         try:
             record = json.loads(line)
             key, completions = record["candidate_id"], list(record["completions"])
@@ -83,7 +83,7 @@ class Script(Mapping[str, list[Any]]):
 
 
 class ReplayEngine:
-    """Returns what it was given."""
+    """Returns the completions of a script."""
 
     def __init__(self, script: Mapping[str, list[Any]]) -> None:
         self.script = script

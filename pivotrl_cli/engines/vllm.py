@@ -20,10 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
-from pivotrl_cli.engines.prompts import Prompt, read, render, stop_ids
+from pivotrl_cli.engines.prompts import Prompt, read_completion, render, stop_ids
 from pivotrl_cli.errors import ConfigError, MissingExtra, RunError
 from pivotrl_cli.model.chat import ChatFormat
-from pivotrl_cli.model.folder import fingerprint, load_generation_config, load_tokenizer, place, resolve
+from pivotrl_cli.model.folder import (
+    fingerprint,
+    load_generation_config,
+    load_tokenizer,
+    resolve,
+    resolve_device_and_dtype,
+)
 
 if TYPE_CHECKING:  # seconds, and on most machines it is not installed
     from torch import Tensor
@@ -80,7 +86,7 @@ def why_not(config: EngineConfig) -> str | None:
         found = _platform()
     except Exception as error:  # a broken install fails with whatever it likes
         return f"vllm is installed but cannot be imported: {_first_line(error)}"
-    wanted = place(config.device, config.dtype)[0].type
+    wanted = resolve_device_and_dtype(config.device, config.dtype)[0].type
     return None if found == wanted else f"vllm runs on {found or 'no device'} here, not on {wanted}"
 
 
@@ -223,7 +229,7 @@ class VLLMEngine:
         if sample.finish_reason not in ("stop", "length"):
             return _failed(seed, f"vllm ended the request: {sample.finish_reason}")
         stopped = sample.finish_reason == "stop"
-        return read(self.chat, prompt, list(sample.token_ids), _logprobs(sample), stopped=stopped, seed=seed)
+        return read_completion(self.chat, prompt, list(sample.token_ids), _logprobs(sample), stopped=stopped, seed=seed)
 
 
 class Reloading:
@@ -296,7 +302,7 @@ def arguments(config: EngineConfig) -> dict[str, Any]:
     given = _given(config.engine_args, {field.name for field in fields(EngineArgs)})
     ours = {
         "model": str(resolve(config.model)),
-        "dtype": str(place(config.device, config.dtype)[1]).removeprefix("torch."),
+        "dtype": str(resolve_device_and_dtype(config.device, config.dtype)[1]).removeprefix("torch."),
         "tensor_parallel_size": config.tensor_parallel,
         "enable_prefix_caching": True,
         "logprobs_mode": "processed_logprobs",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pivotrl_cli.endpoint import Endpoint, EndpointSettings, Reply
 from pivotrl_cli.engines import Group, Request, Sampling
-from pivotrl_cli.engines.canary import served
+from pivotrl_cli.engines.canary import served_models
 from pivotrl_cli.engines.endpoint import EndpointEngine
 from pivotrl_cli.engines.openai import CompletionsApi, Question
 from pivotrl_cli.engines.prompts import stop_ids
@@ -40,7 +40,7 @@ MODE = "processed_logprobs"
 def open_server(settings: EndpointSettings, model: str, folder: Path) -> VLLMServer:
     """Connect to a server that has the model of this name or folder; `folder` is for weights on their way to it."""
     server = Endpoint(settings)
-    models, reply = served(server)
+    models, reply = served_models(server)
     if not models:
         raise RunError(f"no vLLM answers at {server.address}: {reply.error or 'it serves no model'}", START)
     begin = resolve(model)
@@ -119,7 +119,7 @@ class VLLMServer(EndpointEngine):
         own = {"stop_token_ids": self._stop_ids, "ignore_eos": True} | self._api.logprobs()
         return super()._body(question, sampling, n, seed) | own
 
-    def _leave_out(self, names: Iterable[str], why: str) -> None:
+    def _omit(self, names: Iterable[str], why: str) -> None:
         raise RunError(f"{self._server.address} does not take {', '.join(names)}: {why}", START)
 
     def _check_start(self) -> None:

@@ -1,6 +1,6 @@
-"""What a model folder says about how the model reads and writes.
+"""Model folders: chat format, template faults, loading and saving.
 
-chat             rendering states and reading actions through the chat template
-template_faults  what a chat template loses of a state
-folder           finding, loading, saving and fingerprinting model folders
+chat             renders states and reads actions through the chat template
+template_faults  checks what a chat template loses of a state
+folder           finds, loads, saves and fingerprints model folders
 """

@@ -1,9 +1,9 @@
 """Messages to prompt tokens through the model's own chat template, and completion text back to an action.
 
-One rendering everywhere: profiling, training and evaluation all build their prompts here, so the prefixes of local
-rollouts are the prefixes that the policy meets in use. A state is rendered as its own prompt, never cut out of a longer
-render, because many templates rewrite history. Messages go to the template in the one shape that most of them accept:
-content as text, arguments as objects.
+Profiling, training and evaluation all build their prompts here, so the prompts of local rollouts are those that the
+policy sees in use. A state is rendered as its own prompt, never cut out of a longer render, because many templates
+rewrite history. Messages go to the template in the shape that most templates accept: content as text, arguments as
+objects.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.rows import Message, ToolCall
+from pivotrl_cli.text import common_prefix_length
 
 if TYPE_CHECKING:  # would pull in transformers, 2 s
     from transformers import PreTrainedTokenizerBase
 
 
 class UnparsableError(ValueError):
-    """A completion that is not an action: a broken tool call, reasoning without an end, or nothing at all."""
+    """A completion that cannot be parsed into an action: a broken tool call, unfinished reasoning, or no text."""
 
 
 class UnrenderableError(ValueError):
@@ -29,7 +30,7 @@ class UnrenderableError(ValueError):
 
 
 class ChatFormat:
-    """How one model's tokenizer writes states and reads actions."""
+    """Renders states and reads actions with one model's tokenizer."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         if not getattr(tokenizer, "chat_template", None):
@@ -41,7 +42,7 @@ class ChatFormat:
         self.opens_reasoning = self._generation_prompt_opens_reasoning()
 
     def prompt_text(self, state: list[Message], tools: str) -> str:
-        """Render a state up to where the assistant's next words begin; raises `UnrenderableError`."""
+        """Render a state with the generation prompt; raises `UnrenderableError`."""
         return self._render(tuple(map(to_template, state)), tools, add_generation_prompt=True)
 
     def prompt_ids(self, state: list[Message], tools: str) -> list[int]:
@@ -49,10 +50,10 @@ class ChatFormat:
         return self.encode(self.prompt_text(state, tools))
 
     def completion_text(self, state: list[Message], tools: str, action: Message) -> str:
-        """What the policy would have to write at `state` for `action`, its end token included.
+        """The completion with which the policy would take `action` at `state`, its end token included.
 
-        The difference between the render with the action and the prompt. Templates that put something into the
-        generation prompt which a finished turn lacks (an empty reasoning block) are cut after the common part.
+        It is the render with the action minus the prompt. Where the generation prompt has a part that a finished turn
+        lacks (an empty reasoning block), the completion begins after the common prefix of the two.
         """
         messages = (*map(to_template, state), to_template(action))
         full = self._render(messages, tools, add_generation_prompt=False)
@@ -65,7 +66,7 @@ class ChatFormat:
             start = full[len(bare) :] if header and full.startswith(bare) else None
             if start is None:
                 raise UnrenderableError("the template rewrites history when it renders the action")
-            completion = start[_common_prefix(start, header) :]
+            completion = start[common_prefix_length([start, header]) :]
         eos = self.tokenizer.eos_token
         end = completion.rfind(eos) if isinstance(eos, str) else -1
         return completion[: end + len(eos)] if end >= 0 else completion.rstrip("\n")
@@ -100,7 +101,7 @@ class ChatFormat:
             raise UnparsableError(f"the tokenizer's response template does not match: {error}") from error
         calls = [call.get("function", call) if isinstance(call, dict) else call for call in _calls_of(parsed)]
         reasoning = parsed.get("reasoning_content") or parsed.get("thinking")
-        return checked_action(str(parsed.get("content") or ""), str(reasoning) if reasoning else None, calls)
+        return build_action(str(parsed.get("content") or ""), str(reasoning) if reasoning else None, calls)
 
     def _render(self, messages: tuple[dict[str, Any], ...], tools: str, *, add_generation_prompt: bool) -> str:
         from jinja2.exceptions import TemplateError
@@ -132,7 +133,7 @@ class ChatFormat:
             if isinstance(error.__cause__, TemplateSyntaxError):  # no state at all can be rendered
                 raise InputError(
                     f"{self.tokenizer.name_or_path}: the chat template is broken: {error.__cause__.message}",
-                    "mend it in the model folder",
+                    "correct it in the model folder",
                 ) from error
             return False
         return prompt.rstrip().endswith("<think>")
@@ -156,7 +157,7 @@ def _call_to_template(call: ToolCall) -> dict[str, Any]:
     try:
         arguments = json.loads(call.arguments)
     except (ValueError, RecursionError):
-        arguments = call.arguments  # recorded as it was: the history is not ours to repair
+        arguments = call.arguments  # recorded as it was: histories are not repaired
     shaped: dict[str, Any] = {"type": "function", "function": {"name": call.name, "arguments": arguments}}
     if call.id is not None:
         shaped["id"] = call.id
@@ -170,13 +171,6 @@ def _tool_list(tools: str) -> list[Any]:
     return parsed
 
 
-def _common_prefix(left: str, right: str) -> int:
-    for i, (a, b) in enumerate(zip(left, right, strict=False)):
-        if a != b:
-            return i
-    return min(len(left), len(right))
-
-
 _CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 
 
@@ -188,11 +182,11 @@ def parse_hermes(text: str, *, reasoning_open: bool = False) -> Message:
     Example: `'<tool_call>\\n{"name": "f", "arguments": {"x": 1}}\\n</tool_call>'` is one call of `f`.
     """
     reasoning, rest = split_reasoning(text, reasoning_open)
-    calls = [_json_of(body) for body in _CALL.findall(rest)]
+    calls = [_parse_json(body) for body in _CALL.findall(rest)]
     content = _CALL.sub("", rest)
     if "<tool_call>" in content or "</tool_call>" in content:
         raise UnparsableError("a <tool_call> tag without its partner")
-    return checked_action(content, reasoning, calls)
+    return build_action(content, reasoning, calls)
 
 
 def split_reasoning(text: str, reasoning_open: bool) -> tuple[str | None, str]:
@@ -206,7 +200,7 @@ def split_reasoning(text: str, reasoning_open: bool) -> tuple[str | None, str]:
     return None, text
 
 
-def _json_of(body: str) -> Any:
+def _parse_json(body: str) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -218,20 +212,20 @@ def _calls_of(parsed: dict[str, Any]) -> list[Any]:
     return calls if isinstance(calls, list) else [calls]
 
 
-def checked_action(content: str, reasoning: str | None, calls: list[Any]) -> Message:
-    """The action of these parts, checked; raises `UnparsableError`."""
+def build_action(content: str, reasoning: str | None, calls: list[Any]) -> Message:
+    """The action of these parts; raises `UnparsableError` where they are not valid."""
     action = Message(
         role="assistant",
         content=valid_text(content).strip(),
         reasoning=None if reasoning is None else valid_text(reasoning),
-        tool_calls=[_checked_call(call) for call in calls],
+        tool_calls=[_build_call(call) for call in calls],
     )
     if not action.content and not action.tool_calls:
         raise UnparsableError("empty")
     return action
 
 
-def _checked_call(call: Any) -> ToolCall:
+def _build_call(call: Any) -> ToolCall:
     if not isinstance(call, dict):
         raise UnparsableError("a tool call is not a JSON object")
     name, arguments = call.get("name"), call.get("arguments", {})
@@ -242,7 +236,7 @@ def _checked_call(call: Any) -> ToolCall:
 
 
 def canonical_json(value: Any) -> str:
-    """JSON text in the one form that histories are written in; key order is kept."""
+    """A value as JSON text in the form that histories use; key order is kept."""
     try:
         return _escaped(json.dumps(value, ensure_ascii=False))
     except (ValueError, RecursionError) as error:
@@ -253,10 +247,10 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _escaped(text: str) -> str:
-    """JSON text with lone surrogates as escapes: they are legal in JSON and in nothing else."""
+    """JSON text with lone surrogates escaped; they are legal in JSON and invalid in UTF-8."""
     return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def valid_text(text: str) -> str:
-    """Text that UTF-8 can carry: lone surrogates, which JSON escapes can spell, become the replacement character."""
+    """Text that UTF-8 can encode: lone surrogates, which JSON escapes allow, become the replacement character."""
     return _SURROGATE.sub("\ufffd", text)

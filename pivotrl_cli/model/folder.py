@@ -49,17 +49,17 @@ def _from_hub(model: str) -> Path:
         return Path(snapshot_download(model, allow_patterns=[*_WEIGHTS, *_FORMAT]))
     except (OSError, ValueError, HFValidationError) as error:
         raise InputError(
-            f"{model}: neither a model folder nor to be had from the hub", "check the name, or use --model desk"
+            f"{model}: no such model folder, and the hub does not have it", "check the name, or use --model desk"
         ) from error
 
 
 def local_folder(model: str) -> Path:
-    """The folder that a name or a path means without a look at the hub."""
+    """The folder of a shipped policy, or the path itself; the hub is not asked."""
     return _SHIPPED.get(model, Path(model))
 
 
 def fingerprint(folder: Path, *, weights: bool = True) -> str:
-    """sha256 over everything that decides what the model writes: config, weights, tokenizer, chat template."""
+    """sha256 over everything that determines the model's output: config, weights, tokenizer, chat template."""
     digest = hashlib.sha256()
     patterns = (*_WEIGHTS, *_FORMAT) if weights else _FORMAT
     files = {path for pattern in patterns for path in folder.glob(pattern)}
@@ -71,18 +71,17 @@ def fingerprint(folder: Path, *, weights: bool = True) -> str:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The folder's tokenizer."""
     _quiet()
     from transformers import AutoTokenizer
 
-    tokenizer: PreTrainedTokenizerBase = _loaded(
+    tokenizer: PreTrainedTokenizerBase = _load_or_raise(
         folder, "tokenizer", lambda: AutoTokenizer.from_pretrained(folder, local_files_only=True)
     )
     return tokenizer
 
 
 def load_generation_config(folder: Path) -> GenerationConfig:
-    """How the folder's model generates: its generation config, or what its config says where there is none."""
+    """The folder's generation config, or one made from the model's config where there is none."""
     _quiet()
     from transformers import AutoConfig, GenerationConfig
 
@@ -91,7 +90,7 @@ def load_generation_config(folder: Path) -> GenerationConfig:
             return GenerationConfig.from_pretrained(folder, local_files_only=True)
         return GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder, local_files_only=True))
 
-    config: GenerationConfig = _loaded(folder, "generation config", load)
+    config: GenerationConfig = _load_or_raise(folder, "generation config", load)
     return config
 
 
@@ -105,21 +104,21 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> PreTra
             folder, local_files_only=True, dtype=dtype, use_safetensors=True, output_loading_info=True
         )
         model, found = loaded
-        if found["missing_keys"]:  # transformers would go on with random ones
+        if found["missing_keys"]:  # transformers would initialize them at random
             raise ValueError(f"the weights lack {sorted(found['missing_keys'])[0]}")
         return model
 
-    model: PreTrainedModel = _loaded(folder, "model", load)
+    model: PreTrainedModel = _load_or_raise(folder, "model", load)
     model.to(device)  # type: ignore[arg-type]
     model.train(False)
     return model
 
 
 _FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
-"""What transformers raises on files that it does not expect."""
+"""Exceptions that transformers raises on unexpected files."""
 
 
-def _loaded(folder: Path, what: str, load: Callable[[], Any]) -> Any:
+def _load_or_raise(folder: Path, what: str, load: Callable[[], Any]) -> Any:
     from safetensors import SafetensorError
 
     try:
@@ -129,8 +128,8 @@ def _loaded(folder: Path, what: str, load: Callable[[], Any]) -> Any:
         raise InputError(f"{folder}: transformers cannot load the {what}: {first_line}", "check the folder") from error
 
 
-def place(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
-    """Torch device and number format for the two options of that name."""
+def resolve_device_and_dtype(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
+    """Torch device and dtype for `--device` and `--dtype`; `auto` takes a GPU if there is one, and bfloat16 on it."""
     import torch
 
     try:
@@ -150,29 +149,28 @@ def save(
     folder: Path,
     state: dict[str, torch.Tensor] | None = None,
 ) -> None:
-    """Write weights, config, tokenizer and chat template, for transformers to load unchanged; adapters go alone.
+    """Write weights, config, tokenizer and chat template, so that transformers loads them; of LoRA the adapters alone.
 
-    `state` holds the weights of a model whose own are sharded.
+    `state` has the weights, where those of `model` are sharded.
     """
     _quiet()
     adapters: Any = {"save_embedding_layers": False} if hasattr(model, "get_base_model") else {}  # peft asks the hub
-    with _saving(folder):
+    with _disk_errors(folder):
         model.save_pretrained(str(folder), state_dict=state, safe_serialization=True, **adapters)
         (folder / "README.md").unlink(missing_ok=True)  # peft's card, all blanks
         tokenizer.save_pretrained(folder)
 
 
 def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Write tensors by name."""
     from safetensors.torch import save_file
 
-    with _saving(path):
+    with _disk_errors(path):
         save_file(tensors, path)
 
 
 @contextmanager
-def _saving(place: Path) -> Iterator[None]:
-    """The library of safetensors has errors of its own for a full disk."""
+def _disk_errors(place: Path) -> Iterator[None]:
+    """Turn the error that safetensors raises on a full disk into an `OSError`."""
     from safetensors import SafetensorError
 
     with writing(place):
@@ -184,7 +182,7 @@ def _saving(place: Path) -> Iterator[None]:
 
 
 def _quiet() -> None:
-    """Keep transformers' notices and bars off the terminal; ours say what a user can act on."""
+    """Turn off transformers' notices and progress bars."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers.utils import logging
 

@@ -257,7 +257,7 @@ def fewer(path: str, body: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize(
     ("answer", "why", "requests"),
-    [(one_at_a_time, "HTTP 400: only n = 1 is supported", 6), (fewer, "it gave 1 of 3 samples", 5)],
+    [(one_at_a_time, "HTTP 400: only n = 1 is supported", 6), (fewer, "it returned 1 of 3 samples", 5)],
 )
 def test_a_server_without_n_is_asked_sample_by_sample(answer, why, requests, capsys):
     with faulty_server(looks, never) as (url, _):
@@ -265,7 +265,7 @@ def test_a_server_without_n_is_asked_sample_by_sample(answer, why, requests, cap
     with faulty_server(answer, never) as (url, _):
         engine = opened(url, endpoint_concurrency=1)
         assert sampled(engine, [request("a"), request("b")]) == expected
-    assert capsys.readouterr().err == f"endpoint: the server does not take n, which is left out from here on: {why}\n"
+    assert capsys.readouterr().err == f"endpoint: the server refuses n, which is omitted from here on: {why}\n"
     assert engine.notes() == {"requests": requests + 2, "request retries": 0}
 
 
@@ -299,9 +299,9 @@ def test_parameters_that_a_server_refuses_by_name_are_left_out(capsys):
     assert seen[-1]["body"]["max_completion_tokens"] == 9
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(",  which")[0].partition(": HTTP")[0] for line in lines] == [
-        "endpoint: the server does not take min_p, repetition_penalty, return_token_ids, top_k, which is left out from "
+        "endpoint: the server refuses min_p, repetition_penalty, return_token_ids, top_k, which is omitted from "
         "here on",
-        "endpoint: the server does not take max_tokens, which is left out from here on",
+        "endpoint: the server refuses max_tokens, which is omitted from here on",
     ]
 
 

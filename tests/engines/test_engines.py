@@ -109,7 +109,7 @@ def test_top_k_and_top_p_leave_the_rest_of_the_distribution_as_it_is(engine):
     probabilities = torch.softmax(logits, -1)[0]
 
     def kept(**options) -> list[int]:
-        return hf._most_likely(logits, Sampling(**options))[0].isfinite().nonzero()[:, 0].tolist()
+        return hf._top_k_top_p(logits, Sampling(**options))[0].isfinite().nonzero()[:, 0].tolist()
 
     assert kept() == kept(top_k=5) == kept(top_k=99) == [0, 1, 2, 3, 4]
     assert kept(top_k=1) == kept(top_p=1e-6) == kept(top_p=probabilities[0].item() - 0.01) == [0]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.errors import ConfigError, Interrupted, RunError
-from pivotrl_cli.model.folder import load_model, place, resolve
+from pivotrl_cli.model.folder import load_model, resolve, resolve_device_and_dtype
 from pivotrl_cli.stages.train.run_folder import Onlooker, RunFolder, published
 from pivotrl_cli.storage.folders import stored_summary
 from pivotrl_cli.storage.locks import Lock
@@ -83,7 +83,7 @@ def crew(config: TrainConfig) -> Iterator[None]:
         world_size,
     )
 
-    store = init_process_group(local_device(place(config.device, config.dtype)[0]))
+    store = init_process_group(local_device(resolve_device_and_dtype(config.device, config.dtype)[0]))
     try:
         _check(config, world_size())
         init_sequence_parallel(config.sequence_parallel)
@@ -150,7 +150,7 @@ def load_own(folder: Path, config: TrainConfig) -> PreTrainedModel:
 
     from pivotrl_cli.learn.distributed import world_size
 
-    device, dtype = place(config.device, config.dtype)
+    device, dtype = resolve_device_and_dtype(config.device, config.dtype)
     return load_model(folder, device if world_size() == 1 else torch.device("cpu"), dtype)
 
 
@@ -160,7 +160,7 @@ def spread(model: PreTrainedModel, config: TrainConfig) -> PreTrainedModel:
 
     if world_size() == 1:
         return model
-    return shard_model(model, local_device(place(config.device, config.dtype)[0]), config.replicas)
+    return shard_model(model, local_device(resolve_device_and_dtype(config.device, config.dtype)[0]), config.replicas)
 
 
 def load_whole(model: PreTrainedModel, config: TrainConfig) -> PreTrainedModel:
@@ -169,5 +169,5 @@ def load_whole(model: PreTrainedModel, config: TrainConfig) -> PreTrainedModel:
 
     if world_size() == 1:
         return model
-    device, dtype = place(config.device, config.dtype)
+    device, dtype = resolve_device_and_dtype(config.device, config.dtype)
     return load_model(resolve(config.model), local_device(device), dtype)

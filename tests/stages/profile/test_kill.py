@@ -30,7 +30,7 @@ from pivotrl_cli.stages.train import run_folder
 FORKS = """
 import json, os, signal, sys, time
 from pathlib import Path
-from pivotrl_cli.model.folder import load_model, load_tokenizer, place
+from pivotrl_cli.model.folder import load_model, load_tokenizer, resolve_device_and_dtype
 from pivotrl_cli.interface.cli import main
 from pivotrl_cli.engines import hf
 from pivotrl_cli.learn import grpo, optimizer, policy, self_check
@@ -39,7 +39,7 @@ from pivotrl_cli.stages.profile import merge
 from pivotrl_cli.stages.train import method, run as train
 
 load_tokenizer(Path("talker"))
-load_model(Path("talker"), *place("cpu", "auto"))
+load_model(Path("talker"), *resolve_device_and_dtype("cpu", "auto"))
 for line in sys.stdin:
     folder, arguments, seconds = json.loads(line)
     pid = os.fork()

@@ -11,7 +11,7 @@ from transformers import DynamicCache
 
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.engines import Completion, Request, Sampling, each_group, hf
-from pivotrl_cli.engines.prefix_cache import KeptPrompts
+from pivotrl_cli.engines.prefix_cache import PrefixCache
 
 
 @pytest.fixture
@@ -68,20 +68,20 @@ def test_a_start_forgets_what_other_weights_left(engine):
     assert [[c.token_ids for c in two] for two in drawn(engine, 1, "continue")] == fresh
 
 
-def kept(engine: hf.HFEngine, prompts: list[list[int]], token_budget: int = 100) -> KeptPrompts:
+def kept(engine: hf.HFEngine, prompts: list[list[int]], token_budget: int = 100) -> PrefixCache:
     """The prompts, all of one length, as a call leaves them."""
     cache = DynamicCache(config=engine.model.config)
     with torch.no_grad():
         engine.model(input_ids=torch.tensor(prompts), past_key_values=cache)
-    store = KeptPrompts(token_budget)
+    store = PrefixCache(token_budget)
     store.add(prompts, torch.ones(len(prompts), len(prompts[0]), dtype=torch.long), cache)
-    store.turn()
+    store.rotate()
     return store
 
 
 def test_a_prompt_starts_from_the_one_that_it_agrees_with_for_longest(engine):
     store = kept(engine, [[5, 6, 7, 8], [5, 6, 9, 9]])
-    cache, mask, lengths = store.cache([[5, 6, 7, 8, 1], [5, 6, 9], [4, 4], [5, 6, 7, 8]], engine.model.config)
+    cache, mask, lengths = store.lookup([[5, 6, 7, 8, 1], [5, 6, 9], [4, 4], [5, 6, 7, 8]], engine.model.config)
     assert lengths == [4, 2, 0, 3]  # of what is known whole, one token is left to compute
     assert mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 0]]
     alone = DynamicCache(config=engine.model.config)
@@ -92,8 +92,8 @@ def test_a_prompt_starts_from_the_one_that_it_agrees_with_for_longest(engine):
 
 
 def test_nothing_known_is_nothing_kept(engine):
-    assert kept(engine, [[5, 6]]).cache([[4, 5, 6]], engine.model.config) is None
-    assert kept(engine, [[5, 6], [7, 8]], token_budget=3).cache([[5, 6, 7]], engine.model.config) is None
+    assert kept(engine, [[5, 6]]).lookup([[4, 5, 6]], engine.model.config) is None
+    assert kept(engine, [[5, 6], [7, 8]], token_budget=3).lookup([[5, 6, 7]], engine.model.config) is None
     store = kept(engine, [[5, 6]])
-    store.turn()
-    assert store.cache([[5, 6, 7]], engine.model.config) is None
+    store.rotate()
+    assert store.lookup([[5, 6, 7]], engine.model.config) is None
