@@ -191,7 +191,7 @@ def profile_command(engine: Engine, job: Work) -> int:
     }
     engine.close = lambda: None  # type: ignore[method-assign]
     vllm.open_engine = lambda _: engine  # type: ignore[assignment,return-value]
-    return int(profile.run(ProfileConfig.model_validate(options))["tokens"])
+    return profile.run(ProfileConfig.model_validate(options)).tokens
 
 
 def against_bare_vllm(job: Work) -> None:

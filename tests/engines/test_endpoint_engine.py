@@ -514,7 +514,7 @@ def test_a_profile_through_a_bad_server_is_the_one_through_a_good_server(tmp_pat
         assert profiled(candidates, url, tmp_path / "bad.parquet") == expected
     assert (tmp_path / "bad.parquet").read_bytes() == (tmp_path / "good.parquet").read_bytes()
     assert {faults[i] for i in range(len(seen))} == {*kinds, None}
-    assert (expected["scored"], expected["errors"]) == (120, 0)
+    assert (expected.scored, expected.errors) == (120, 0)
 
 
 def test_retries_are_counted():
