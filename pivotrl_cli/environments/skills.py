@@ -72,10 +72,10 @@ class SkillEpisode:
 
     def score(self) -> float:
         """1.0 for the right answer, else 0.0; words around a right answer make it wrong."""
-        return float(self.done and _same(self.state[-1], self.item.answer))
+        return float(self.done and _is_right(self.state[-1], self.item.answer))
 
 
-def _same(action: Message, answer: str | tuple[str, dict[str, Any]]) -> bool:
+def _is_right(action: Message, answer: str | tuple[str, dict[str, Any]]) -> bool:
     if isinstance(answer, str):
         return not action.tool_calls and action.content.split() == answer.split()
     if len(action.tool_calls) != 1:

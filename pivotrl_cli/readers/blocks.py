@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from pivotrl_cli.readers.fields import Json, compact
-from pivotrl_cli.readers.messages import arguments_of, text_of
-from pivotrl_cli.rows import Message, ToolCall
+from pivotrl_cli.readers.messages import call_of, reply_of, text_of
+from pivotrl_cli.rows import Message
 
 _BLOCK_TYPES = ("tool_use", "tool_result", "thinking", "redacted_thinking")
 
@@ -66,8 +66,7 @@ def _assistant(blocks: list[Json]) -> Message:
             case "thinking":
                 thinking.append(block["thinking"].text())
             case "tool_use":
-                name, arguments = block["name"].text(), arguments_of(block["input"])
-                calls.append(ToolCall(id=block["id"].text_or_none(), name=name, arguments=arguments))
+                calls.append(call_of(block["id"], block["name"], block["input"]))
             case "redacted_thinking":
                 pass
             case _:
@@ -79,10 +78,7 @@ def _assistant(blocks: list[Json]) -> Message:
 def _user(blocks: list[Json]) -> list[Message]:
     results = [block for block in blocks if block["type"].value == "tool_result"]
     others = [block.value for block in blocks if block["type"].value != "tool_result"]
-    messages = [
-        Message(role="tool", content=text_of(result["content"]), tool_call_id=result["tool_use_id"].text_or_none())
-        for result in results
-    ]
+    messages = [reply_of(result["tool_use_id"], result["content"]) for result in results]
     if others or not results:
         messages.append(Message(role="user", content=text_of(Json(others, "content"))))
     return messages

@@ -164,10 +164,10 @@ def trajectories(
         del record
         yield parsed.pop()  # the consumer can free it: nothing here holds it or its record
 
-    return several(records, one, source)
+    return trajectories_per_record(records, one, source)
 
 
-def several(
+def trajectories_per_record(
     records: Iterable[Parsed], parse: Callable[[Record], Iterator[Trajectory | Reject]], source: str
 ) -> Iterator[Trajectory | Reject]:
     """Like `trajectories`, for records that hold several trajectories or give their own rejects."""

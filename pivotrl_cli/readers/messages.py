@@ -80,6 +80,14 @@ def arguments_of(arguments: Json) -> str:
     return compact(arguments.value) if arguments else ""
 
 
+def call_of(call_id: Json, name: Json, arguments: Json) -> ToolCall:
+    return ToolCall(id=call_id.text_or_none(), name=name.text(), arguments=arguments_of(arguments))
+
+
+def reply_of(call_id: Json, content: Json) -> Message:
+    return Message(role="tool", content=text_of(content), tool_call_id=call_id.text_or_none())
+
+
 def _role(role: Json) -> Role:
     if role.text() not in ROLES:
         raise role.error(f"expected one of {', '.join(ROLES)}")
@@ -109,20 +117,15 @@ def _tool_calls(message: Json, role: Role) -> list[ToolCall]:
     if role != "assistant" and (calls or legacy):
         raise message["tool_calls"].error(f"a {role} message cannot make calls")
     if legacy and not calls:
-        return [_call(Json(None), legacy)]
-    return [_call(call["id"], call["function"] if call["function"] else call) for call in calls]
-
-
-def _call(call_id: Json, function: Json) -> ToolCall:
-    return ToolCall(
-        id=call_id.text_or_none(), name=function["name"].text(), arguments=arguments_of(function["arguments"])
-    )
+        return [call_of(Json(None), legacy["name"], legacy["arguments"])]
+    functions = [call["function"] or call for call in calls]
+    return [call_of(call["id"], f["name"], f["arguments"]) for call, f in zip(calls, functions, strict=True)]
 
 
 def _tool(tool: Json) -> dict[str, object]:
     kind = tool["type"]
     if kind and kind.value != "function":
         raise kind.error("only functions can be used")
-    function = tool["function"] if tool["function"] else tool
+    function = tool["function"] or tool
     function["name"].text()
     return {"type": "function", "function": {key: value for key, value in function.object().items() if key != "type"}}

@@ -8,7 +8,7 @@ or a call. Left out: calls of built-in tools (search, computer), whose items are
 from __future__ import annotations
 
 from pivotrl_cli.readers.fields import Json
-from pivotrl_cli.readers.messages import arguments_of, merge_assistant, message_of, text_of
+from pivotrl_cli.readers.messages import call_of, merge_assistant, message_of, reply_of
 from pivotrl_cli.rows import Message, ToolCall
 
 
@@ -30,10 +30,8 @@ def messages_of_items(items: Json) -> list[Message]:
     return [*messages, merge_assistant(parts)] if parts else messages
 
 
-def call_of(item: Json) -> ToolCall:
-    return ToolCall(
-        id=item["call_id"].text_or_none(), name=item["name"].text(), arguments=arguments_of(item["arguments"])
-    )
+def call_of_item(item: Json) -> ToolCall:
+    return call_of(item["call_id"], item["name"], item["arguments"])
 
 
 def _part(kind: str, item: Json) -> Message:
@@ -42,9 +40,9 @@ def _part(kind: str, item: Json) -> Message:
         case "message":
             return message_of(item)
         case "function_call_output":
-            return Message(role="tool", content=text_of(item["output"]), tool_call_id=item["call_id"].text_or_none())
+            return reply_of(item["call_id"], item["output"])
         case "function_call":
-            return Message(role="assistant", tool_calls=[call_of(item)])
+            return Message(role="assistant", tool_calls=[call_of_item(item)])
         case "reasoning":
             texts = [part["text"].text() for name in ("summary", "content") for part in item[name].list()]
             return Message(role="assistant", reasoning="\n".join(filter(None, texts)) or None)

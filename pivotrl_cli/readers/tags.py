@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pivotrl_cli.readers.fields import Json, RecordError
-from pivotrl_cli.readers.messages import Role, arguments_of, message_of, tools_of
+from pivotrl_cli.readers.messages import Role, call_of, message_of, tools_of
 from pivotrl_cli.rows import Fault, Message, RejectReason, ToolCall
 
 ROLES_BY_NAME: dict[str, Role] = {
@@ -90,7 +90,7 @@ def schemas_in(text: str) -> str:
 def call_from(text: Json) -> ToolCall:
     """A call from its JSON text."""
     call = text.json_text()
-    return ToolCall(id=None, name=call["name"].text(), arguments=arguments_of(call["arguments"]))
+    return call_of(Json(None), call["name"], call["arguments"])
 
 
 def _with_calls(message: Message) -> Message:

@@ -75,11 +75,11 @@ class AgentWithHabits(Expert):
     def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Mistypes at times; the desk refuses, and the call is made again."""
         if self.slips("mistypes"):
-            super().call(tool, **mistyped(self.rng, arguments))
+            super().call(tool, **mistype(self.rng, arguments))
         return super().call(tool, **arguments)
 
 
-def mistyped(rng: Random, arguments: dict[str, Any]) -> dict[str, Any]:
+def mistype(rng: Random, arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments with another last name, or one digit changed, in what names the user or the order."""
     key = next(key for key in ("order_id", "phone", "name") if key in arguments)
     value = str(arguments[key])

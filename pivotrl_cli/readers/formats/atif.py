@@ -1,9 +1,9 @@
 """ATIF, the interchange format of Harbor and Terminal-Bench: `{schema_version, agent, steps, ...}`.
 
 A step of the agent is one turn, with its reasoning and calls; its observation becomes the replies. Three marks are
-honoured. A step with `is_copied_context` comes from another trajectory, and one with `llm_call_count` 0 was no call of
-the model: both stay in the states and are no turns. Above 1 several turns were merged into one step, and the turn is
-rejected. Embedded trajectories of subagents are trajectories of their own. The outcome is `reward` in the `extra` of
+honoured. A step with `is_copied_context` comes from another trajectory, and one with `llm_call_count` 0 was not written
+by the model: both stay in the states and are not turns. Above 1 several turns were merged into one step, and the turn
+is rejected. Embedded trajectories of subagents are trajectories of their own. The outcome is `reward` in the `extra` of
 the metrics or of the root, where Harbor's converters put it.
 
 Left out: images, trajectories that are only referred to, and the joining of a run that continues in another file.
@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import accumulate
 
-from pivotrl_cli.readers.document import Document, Record, several
+from pivotrl_cli.readers.document import Document, Record, trajectories_per_record
 from pivotrl_cli.readers.fields import Json, provenance
-from pivotrl_cli.readers.messages import arguments_of, text_of, tools_of
+from pivotrl_cli.readers.messages import call_of, reply_of, text_of, tools_of
 from pivotrl_cli.readers.parsing import Head
-from pivotrl_cli.rows import Fault, Message, Reject, RejectReason, ToolCall, Trajectory
+from pivotrl_cli.rows import Fault, Message, Reject, RejectReason, Trajectory
 
 
 class AtifReader:
@@ -30,7 +30,7 @@ class AtifReader:
 
     def read(self, document: Document) -> Iterator[Trajectory | Reject]:
         """One trajectory per record, and those of its subagents."""
-        return several(document.records(), _trajectories, document.source)
+        return trajectories_per_record(document.records(), _trajectories, document.source)
 
 
 def _trajectories(record: Record) -> Iterator[Trajectory]:
@@ -90,22 +90,12 @@ def _message(step: Json) -> Message:
             return Message(role="user", content=content)
         case "agent":
             reasoning = step["reasoning_content"].text_or_none() or None
-            calls = [_call(call) for call in step["tool_calls"].list()]
+            recorded = step["tool_calls"].list()
+            calls = [call_of(call["tool_call_id"], call["function_name"], call["arguments"]) for call in recorded]
             return Message(role="assistant", content=content, reasoning=reasoning, tool_calls=calls)
     raise step["source"].error("expected system, user or agent")
 
 
-def _call(call: Json) -> ToolCall:
-    return ToolCall(
-        id=call["tool_call_id"].text_or_none(),
-        name=call["function_name"].text(),
-        arguments=arguments_of(call["arguments"]),
-    )
-
-
 def _replies(step: Json) -> list[Message]:
     results = step["observation"].fields()["results"].list()
-    return [
-        Message(role="tool", content=text_of(result["content"]), tool_call_id=result["source_call_id"].text_or_none())
-        for result in results
-    ]
+    return [reply_of(result["source_call_id"], result["content"]) for result in results]

@@ -23,7 +23,7 @@ from pivotrl_cli.readers.document import Document, Record, bad_record, trajector
 from pivotrl_cli.readers.fields import Json, RecordError, compact
 from pivotrl_cli.readers.messages import text_of, tools_of
 from pivotrl_cli.readers.parsing import Head
-from pivotrl_cli.readers.responses import call_of, messages_of_items
+from pivotrl_cli.readers.responses import call_of_item, messages_of_items
 from pivotrl_cli.rows import Candidate, Fault, Message, Reject, RejectReason, Trajectory
 
 _KEPT = (
@@ -62,7 +62,7 @@ class NemoGymReader:
 def _rollout(record: Record) -> tuple[Candidate, Message | None, float]:
     json = record.json
     params = json["responses_create_params"]
-    demonstrated = [*_demonstrated(json), Message(role="assistant")]
+    demonstrated = [*_demonstration(json), Message(role="assistant")]
     reward = json["reward"].number_or_none()
     if reward is None:
         raise json["reward"].error("expected a number")
@@ -101,7 +101,7 @@ def _trajectory(record: Record) -> Trajectory:
     params = json["responses_create_params"]
     rollout = bool(json["response"])
     prompt = _prompt(params)
-    messages = prompt + (messages_of_items(json["response"]["output"]) if rollout else _demonstrated(json))
+    messages = prompt + (messages_of_items(json["response"]["output"]) if rollout else _demonstration(json))
     lost = Fault(message=0, reason=RejectReason.INCOMPLETE, detail="the prompt was not recorded")
     turns = [i for i, message in enumerate(messages) if message.role == "assistant"]
     return Trajectory(
@@ -126,11 +126,11 @@ def _prompt(params: Json) -> list[Message]:
     return system + messages_of_items(params["input"])
 
 
-def _demonstrated(json: Json) -> list[Message]:
+def _demonstration(json: Json) -> list[Message]:
     """The demonstrated action, or nothing where the row is a task alone."""
     if json["expected_answers"]:
-        return [Message(role="assistant", tool_calls=[call_of(call) for call in json["expected_answers"].list()])]
-    expected = _expected(json)
+        return [Message(role="assistant", tool_calls=[call_of_item(call) for call in json["expected_answers"].list()])]
+    expected = _expected_action(json)
     if not expected:
         return []
     if expected.path == "expected_answer" and not expected["type"]:
@@ -138,7 +138,7 @@ def _demonstrated(json: Json) -> list[Message]:
     return [_action(expected)]
 
 
-def _expected(json: Json) -> Json:
+def _expected_action(json: Json) -> Json:
     """The object that holds the demonstrated action, or null: a puzzle's answer is text for the agent to find."""
     action = json.first("expected_action") or json["metadata"].fields()["expected_action"]
     try:
@@ -149,7 +149,7 @@ def _expected(json: Json) -> Json:
 
 
 def _action_type(json: Json) -> dict[str, str]:
-    kind = _expected(json).fields()["type"].value
+    kind = _expected_action(json).fields()["type"].value
     return {"action_type": kind} if isinstance(kind, str) else {}
 
 
@@ -158,9 +158,9 @@ def _action(expected: Json) -> Message:
         case "message":
             return Message(role="assistant", content=text_of(expected["content"]))
         case "function_call":
-            return Message(role="assistant", tool_calls=[call_of(expected)])
+            return Message(role="assistant", tool_calls=[call_of_item(expected)])
         case "function_call_batch":
-            return Message(role="assistant", tool_calls=[call_of(call) for call in expected["calls"].list()])
+            return Message(role="assistant", tool_calls=[call_of_item(call) for call in expected["calls"].list()])
     raise expected["type"].error("expected message, function_call or function_call_batch")
 
 

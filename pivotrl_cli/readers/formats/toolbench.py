@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from hashlib import sha256
 
-from pivotrl_cli.readers.document import Document, Record, several
+from pivotrl_cli.readers.document import Document, Record, trajectories_per_record
 from pivotrl_cli.readers.fields import Json, provenance
 from pivotrl_cli.readers.messages import messages_of, tools_of
 from pivotrl_cli.readers.parsing import Head
@@ -28,7 +28,7 @@ class ToolBenchReader:
         return "one object with win and tree" if "win" in keys and keys & {"tree", "answer_generation"} else None
 
     def read(self, document: Document) -> Iterator[Trajectory | Reject]:
-        return several(document.records(), _trajectories, document.source)
+        return trajectories_per_record(document.records(), _trajectories, document.source)
 
 
 def _trajectories(record: Record) -> Iterator[Trajectory | Reject]:
