@@ -1,6 +1,6 @@
 """Benchmarks: a name, a list of episodes, and whether they are in the domain that is trained on.
 
-A benchmark is a function `setting -> episodes`, called anew for every trial. `benchmark:argument` on the command line
+A benchmark is a function `setting -> episodes`, called once per trial. `benchmark:argument` on the command line
 hands it an argument, as in `pivots:holdout.parquet`. A new benchmark is a new file here and a line in `BENCHMARKS`; a
 user's own is named as `module:function`.
 """
@@ -94,7 +94,7 @@ class Opened:
             try:
                 return f"{self.package} {version(self.package)}"
             except PackageNotFoundError:
-                return None  # opening it says which extra is missing
+                return None  # the benchmark's own error names the missing extra
         return None if self.name in BENCHMARKS else source_fingerprint(self.make)
 
 

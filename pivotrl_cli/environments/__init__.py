@@ -1,6 +1,6 @@
 """Worlds in which a policy acts over several turns.
 
-An `Episode` is one run of one task. The same four members serve a multi-turn world, a one-turn question and a held-out
+An `Episode` is one run of one task. The same members serve a multi-turn world, a one-turn question and a held-out
 pivot, so one loop (`stages/shared/episodes.py`) drives them all, many at a time.
 """
 
@@ -30,7 +30,7 @@ class Episode(Protocol):
     tools: str
     """Tool schemas, a JSON list in OpenAI's form."""
     state: list[Message]
-    """What the policy sees next; starts with the system prompt and the user's request."""
+    """The policy's next prompt; starts with the system prompt and the user's request."""
     done: bool
     """True once the episode takes no more actions."""
 

@@ -1,7 +1,7 @@
-"""Skills out of the desk's domain: one-turn questions that show what training on the desk has made a policy forget.
+"""Skills outside the desk's domain: one-turn questions that measure forgetting when a policy is trained on the desk.
 
-Arithmetic, string work, and tool calls in another domain (`home`). The shipped policy learned them
-clean, from the same generators with other seeds: they measure keeping, not generalising.
+Arithmetic, string work, and tool calls in another domain (`home`). The shipped policy learned them without faults, from
+the same generators with other seeds: they measure retention, not generalization.
 """
 
 from __future__ import annotations

@@ -52,5 +52,5 @@ class ReplayWorld:
             return f"Error: no tool {name!r} with such arguments", True
         try:
             return as_text(getattr(self._kit, name)(**arguments)), False
-        except Exception as error:  # the tools raise whatever wrong arguments lead to; that is their reply
+        except Exception as error:  # wrong arguments may raise anything; the error is the reply
             return f"Error: {error}", True

@@ -1,12 +1,12 @@
 """tau2-bench's customer service over several turns: the policy talks to a simulated user and calls tools.
 
 The agent opens with a greeting and the user answers, as in the published runs. An action with calls gets the tools'
-replies; any other is said to the user, who may use tools of their own (telecom) before answering. The user ends the
+replies; any other is sent to the user, who may use tools of their own (telecom) before answering. The user ends the
 conversation. Tasks, policy, tools and the user's guidelines are the package's; the words around the policy are ours.
 
 The score is 1 if every criterion in the task's reward basis holds, as tau2-bench defines them: the final databases are
 those of the reference actions (DB), assertions on them hold (ENV_ASSERTION), the reference actions were taken (ACTION),
-what the user asked for was said (COMMUNICATE). A criterion that needs a judge (NL_ASSERTION) raises: the run is not
+the requested information was given (COMMUNICATE). A criterion that needs a judge (NL_ASSERTION) raises: the run is not
 measured.
 """
 
@@ -118,12 +118,12 @@ def _category(task_id: str, domain: str) -> str:
 
 
 def _same_databases(criteria: Any, world: TauWorld, state: list[Message]) -> bool:
-    """Whether the databases are what the reference actions lead to; actions that fail change nothing."""
+    """Whether the databases equal those after the reference actions; actions that fail change nothing."""
     wanted = TauWorld(world.domain)
     for action in criteria.actions or []:
         try:
             wanted.run(action.requestor, action.name, action.arguments)
-        except Exception:  # tools raise whatever; a reference action may be one that is refused
+        except Exception:  # tools may raise anything; some reference actions are refused
             continue
     return wanted.databases() == world.databases()
 
@@ -147,16 +147,16 @@ def _is_action(made: MadeCall, action: Any) -> bool:
     return all(made.arguments.get(key) == action.arguments.get(key) for key in keys)
 
 
-def _all_said(criteria: Any, world: TauWorld, state: list[Message]) -> bool:
+def _information_given(criteria: Any, world: TauWorld, state: list[Message]) -> bool:
     """Whether each piece of information stands in one of the agent's messages, commas and case aside."""
-    said = [m.content.lower().replace(",", "") for m in state if m.role == "assistant"]
-    return all(any(info.lower() in text for text in said) for info in criteria.communicate_info or [])
+    texts = [m.content.lower().replace(",", "") for m in state if m.role == "assistant"]
+    return all(any(info.lower() in text for text in texts) for info in criteria.communicate_info or [])
 
 
 CHECKS: dict[str, Callable[[Any, TauWorld, list[Message]], bool]] = {
     "DB": _same_databases,
     "ENV_ASSERTION": _assertions_hold,
     "ACTION": _actions_taken,
-    "COMMUNICATE": _all_said,
+    "COMMUNICATE": _information_given,
 }
 """Criteria of a reward basis that need no judge."""

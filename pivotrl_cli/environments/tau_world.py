@@ -67,7 +67,7 @@ class TauWorld:
             return f"Error: no tool {call.name!r}"
         try:
             return as_text(self.run(side, call.name, arguments))
-        except Exception as error:  # the tools raise whatever wrong arguments lead to; that is their reply
+        except Exception as error:  # wrong arguments may raise anything; the error is the reply
             return f"Error: {error}"
 
     def run(self, side: Side, name: str, arguments: Mapping[str, Any]) -> Any:

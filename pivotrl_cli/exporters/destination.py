@@ -1,4 +1,4 @@
-"""Where an export goes, and the counts of what it kept, left out and could not carry along."""
+"""The folder of an export, and counts of rows written, rows left out and facts lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompts of targets that sample and score by themselves: messages, or text rendered as profiling renders it."""
+"""Prompts for targets that sample and score by themselves: messages, or text rendered as in profiling."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MESSAGES = pa.list_(
         ]
     )
 )
-"""Arrow type of messages in OpenAI's form, arguments as JSON text; what a message lacks is null."""
+"""Arrow type of messages in OpenAI's form, arguments as JSON text; absent fields are null."""
 
 TOOLS_UNSEEN = "tools in the prompt (--model renders them)"
 

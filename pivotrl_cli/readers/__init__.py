@@ -4,7 +4,7 @@ A new format is a new file in `formats/` and a line in `READERS`, before any for
 user's own is named as `module:Class`.
 
     sources             files, folders, globs and data sets that the user names
-    document, archive   what a reader reads: numbered records, one in memory at a time
+    document, archive   the input of a reader: numbered records, one in memory at a time
     parsing, split      strict JSON, and JSON in pieces
     fields              a cursor over a record; every error names the place
     messages            OpenAI's chat messages and tools, as ours

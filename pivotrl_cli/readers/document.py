@@ -1,6 +1,6 @@
 """The input of a reader: a file or a data set's rows, as numbered records, one in memory at a time.
 
-A file is JSON lines, one JSON array, one JSON object, or something else; its head says which, and detection reads
+A file is JSON lines, one JSON array, one JSON object, or something else; its head shows which, and detection reads
 nothing else, so a file of gigabytes on a single line costs no more to recognise than a small one. Lines are parsed one
 by one; arrays and objects are split into their values (`split.py`), and each is parsed by itself. A `Reject` takes the
 place of every record that cannot be parsed. Zip archives are documents too (`archive.py`).

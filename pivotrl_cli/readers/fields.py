@@ -1,7 +1,7 @@
 """A cursor over parsed JSON that knows its own path, so that every error names the place.
 
 Readers take a record apart with it: `record["messages"].list()[2]["role"].text()` either gives text or raises
-`RecordError("messages.2.role: expected text, got a number")`. An absent key and an explicit null are alike, since
+`RecordError("messages.2.role: expected text, got a number")`. An absent key and an explicit null are equal, since
 recorded data mixes the two. Left out: schemas per format; a reader touches a dozen fields, and its lines say which.
 """
 

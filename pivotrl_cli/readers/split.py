@@ -1,11 +1,11 @@
 """Values of one JSON document, cut out as text while it streams by.
 
-Only brackets, commas and strings are looked at on the way. The requested values are handed over as bytes for a
-strict parser, and everything else passes unparsed; so a broken element costs itself alone, and the parser, not this
-module, refuses numbers of thousands of digits or brackets ten thousand deep. ijson, used before, was
-left out because its C code dies of such numbers and its paths take memory quadratic in the depth.
+Only brackets, commas and strings are looked at on the way. The requested values are handed over as bytes for a strict
+parser, and everything else passes unparsed; so a broken element costs itself alone, and the parser, not this module,
+refuses numbers of thousands of digits or brackets ten thousand deep. ijson, used before, was left out because its C
+code dies of such numbers and its paths take memory quadratic in the depth.
 
-Not checked: the grammar of what is passed over.
+Not checked: the grammar of the text that is passed over.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Frame:
 
     is_object: bool
     key: str | None = None
-    """Key whose value stands here."""
+    """Key of the current value."""
     wants_key: bool = True
     """Whether a string would be a key."""
 
@@ -102,7 +102,7 @@ class Splitter:
             self._value += chunk[begin:]
 
     def _through_string(self, chunk: bytes, begin: int) -> int:
-        """Position behind the string, or behind the chunk where the string goes on."""
+        """Position behind the string, or behind the chunk if the string does not end in it."""
         match = _STRING.match(chunk, begin + self._escaped)
         end = match.end() if match else len(chunk)
         self._escaped = chunk[end : end + 1] == b"\\"
@@ -191,7 +191,7 @@ def close_brackets(text: bytes) -> bytes:
         elif token == b'"':
             break  # a string without its end
         elif key or (match.end() == len(text) and token[:1] != b'"'):
-            continue  # a key without its value, or a number that may go on
+            continue  # a key without its value, or a number that may continue
         safe = match.end()
     return text[:safe] + bytes(reversed(closers))
 

@@ -1,4 +1,4 @@
-"""Desk: write the expert's trajectories of the embedded world, as any team's own would come, in OpenAI chat JSONL."""
+"""Desk: write expert trajectories of the embedded world as OpenAI chat JSONL, like recorded trajectories."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pivotrl_cli.storage.files import open_partial, publish, remove_partial, wri
 
 
 def run(config: DeskConfig) -> None:
-    """Demonstrate `n` training tasks."""
     file = open_partial(config.output, binary=False)
     try:
         with writing(config.output):

@@ -1,4 +1,4 @@
-"""Export: pivots as other trainers want them, one folder per target.
+"""Export: pivots in the form of other trainers, one folder per target.
 
     for each row: into the target's form (`exporters/`), or counted with the reason
 
@@ -80,7 +80,7 @@ def _check(config: ExportConfig, exporter: Exporter) -> None:
 
 
 def _kind(path: str) -> type[Candidate]:
-    """Row model of the table: what a profile and a filter have added is handed on where it is there."""
+    """Row model of the table, so that the columns of a profile and of pivots are exported too."""
     with Table.open(path, Candidate) as table:
         if not table.has("rollouts"):
             return Candidate

@@ -1,10 +1,10 @@
 """An agent with habits: the expert with faults, whose conversations the shipped policy learned from.
 
 Each fault belongs to something visible in the state (the order is forbidden, it was paid with a gift card, the user is
-gold) and is drawn anew at every such decision, at the rates below. So a policy trained on these conversations is right
+gold) and is drawn at every such decision, at the rates below. So a policy trained on these conversations is right
 at most turns, wrong at a rate near one half at those that need judgement, and rarely right through a long task: it
 lacks judgement, not skill. Now and then a call is mistyped and refused, and then made again: so the policy knows what
-an error looks like and how to go on.
+an error looks like and how to continue.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RATES = {
 
 
 def other_rates(seed: int) -> dict[str, float]:
-    """Rates of another agent: each habit between 0.2 and 0.7, drawn anew."""
+    """Rates of another agent: each habit drawn between 0.2 and 0.7."""
     rng = Random(f"rates/{seed}")
     return {habit: rate if habit == "mistypes" else round(rng.uniform(0.2, 0.7), 2) for habit, rate in RATES.items()}
 

@@ -1,8 +1,8 @@
-"""Tasks: who asks for what, and how the database must look afterwards.
+"""Tasks: users with their requests, and the right database afterwards.
 
 A task is drawn from its own seed, so any task can be made again from its id. Splits are disjoint by construction: the
 last digit of the user's number belongs to one split. Families differ in the kinds of request, in length and in how
-often policy forbids what is asked.
+often the rules forbid a request.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pivotrl_cli.environments.desk.world import CREDIT, Order, Outcome, User, Ve
 from pivotrl_cli.errors import InputError
 
 Split = Literal["train", "val", "test", "base"]
-"""`base` is what the shipped policy was pretrained on; the other three never meet it."""
+"""`base` is what the shipped policy was pretrained on; the other three do not overlap with it."""
 
 USER_DIGITS: dict[Split, str] = {"train": "012", "val": "3", "test": "456", "base": "789"}
 """Last digits of user numbers, by split."""
@@ -79,7 +79,7 @@ FAMILIES: dict[str, Family] = {
 def tasks(split: Split, n: int, seed: int, min_turns: int = MIN_TURNS) -> list[DeskTask]:
     """Draw `n` tasks for which the expert needs at least `min_turns` turns.
 
-    The same arguments give the same tasks, and another `n` gives a prefix or a continuation.
+    Equal arguments give equal tasks; another `n` gives a prefix or a continuation.
     """
     drawn = (make_task(split, f"{split}-{seed}-{index}") for index in count())
     return list(islice((task for task in drawn if expert_turns(task) >= min_turns), n))

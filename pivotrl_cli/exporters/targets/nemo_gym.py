@@ -9,8 +9,7 @@ whose server scores it, by the verifier of the candidate:
     any other                                  single_step_tool_use_with_argument_comparison
 
 Gym wants `strict` and `parameters` on every tool: false and no parameter where a schema has neither. It has no place
-for the name of a tool on a reply (that of the call it answers), nor for what was said or thought beside a demonstrated
-call.
+for the name of a tool on a reply (that of the call it answers), nor for text and reasoning beside a demonstrated call.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """mini-swe-agent: a bare JSON list of chat messages, or `{info, messages, trajectory_format}`.
 
-The action is a shell command in a code block of the text, and stays text, since that is what the prompt asks for; newer
-runs have tool calls. A bare list of chat messages from anywhere else reads the same way. The instance is
-`instance_id`, else the file's name; a closing message of the role `exit` is the harness's and is left out, as is
-`info.exit_status` as an outcome, since a submission is not a success.
+The action is a shell command in a code block of the text, and stays text, since the prompt asks for it; newer runs have
+tool calls. A bare list of chat messages from anywhere else reads the same way. The instance is `instance_id`, else the
+file's name; a closing message of the role `exit` is the harness's and is left out, as is `info.exit_status` as an
+outcome, since a submission is not a success.
 """
 
 from __future__ import annotations

@@ -7,11 +7,11 @@ demonstrated action instead: `expected_action` (a function call, a batch of them
 calls of `expected_answers`. Such a row is one candidate: the assistant messages in its prompt are context, and only the
 last message is a turn. Rows of one `trajectory_id` are pieces of one run.
 
-Recorded pass rates and rewards of pivot rows are kept in the provenance: they were measured with somebody else's
-policy, so they are no outcome, but `extract --profile` makes a profile of them. So is the `type` of the demonstrated
-action, as `action_type`: peers score a batch of one call otherwise than a call. Rows with a task alone (`ground_truth`)
-have no turn. Where the prompt was not recorded, the turns are incomplete. Left out: patches and other long texts beside
-the conversation.
+Recorded pass rates and rewards of pivot rows are kept in the provenance: they were measured with another policy, so
+they are not an outcome, but `extract --profile` makes a profile of them. So is the `type` of the demonstrated action,
+as `action_type`: peers score a batch of one call differently from a call. Rows with a task alone (`ground_truth`) have
+no turn. Where the prompt was not recorded, the turns are incomplete. Left out: patches and other long texts beside the
+conversation.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """SWE-agent: one `.traj` file per run, with `history` (what the model saw) and `trajectory` (its steps).
 
 `history` holds chat messages: with tool calls where the agent called functions, otherwise with the command inside the
-text, in a code block or between XML tags. Such text stays text, word for word: it is what the prompt asks the model to
-write. The messages that each step repeats (`messages`, `query`) overlap, so only the history is read; a last step that
+text, in a code block or between XML tags. Such text stays text, word for word, since the prompt asks the model to write
+it so. The messages that each step repeats (`messages`, `query`) overlap, so only the history is read; a last step that
 it lacks (the submission) is added, and rejected if it was a call that the step does not spell out. Without a history
 the last step's `query` is one. Demonstrations in the history are context. The instance is the file's name.
 

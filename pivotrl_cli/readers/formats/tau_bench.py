@@ -1,7 +1,7 @@
 """tau-bench, version 1: a JSON array of `{task_id, reward, info, traj, trial}`.
 
 `traj` holds OpenAI's chat messages, system prompt included. The tool schemas are not in the file (`--tools`), and
-neither is the name of the domain. A run that crashed has an empty `traj` and says why in `info.error`.
+neither is the name of the domain. A run that crashed has an empty `traj` and the reason in `info.error`.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from pivotrl_cli.stages.extract.verifier_choice import VerifierChoice
 
 @dataclass
 class Extraction:
-    """The options of a run, and what it counts."""
+    """The options of a run and its counts."""
 
     config: ExtractConfig
     choice: VerifierChoice

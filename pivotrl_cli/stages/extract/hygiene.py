@@ -52,7 +52,7 @@ class Repetitions:
 
 @dataclass
 class Contamination:
-    """The prompts that trajectories are checked against, and what was found."""
+    """The prompts that trajectories are checked against, and counts of the overlaps."""
 
     prompts: PromptSet
     name: str

@@ -69,7 +69,7 @@ def recorded_rewards(provenance: dict[str, Any]) -> RecordedRewards | None:
     """The rewards with the most rollouts behind them; None where the provenance holds none that can be used."""
     places = [("", provenance)] + [(f"{key}.", value) for key, value in provenance.items() if isinstance(value, dict)]
     found = [one for prefix, place in places for one in _rewards_in(prefix, place) if 0.0 <= one.mean <= 1.0]
-    return max(found, key=lambda one: one.n, default=None)  # of equals the first, which says the most
+    return max(found, key=lambda one: one.n, default=None)  # of equals the first, which is the most exact
 
 
 def _rewards_in(prefix: str, place: dict[str, Any]) -> Iterator[RecordedRewards]:

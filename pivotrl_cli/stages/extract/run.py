@@ -6,7 +6,7 @@ filtered because the user asked for it. The three add up to what came in, and an
 
 Ids derive from content, so they survive the renaming and merging of files; an exact repetition of a trajectory gets
 `~2`, `~3`. Where records are pieces of one run, the id is the run's. The holdout split goes by task where the task is
-known, because trials of one task are much alike.
+known, because trials of one task resemble each other.
 
 Left out: the repair of broken records, and any judgement of a turn beyond the check that its verifier accepts its own
 demonstration.

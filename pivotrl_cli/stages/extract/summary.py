@@ -1,4 +1,4 @@
-"""What `extract` says when it is done, as JSON and on a terminal."""
+"""Summary of `extract`, as JSON and on a terminal."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SourceCounts(DomainCounts):
     format: str | None = None
     """Format that it was read as; null if no reader recognises it."""
     because: str | None = None
-    """What the format was recognised by."""
+    """Reason to recognise the format."""
 
 
 class Splits(_Part):

@@ -27,7 +27,7 @@ class Supplied:
         return cls(system, read_tools(config.tools) if config.tools else None)
 
     def complete(self, trajectory: Trajectory, counts: Counter[str]) -> Trajectory:
-        """The trajectory with what its record lacks; counts how often each was used."""
+        """The trajectory with the system prompt and tools that its record lacks; counts how often each was used."""
         if self.system:
             lacks = all(message.role != "system" for message in trajectory.messages)
             counts["system"] += lacks
