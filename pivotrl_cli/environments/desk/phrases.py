@@ -1,7 +1,7 @@
 """Sentences of the user and the agent at the desk, and the parser of a report.
 
-Phrasings of one thing share their facts and at least half of their words, so that a verifier which compares words accepts
-any of them for any other.
+Phrasings of one thing share their facts and at least half of their words, so that a verifier which compares words
+accepts any of them for any other.
 """
 
 from __future__ import annotations
