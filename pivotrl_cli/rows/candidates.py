@@ -1,4 +1,4 @@
-"""What `extract` reads and writes: trajectories, candidates, rejects."""
+"""Rows of `extract`: trajectories, candidates, rejects."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pivotrl_cli.rows.messages import Message, Row
 
 
 class RejectReason(StrEnum):
-    """Why an input record or a turn could not become a candidate."""
+    """Why an input record or a turn cannot become a candidate."""
 
     BAD_JSON = "bad_json"
     """The line or file is not JSON."""
     BAD_RECORD = "bad_record"
     """The record lacks a field or has a wrong type."""
     UNKNOWN_FORMAT = "unknown_format"
-    """No reader recognises the file."""
+    """No reader recognizes the file."""
     NO_ASSISTANT_TURN = "no_assistant_turn"
     """The trajectory has no assistant message."""
     EMPTY_ACTION = "empty_action"
     """The assistant message has neither text nor calls."""
     EMPTY_STATE = "empty_state"
-    """Nothing stands before the assistant message, so there is nothing to condition on."""
+    """No message precedes the assistant message, so there is no state."""
     BAD_ARGUMENTS = "bad_arguments"
     """A demonstrated call's arguments are not a JSON object."""
     UNDECLARED_TOOL = "undeclared_tool"
-    """A demonstrated call names a tool that the record's own schemas do not have."""
+    """A demonstrated call names a tool that is not in the record's own schemas."""
     INCOMPLETE = "incomplete"
     """Part of the state or of the action was not recorded: a prompt, an unreadable message, a call."""
     MERGED_TURNS = "merged_turns"
@@ -34,7 +34,7 @@ class RejectReason(StrEnum):
     TOO_LARGE = "too_large"
     """An archive or one of its members unpacks to more than the limit."""
     REJECTED_BY_VERIFIER = "rejected_by_verifier"
-    """The turn's verifier does not accept its own demonstration."""
+    """The turn's verifier does not accept the demonstrated action."""
     DUPLICATE = "duplicate"
     """An earlier candidate has the same state and action (`--dedup`)."""
     CONTAMINATED = "contaminated"
@@ -42,7 +42,7 @@ class RejectReason(StrEnum):
 
 
 class Fault(Row):
-    """A turn that cannot become a candidate, known to the reader alone.
+    """A turn that the reader found unusable.
 
     Example: `Fault(message=3, reason=RejectReason.MERGED_TURNS, detail="2 model calls in one step")`
     """
@@ -50,85 +50,85 @@ class Fault(Row):
     message: int
     """Index of the assistant message."""
     reason: RejectReason
-    """Enumerated reason."""
+    """Reason code."""
     detail: str
-    """What was wrong, for a person."""
+    """Description for a person."""
 
 
 class Trajectory(Row):
-    """One recorded agent run, as a reader yields it. Never written to a table."""
+    """One recorded agent run, as a reader yields it; never written to a table."""
 
     source: str
-    """File it came from, relative to what the user named."""
+    """Source file, relative to the path that the user named."""
     line: int
-    """Record number in that file, from 1."""
+    """Record number in the file, from 1."""
     messages: list[Message]
-    """What the agent saw and did, in order, system prompt included."""
+    """All messages of the run in order, with the system prompt."""
     context: list[int] = []
-    """Assistant messages that are no turns of this run: prompts, demonstrations, copies from another record."""
+    """Assistant messages that are not turns of this run: prompts, demonstrations, copies from another record."""
     faults: list[Fault] = []
-    """Turns that the reader knows to be unusable."""
+    """Turns that the reader found unusable."""
     tools: str = "[]"
-    """Tool schemas as a JSON list in OpenAI's form, `[{"type": "function", "function": {...}}]`."""
+    """Tool schemas as a JSON list in OpenAI format, `[{"type": "function", "function": {...}}]`."""
     domain: str = ""
-    """Domain that the format names (`airline`), else empty."""
+    """Domain recorded by the format (`airline`), else empty."""
     task_id: str = ""
-    """Task that several trials share, else empty."""
+    """Task id shared by trials of the task, else empty."""
     trial: str = ""
-    """What tells runs of one task apart where the format has it."""
+    """Distinguishes runs of one task, where the format records it."""
     run: str = ""
-    """The run's recorded name, where several records are pieces of one run."""
+    """Recorded name of the run, where several records are pieces of one run."""
     outcome: float | None = None
-    """Recorded outcome of the whole run."""
+    """Recorded outcome of the run."""
     provenance: str = "{}"
-    """JSON object: whatever else the format says of the run (model, termination reason)."""
+    """JSON object of everything else that the format records about the run (model, termination reason)."""
 
 
 class Reject(Row):
-    """One input record (`turn` null) or one assistant turn that could not be used."""
+    """One input record (`turn` is null) or one assistant turn that could not be used."""
 
     source: str
-    """File it came from."""
+    """Source file."""
     line: int
-    """Record number in that file, from 1; 0 for the file itself."""
+    """Record number in the file, from 1; 0 for the file itself."""
     trajectory_id: str | None = None
-    """Trajectory, where it could be read so far."""
+    """Trajectory id; null if the record could not be read that far."""
     turn: int | None = None
     """Assistant turn, from 0; null for a whole record."""
     reason: RejectReason
-    """Enumerated reason."""
+    """Reason code."""
     detail: str = ""
-    """What was wrong, for a person."""
+    """Description for a person."""
 
 
 class Candidate(Row):
     """One assistant turn of one trajectory: a state and the demonstrated action."""
 
     candidate_id: str
-    """`<trajectory_id>-<turn>`; derives from content alone."""
+    """`<trajectory_id>-<turn>`; depends only on content."""
     trajectory_id: str
     """Hash of the trajectory's content."""
     task_id: str
-    """Task that several trials share; empty where unknown."""
+    """Task id shared by trials of the task; empty if unknown."""
     source: str
-    """File it came from."""
+    """Source file."""
     turn: int
     """Assistant turn within the trajectory, from 0."""
     n_turns: int
-    """Assistant turns of the trajectory."""
+    """Number of assistant turns of the trajectory."""
     domain: str
-    """Domain of the task, or empty."""
+    """Domain of the task; empty if unknown."""
     verifier: str
     """Verifier that scores actions at this turn."""
     state: list[Message]
-    """Everything before the action."""
+    """All messages before the action."""
     tools: str
-    """Tool schemas, a JSON list in OpenAI's form."""
+    """Tool schemas as a JSON list in OpenAI format."""
     expected_action: Message
-    """The demonstrated action."""
+    """Demonstrated action."""
     outcome: float | None
     """Recorded outcome of the trajectory."""
     split: Literal["train", "holdout"]
-    """Split by task where known, else by trajectory."""
+    """Split by task, or by trajectory if the task is unknown."""
     provenance: str
-    """JSON object with what the format says of the run."""
+    """JSON object of everything else that the format records about the run."""

@@ -1,4 +1,4 @@
-"""Scores of a policy."""
+"""Rows of `eval`."""
 
 from __future__ import annotations
 
@@ -8,39 +8,40 @@ from pivotrl_cli.rows.messages import Message, Row
 
 
 class EvalResult(Row):
-    """One benchmark, task and trial."""
+    """Result of one trial of a benchmark task."""
 
     benchmark: str
     """Name of the benchmark."""
     task_id: str
-    """Task within it."""
+    """Task id within the benchmark."""
     cluster: str
-    """Group of tasks that are not independent (a trajectory, a task family's instance), for intervals."""
+    """Group of dependent tasks (a trajectory, an instance of a task family); intervals are computed by cluster."""
     category: str
-    """Kind of task, for break-downs."""
+    """Kind of task, for breakdowns."""
     model: str
-    """Model by the name of its folder, or as the harness names it; empty where that is not recorded."""
+    """Model: name of its folder, or its name in the harness; empty if not recorded."""
     trial: int
-    """Repetition, from 0."""
+    """Trial number, from 0."""
     seed: int | None
-    """Seed of this trial; null where another harness did not record it."""
+    """Seed of this trial; null if another harness did not record it."""
     score: float | None
-    """Score in [0, 1]; null where not measured."""
+    """Score in [0, 1]; null if not measured."""
     status: Literal["ok", "truncated", "unparsable", "too_long", "max_turns", "empty", "model_error", "infra_error"]
-    """How the run ended. What is the policy's doing has a score, most often 0: cut by the token limit, no valid action,
-    a full context, too many turns, an empty answer or patch, another failure. `infra_error` is not its doing, and has
-    no score."""
+    """How the run ended. Failures of the policy are scored, usually with 0: cut by the token limit, no valid action,
+    context full, too many turns, empty answer or patch, another failure. `infra_error` is not a failure of the policy
+    and has no score."""
     error: str | None
-    """What failed, where something did."""
+    """Error message; null without an error."""
     n_turns: int | None
-    """Assistant turns taken; null where another harness did not record them, as for all numbers below."""
+    """Assistant turns; null, like all numbers below, if another harness did not record it."""
     n_tool_calls: int | None
-    """Calls in these turns."""
+    """Tool calls in these turns."""
     n_tokens: int | None
-    """Tokens sampled."""
+    """Sampled tokens."""
     seconds: float | None
-    """Time that the run took, the waits for what shares its batches included; in our own only with `--timings`."""
+    """Duration of the run, including waits for other runs in its batches; in our own evaluations only with
+    `--timings`."""
     metrics: str = "{}"
-    """What else the benchmark measures on this run, a JSON object of numbers: `{"tool_name": 1.0}`."""
+    """Further measurements of the run, a JSON object of numbers: `{"tool_name": 1.0}`."""
     transcript: list[Message]
-    """The conversation after the initial state."""
+    """Messages after the initial state."""

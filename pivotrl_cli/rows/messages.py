@@ -1,4 +1,4 @@
-"""Messages and calls, and what all rows share."""
+"""Base of all rows; chat messages and tool calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Row(BaseModel):
-    """Base of all rows: frozen, unknown keys refused, field docstrings become schema descriptions."""
+    """Base of all rows: frozen, unknown keys refused, field docstrings are the schema descriptions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -20,25 +20,25 @@ class ToolCall(Row):
     """
 
     id: str | None = None
-    """Identifier that the tool's reply refers to."""
+    """Call id that the tool's reply refers to."""
     name: str
-    """Name of the function."""
+    """Function name."""
     arguments: str
     """Arguments as the raw JSON text that the model wrote."""
 
 
 class Message(Row):
-    """One chat message; the assistant's message is an *action*."""
+    """One chat message; an assistant message is an *action*."""
 
     role: Literal["system", "user", "assistant", "tool"]
-    """Who speaks."""
+    """Role of the author."""
     content: str = ""
-    """Visible text; empty when the message is only tool calls."""
+    """Visible text; empty if the message has only tool calls."""
     reasoning: str | None = None
-    """Hidden reasoning, kept apart from the content."""
+    """Reasoning text, separate from the content."""
     tool_calls: list[ToolCall] = []
-    """Function calls, in order; several in one message are one action."""
+    """Tool calls in order; several calls in one message are one action."""
     tool_call_id: str | None = None
-    """On a tool message: the call it answers."""
+    """Tool messages: id of the call that it answers."""
     name: str | None = None
-    """On a tool message: the tool that answered."""
+    """Tool messages: name of the tool."""

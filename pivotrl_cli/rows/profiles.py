@@ -1,4 +1,4 @@
-"""Rollouts at candidates, and which of them are pivots."""
+"""Rows of `profile` and `filter`: rollouts, profiles, pivots, dropped candidates."""
 
 from __future__ import annotations
 
@@ -16,71 +16,71 @@ class Rollout(Row):
     """
 
     sample: int
-    """Index within the group, from 0."""
+    """Index in the group, from 0."""
     text: str
-    """Completion as sampled."""
+    """Sampled completion."""
     action: Message | None
-    """The completion parsed into an action; null where it could not be parsed."""
+    """Action parsed from the completion; null if it could not be parsed."""
     reward: float | None
-    """Verifier's reward in [0, 1]; null where not measured."""
+    """Verifier's reward in [0, 1]; null if not measured."""
     verdict: str
-    """Verifier's category, `unparsable`, `truncated` or `error`."""
+    """Verifier's verdict, or `unparsable`, `truncated` or `error`."""
     detail: str = ""
-    """Verifier's reason, for a person."""
+    """Verifier's explanation, for a person."""
     error: str | None = None
-    """What failed in the measurement."""
+    """Error of the measurement; null without an error."""
     n_tokens: int
-    """Tokens sampled, the end token included."""
+    """Sampled tokens, including the end token."""
     logprob: float | None
-    """Sum of the sampled tokens' log-probabilities in nats, at the sampling temperature."""
+    """Sum of the log-probabilities of the sampled tokens in nats, at the sampling temperature."""
     finish_reason: Literal["stop", "length", "error"]
     """Why sampling ended."""
     seed: int
-    """Seed of this sample; derives from the candidate, the sample index and the run's seed."""
+    """Seed of this sample; derived from the candidate, the sample index and the run's seed."""
 
 
 class ProfileStatus(StrEnum):
-    """What became of a candidate in profiling."""
+    """Outcome of profiling a candidate."""
 
     OK = "ok"
     """At least one rollout was scored."""
     TOO_LONG = "too_long"
-    """The prompt and the new tokens do not fit the model's context; nothing was sampled."""
+    """The prompt and the new tokens exceed the model's context; nothing was sampled."""
     UNRENDERABLE = "unrenderable"
-    """The chat template refused the state; nothing was sampled."""
+    """The chat template failed on the state; nothing was sampled."""
     NOT_SCORED = "not_scored"
-    """No reward is known: none of the sampled rollouts could be scored, or no reward was recorded."""
+    """No reward: no sampled rollout could be scored, or no reward was recorded."""
     RECORDED = "recorded"
-    """The rewards were recorded with the input (`extract --profile`), the rollouts were not."""
+    """The rewards were recorded in the input (`extract --profile`), the rollouts were not."""
 
 
 class Profile(Candidate):
-    """The candidate with its local rollouts under the frozen policy."""
+    """A candidate with its rollouts under the frozen policy."""
 
     rollouts: list[Rollout]
-    """The K rollouts; empty where nothing was sampled."""
+    """The K rollouts; empty if nothing was sampled."""
     n_scored: int
-    """Rollouts with a reward; 0 beside a mean where a recorded rate does not say of how many."""
+    """Rollouts with a reward; 0 beside a mean if the input records a rate without a count."""
     n_error: int
     """Rollouts whose measurement failed."""
     n_truncated: int
     """Rollouts cut by the token limit."""
     prompt_tokens: int | None
-    """Length of the rendered state; null where it could not be rendered."""
+    """Tokens of the rendered state; null if it could not be rendered."""
     reward_mean: float | None
-    """Mean reward over the scored rollouts (paper, Eq. 4)."""
+    """Mean reward of the scored rollouts (paper, Eq. 4)."""
     reward_std: float | None
-    """Population standard deviation over the scored rollouts (paper, Eq. 4)."""
+    """Population standard deviation of the rewards of the scored rollouts (paper, Eq. 4)."""
     pass_rate_low: float | None
-    """Lower end of the 95 % interval of the true mean reward, Beta posterior with a Jeffreys prior."""
+    """Lower end of the 95 % interval of the true mean reward (Beta posterior, Jeffreys prior)."""
     pass_rate_high: float | None
     """Upper end of that interval."""
     status: ProfileStatus
-    """What became of the candidate."""
+    """Outcome of profiling."""
     status_detail: str
-    """Why, where the status is not `ok`."""
+    """Explanation of a status other than `ok`."""
     template_fault: str
-    """What the chat template lost of the state, `kind: detail`; empty where all of it is in the prompt."""
+    """Part of the state that the chat template lost, `kind: detail`; empty if the prompt has all of it."""
 
 
 class Pivot(Profile):
@@ -89,48 +89,48 @@ class Pivot(Profile):
     weight: float
     """Sampling weight in training."""
     rank: int
-    """Position by the value of the filter's rule, 1 is the most informative."""
+    """Position by the filter rule's value; 1 is the most informative."""
     keep_reason: str
-    """Rule that kept it."""
+    """Rule that kept the candidate."""
 
 
 class DropReason(StrEnum):
-    """Why `filter` dropped a candidate; the first that applies."""
+    """Why `filter` dropped a candidate; the first reason that applies."""
 
     OTHER_SPLIT = "other_split"
-    """Belongs to another split than the one selected from."""
+    """Not in the selected split."""
     WHERE = "where_false"
     """The condition of `--where` is not true."""
     NOT_SCORED = "not_scored"
     """No reward was measured (too long, unrenderable, errors)."""
     ALL_WRONG = "all_wrong"
-    """Every scored rollout got reward 0, so the group carries no signal."""
+    """All rewards are 0: zero variance, no signal."""
     ALL_RIGHT = "all_right"
-    """Every scored rollout got reward 1."""
+    """All rewards are 1: zero variance, no signal."""
     NO_VARIANCE = "no_variance"
-    """All rewards are equal, between 0 and 1."""
+    """All rewards are equal and between 0 and 1."""
     LOW_SIGNAL = "low_signal"
     """The expected signal is below `--min-signal`."""
     TOO_HARD = "too_hard"
     """The pass rate is below the window."""
     TOO_EASY = "too_easy"
-    """The pass rate is not below the upper end of the window."""
+    """The pass rate is above the window."""
     TRAJECTORY_CAP = "trajectory_cap"
-    """The trajectory has its share of pivots already."""
+    """The trajectory already has `--max-per-trajectory` pivots."""
     TASK_CAP = "task_cap"
-    """The task has its share of pivots already."""
+    """The task already has `--max-per-task` pivots."""
     MESSAGE_RATIO = "message_ratio"
-    """Messages have their share of the pivots already."""
+    """Messages already make up `--max-message-ratio` of the pivots."""
     BALANCE = "balance"
-    """Its tool or domain has its share of the limit already."""
+    """The tool or domain already has its share of `--limit`."""
     LIMIT = "limit"
-    """The requested number is reached."""
+    """`--limit` is reached."""
     NOT_DRAWN = "not_drawn"
-    """The random control did not draw it."""
+    """Not drawn for the random control."""
 
 
 class Dropped(Profile):
     """A candidate that `filter` dropped."""
 
     drop_reason: DropReason
-    """Why."""
+    """Reason code."""

@@ -1,4 +1,4 @@
-"""What a stage says when it is done."""
+"""Summaries that stages return."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Summary(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
     THIS_RUN: ClassVar[frozenset[str]] = frozenset({"cached"})
-    """Fields about one run of the command rather than its output; the metadata leaves them out."""
+    """Fields that describe one run of the command rather than its output; the metadata omits them."""
 
     cached: bool = False
-    """The output was up to date, so nothing was run."""
+    """The output was up to date and nothing was run."""
 
     def stored(self) -> dict[str, Any]:
         """The part that the output's metadata keeps, as JSON values."""

@@ -1,4 +1,4 @@
-"""Steps and rollouts of a training run."""
+"""Rows of `train`: metrics per step, and rollouts."""
 
 from __future__ import annotations
 
@@ -8,119 +8,119 @@ from pivotrl_cli.rows.messages import Row
 
 
 class StepMetrics(Row):
-    """One optimiser step."""
+    """Metrics of one optimizer step."""
 
     step: int
-    """From 1."""
+    """Step number, from 1."""
     reward_mean: float | None
-    """Mean reward of all scored rollouts of this step, refilled groups included; null for SFT."""
+    """Mean reward of all scored rollouts of the step, replaced zero-variance groups included; null for SFT."""
     reward_std: float | None
-    """Mean over groups of the population standard deviation; null for SFT."""
+    """Mean over groups of the population standard deviation of rewards; null for SFT."""
     advantage_std: float | None
-    """Population standard deviation of the advantages of the turns that were trained on, penalties included."""
+    """Population standard deviation of the advantages of the trained turns, penalties included."""
     loss: float | None
-    """Loss that was differentiated; null where no group had variance, so nothing was trained."""
+    """Loss of the update; null if no group had variance and nothing was trained."""
     kl: float | None
     """Mean k3 estimate of KL(policy || reference) per token, in nats; null without a reference pass."""
     entropy: float | None
-    """Mean token entropy of the policy at completion positions, in nats."""
+    """Mean token entropy of the policy on completion tokens, in nats."""
     ratio_mean: float | None
-    """Mean probability ratio between trainer and sampler."""
+    """Mean probability ratio of trainer to sampler."""
     ratio_max: float | None
-    """Largest such ratio of a token."""
+    """Maximum probability ratio of a token."""
     clip_low: float | None
-    """Share of tokens clipped below."""
+    """Share of tokens clipped at the lower bound."""
     clip_high: float | None
-    """Share of tokens clipped above."""
+    """Share of tokens clipped at the upper bound."""
     logprob_gap: float | None
-    """Largest absolute difference between sampler and trainer log-probabilities before the update, in nats."""
+    """Maximum absolute difference of sampler and trainer log-probabilities before the update, in nats."""
     sampler_kl: float | None
     """Mean k3 estimate of KL(sampler || trainer) per token before the update, in nats."""
     grad_norm: float | None
-    """Gradient norm before clipping; null where nothing was trained."""
+    """Gradient norm before clipping; null if nothing was trained."""
     skipped: str | None
-    """Why the weights were not moved by what was trained on; null for a step like any other."""
+    """Reason the optimizer step was skipped; null if taken."""
     learning_rate: float
     """Learning rate of this step."""
     n_groups: int
-    """Groups that were trained on."""
+    """Groups trained on."""
     n_all_right: int
-    """Groups refilled because every reward was 1."""
+    """Zero-variance groups replaced because every reward was 1."""
     n_all_wrong: int
-    """Groups refilled because every reward was equal and below 1."""
+    """Zero-variance groups replaced because every reward was equal and below 1."""
     n_unscored: int
     """Rollouts without a reward (truncated or failed)."""
     n_truncated: int
     """Turns cut by the token limit."""
     n_penalised: int
-    """Turns whose advantage is a penalty for their form."""
+    """Turns with a format penalty as advantage."""
     n_unusable: int
-    """Pivots that could not be used (too long, unrenderable)."""
+    """Pivots that cannot be used (too long, unrenderable)."""
     n_active: int
-    """Rows that this step drew from."""
+    """Rows that the step sampled from."""
     n_retired_right: int
-    """Rows retired before this step because every reward was 1."""
+    """Rows retired before the step because every reward was 1."""
     n_retired_wrong: int
-    """Rows retired before this step because every reward was equal and below 1."""
+    """Rows retired before the step because every reward was equal and below 1."""
     n_readmitted: int
-    """Retired rows that came back before this step."""
+    """Retired rows that returned before the step."""
     completion_mean: float | None
-    """Mean tokens of a sampled turn; null for SFT, as the next two."""
+    """Mean tokens per sampled turn; null for SFT, like the next two."""
     completion_min: int | None
-    """Tokens of the shortest."""
+    """Minimum tokens of a sampled turn."""
     completion_max: int | None
-    """Tokens of the longest."""
+    """Maximum tokens of a sampled turn."""
     n_completion_tokens: int
-    """Tokens that carried loss."""
+    """Tokens with loss."""
     prefix_reuse: float | None
-    """Tokens of the full sequences trained on over the positions that were computed for them: above 1 by what prompts
-    share, below by padding."""
+    """Tokens of the full training sequences divided by the positions computed: above 1 through shared prefixes, below 1
+    through padding."""
     rollout_turns: int
-    """Rollout turns sampled so far in this run, those of re-profiling included."""
+    """Rollout turns sampled so far in the run, including re-profiling."""
     policy_version: int
-    """Updates that the weights had seen when the step began."""
+    """Updates made before the step."""
     tokens_per_second: float
-    """Tokens of all the step's full sequences, prompts and completions, over its seconds."""
+    """Tokens of the step's full sequences (prompts and completions) per second."""
     seconds_push: float
-    """Seconds spent on giving the sampler the weights."""
+    """Seconds to push weights to the sampler."""
     seconds_reprofile: float
-    """Seconds spent on re-profiling, sampling and scoring included."""
+    """Seconds of re-profiling, including sampling and scoring."""
     seconds_sample: float
-    """Seconds spent sampling."""
+    """Seconds of sampling."""
     seconds_score: float
-    """Seconds spent in verifiers, or in the environment."""
+    """Seconds of scoring, in verifiers or in the environment."""
     seconds_train: float
-    """Seconds spent in forward, backward and update."""
+    """Seconds of forward, backward and optimizer update."""
     seconds_save: float
-    """Seconds spent on the checkpoint before this step."""
+    """Seconds to save the checkpoint before the step."""
     peak_memory: float
-    """Most memory so far, in GiB: of the GPU where it trains on one, else of the process."""
+    """Peak memory so far in GiB: of the GPU when training on one, else of the process."""
 
 
 class TrainRollout(Row):
-    """One training rollout; in end-to-end training one turn of it."""
+    """One training rollout; in end-to-end training, one turn of a rollout."""
 
     step: int
-    """Optimiser step it was sampled for."""
+    """Optimizer step that it was sampled for."""
     candidate_id: str
-    """Pivot; in end-to-end training the task."""
+    """Pivot; in end-to-end training, the task."""
     sample: int
-    """Index within the group."""
+    """Index in the group."""
     turn: int = 0
-    """Assistant turn of the rollout, from 0; a rollout at a pivot has one."""
+    """Assistant turn of the rollout, from 0; rollouts at a pivot have one turn."""
     purpose: Literal["train", "reprofile"] = "train"
-    """What it was sampled for; re-profiling does not train on what it samples."""
+    """Purpose of the sample; re-profiling samples are not trained on."""
     text: str
-    """Completion."""
+    """Sampled completion."""
     reward: float | None
-    """Verifier's reward; null where not measured."""
+    """Verifier's reward; null if not measured."""
     verdict: str
-    """Verifier's category."""
+    """Verifier's verdict."""
     error: str | None = None
-    """What failed in the measurement."""
+    """Error of the measurement; null without an error."""
     advantage: float | None
-    """Group-normalised advantage; null where the group was not trained on."""
+    """Group-normalized advantage; null if the group was not trained on."""
     n_tokens: int
-    """Tokens sampled."""
+    """Sampled tokens."""
     finish_reason: Literal["stop", "length", "error"]
     """Why sampling ended."""
