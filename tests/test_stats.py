@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
-from scipy import integrate
+from scipy import integrate, special
 from scipy import stats as scipy_stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
@@ -265,13 +265,39 @@ def test_a_posterior_by_hand():
     assert found.signal == pytest.approx([20 * 105 / 16 * 3 / 4 * np.pi / 720, np.pi / 8])
 
 
-@given(st.floats(0.05, 20), st.floats(0.05, 20))
-def test_the_expected_signal_is_its_integral(a, b):
-    # with p = sin(t)^2 the integrand is smooth: sqrt(p (1 - p)) dp = 2 sin(t)^2 cos(t)^2 dt
-    density = integrate.quad(lambda t: 2 * np.sin(t) ** (2 * a) * np.cos(t) ** (2 * b), 0, np.pi / 2)[0]
-    from scipy.special import beta
+PARAMETERS = st.floats(1e-3, 1e3)
+"""Of the priors that `fit_beta` gives, and of their posteriors."""
 
-    assert Beta(a, b).signal == pytest.approx(density / beta(a, b), rel=1e-5)
+
+@given(PARAMETERS, PARAMETERS)
+@example(15.25, 19.25)
+def test_the_expected_signal_is_its_integral(a, b):
+    """With p = sin(t)^2, sqrt(p (1 - p)) dp is 2 sin(t)^2 cos(t)^2 dt; scaled, or the quadrature sees nothing of it."""
+
+    def density(t):
+        return 2 * np.exp(2 * a * np.log(np.sin(t)) + 2 * b * np.log(np.cos(t)) - special.betaln(a, b))
+
+    mode = np.arctan2(a**0.5, b**0.5)
+    parts = [
+        integrate.quad(density, *ends, epsabs=0, epsrel=1e-9, limit=500) for ends in ((0, mode), (mode, np.pi / 2))
+    ]
+    assert float(Beta(a, b).signal) == pytest.approx(sum(value for value, _ in parts), rel=1e-7)
+
+
+@given(PARAMETERS, PARAMETERS, st.floats(0, 1), st.floats(0, 1))
+def test_the_probability_of_an_interval_is_that_of_the_distribution(a, b, x, y):
+    low, high = sorted((x, y))
+    expected = scipy_stats.beta.cdf(high, a, b) - scipy_stats.beta.cdf(low, a, b)
+    assert float(Beta(a, b).between(low, high)) == pytest.approx(expected, abs=1e-12)
+
+
+@given(st.integers(1, 100_000), st.floats(0, 1))
+def test_a_rate_interval_leaves_a_tail_on_each_side(n, share):
+    mean = round(share * n) / n
+    low, high = rate_interval(mean, n)
+    posterior = scipy_stats.beta(mean * n + 0.5, n - mean * n + 0.5)
+    assert posterior.cdf(low) == pytest.approx(0.025 if mean > 0 else 0.0, abs=1e-9)
+    assert posterior.sf(high) == pytest.approx(0.025 if mean < 1 else 0.0, abs=1e-9)
 
 
 @pytest.mark.parametrize(("a", "b"), [(0.2, 0.5), (2.0, 3.0), (0.6, 0.1)])
