@@ -8,12 +8,9 @@ table and an all-null column keep their types.
 
 from __future__ import annotations
 
-import ctypes
-import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
-from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin
 
 import numpy as np
@@ -273,15 +270,3 @@ def compact(table: pa.Table, names: Iterable[str]) -> pa.Table:
         i = table.schema.get_field_index(name)
         table = table.set_column(i, table.schema.field(i).with_type(slim.type), slim)
     return table
-
-
-@cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-
-
-def return_freed_memory() -> None:
-    """Have the C library give back what was freed between two allocations that are still there, where it can."""
-    trim = _malloc_trim()
-    if trim is not None:
-        trim(0)

@@ -28,7 +28,6 @@ from pivotrl_cli.storage.arrow import (
     conform,
     dictionary_leaves,
     histories,
-    return_freed_memory,
     rows_to_table,
 )
 from pivotrl_cli.storage.files import open_input, open_partial, partial_path, publish, remove_partial, writing
@@ -168,7 +167,7 @@ class TableWriter:
             table = rows_to_table(self.row, rows)
             del rows
             self._write_group(table)
-            return_freed_memory()
+            _release_freed_memory()
 
     def _flush_tables(self) -> None:
         if self._tables:
@@ -176,7 +175,7 @@ class TableWriter:
         self._tables = []
 
     def _write_group(self, table: pa.Table) -> None:
-        return_freed_memory()
+        _release_freed_memory()
         if self._writer is None:
             self._writer = pq.ParquetWriter(
                 self._sink,
@@ -189,6 +188,12 @@ class TableWriter:
         with writing(self._output):
             self._writer.write_table(table.cast(self._writer.schema), row_group_size=max(1, table.num_rows))
         self.n_rows += table.num_rows
+
+
+def _release_freed_memory() -> None:
+    """Return what Arrow and Python have freed to the operating system, which their allocators do late or never."""
+    for pool in (pa.default_memory_pool(), pa.system_memory_pool()):
+        pool.release_unused()
 
 
 class Table(Generic[R]):

@@ -60,7 +60,9 @@ class Sampler:
                     samples |= verified
                 results = append_round(results, self.retry(window, results, spans, samples, recorded))
             self.meter.end_window()
-            yield [results[row.candidate_id] for row in rows]
+            in_order = [results[key] for key in window]
+            del rows, window  # their states are large, and not needed while the samples are written
+            yield in_order
 
     def next_round(self, window: Iterable[str], results: Results) -> Spans:
         """What to sample after these results; empty when every candidate has enough."""
