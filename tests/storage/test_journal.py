@@ -51,7 +51,7 @@ def test_a_journal_without_work_leaves_nothing_behind(tmp_path):
 def test_work_of_a_run_made_differently_is_refused_and_forced(tmp_path):
     with opened(tmp_path) as journal:
         journal.add({"a": 1})
-    with pytest.raises(OutputError, match=r"of an unfinished run made differently: config\.seed: 0 -> 1$"):
+    with pytest.raises(OutputError, match=r"(?m)of an unfinished run made differently: config\.seed: 0 -> 1$"):
         opened(tmp_path, seed=1)
     assert unfinished(tmp_path / "p.parquet") == {"journal": 1, "provenance": provenance().to_dict(), "forced": False}
     with opened(tmp_path, seed=1, force=True) as journal:
@@ -120,7 +120,7 @@ def test_a_damaged_line_is_an_error_with_its_number(tmp_path, damage):
         journal.add({"a": 1, "b": 2})
     lines = journal.path.read_bytes().split(b"\n")
     journal.path.write_bytes(b"\n".join([*lines[:2], damage, *lines[3:]]))
-    with pytest.raises(InputError, match=r"p\.parquet\.journal line 3: damaged$") as raised:
+    with pytest.raises(InputError, match=r"(?m)p\.parquet\.journal line 3: damaged$") as raised:
         opened(tmp_path)
     assert raised.value.hint == "keep the lines before it (head -n 2), or add --force to discard all"
     with opened(tmp_path, force=True) as journal:

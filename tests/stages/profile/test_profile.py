@@ -228,7 +228,9 @@ def test_an_output_that_is_up_to_date_is_left_alone(tmp_path, candidates_file, r
 def test_another_run_over_an_output_names_what_differs(tmp_path, candidates_file, replay_file):
     output = tmp_path / "p.parquet"
     run(candidates_file, replay_file, output)
-    with pytest.raises(OutputError, match=r"made differently: config\.n: 4 -> 3; config\.temperature: 1\.0 -> 0\.5$"):
+    with pytest.raises(
+        OutputError, match=r"(?m)made differently: config\.n: 4 -> 3; config\.temperature: 1\.0 -> 0\.5$"
+    ):
         run(candidates_file, replay_file, output, n=3, temperature=0.5)
     script(replay_file, {"a-0": [RIGHT]})
     with pytest.raises(OutputError, match="fingerprint of replay"):
@@ -289,7 +291,7 @@ def test_windows_become_row_groups_however_the_candidates_are_stored(tmp_path, m
 
 def test_inputs_that_cannot_be_profiled_say_so(tmp_path, candidates_file, replay_file):
     empty = write(tmp_path / "empty.parquet", [])
-    with pytest.raises(InputError, match=r"no candidates$"):
+    with pytest.raises(InputError, match=r"(?m)no candidates$"):
         run(empty, replay_file, tmp_path / "p.parquet")
     train_only = write(tmp_path / "t.parquet", [candidate("a-0")])
     with pytest.raises(InputError, match="no candidates in the holdout split"):
@@ -387,7 +389,7 @@ def test_a_loop_is_a_cut_completion_that_says_so(tmp_path):
 
 def test_candidates_that_cannot_be_told_apart_are_refused(tmp_path, replay_file):
     source = write(tmp_path / "c.parquet", [candidate("a-0"), candidate("b-0"), candidate("a-0")])
-    with pytest.raises(InputError, match=r"c\.parquet: candidate_id 'a-0' stands there twice$"):
+    with pytest.raises(InputError, match=r"(?m)c\.parquet: candidate_id 'a-0' stands there twice$"):
         run(source, replay_file, tmp_path / "p.parquet")
 
 

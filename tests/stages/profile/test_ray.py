@@ -230,7 +230,7 @@ def test_the_limit_on_errors_is_over_all_workers(folder, cluster):
         keys = table.frame(["candidate_id"])["candidate_id"].to_list()
     bad = {key for key in keys if key.endswith("-0")}
     script(folder / "r.jsonl", {key: [FAILED if key in bad else RIGHT] * 20 for key in keys})
-    with pytest.raises(RunError, match=r"rollouts failed, the first: engine down$") as raised:
+    with pytest.raises(RunError, match=r"(?m)rollouts failed, the first: engine down$") as raised:
         run(folder, "p.parquet", n=20, max_error_rate=0.2, max_retries=0, **on(cluster))
     assert raised.value.hint is not None
     assert raised.value.hint.startswith("run the same command again to resume and to retry the failed ones")
@@ -240,15 +240,15 @@ def test_the_limit_on_errors_is_over_all_workers(folder, cluster):
 
 @pytest.mark.slow
 def test_what_the_user_can_mend_is_one_line(folder, cluster):
-    with pytest.raises(ConfigError, match=r"^4 workers need 5 CPUs and 0 GPUs, and Ray has 4 and 0$"):
+    with pytest.raises(ConfigError, match=r"(?m)^4 workers need 5 CPUs and 0 GPUs, and Ray has 4 and 0$"):
         run(folder, "p.parquet", **on(cluster, workers=4))
-    with pytest.raises(ConfigError, match=r"^--tensor-parallel is for engine vllm, and the engine is replay$"):
+    with pytest.raises(ConfigError, match=r"(?m)^--tensor-parallel is for engine vllm, and the engine is replay$"):
         run(folder, "p.parquet", tensor_parallel=2, **on(cluster))
 
 
 def test_without_ray_the_error_names_the_extra(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingExtra, match=r"^--executor ray needs the ray extra$"):
+    with pytest.raises(MissingExtra, match=r"(?m)^--executor ray needs the ray extra$"):
         run(folder, "p.parquet", executor="ray")
     assert sorted(path.name for path in folder.glob("*p.parquet*")) == []
 

@@ -207,7 +207,7 @@ def test_an_interrupt_says_how_to_go_on_and_the_rerun_what_it_found(folder, brea
 
 def test_another_config_over_an_unfinished_run_is_refused_and_forced(folder, breaking):
     breaking(7)
-    with pytest.raises(OutputError, match=r"unfinished run made differently: config\.temperature: 1\.0 -> 0\.5$"):
+    with pytest.raises(OutputError, match=r"(?m)unfinished run made differently: config\.temperature: 1\.0 -> 0\.5$"):
         run(folder, "p.parquet", temperature=0.5)
     assert run(folder, "p.parquet", temperature=0.5, force=True).resumed == 0
     assert not journal_path(folder / "p.parquet").exists()
@@ -306,7 +306,7 @@ def test_more_rollouts_are_added_to_those_that_are_there(folder, monkeypatch, ca
     assert capsys.readouterr().err == f"{folder / 'p.parquet'}: adding 4 rollouts to the 4 at each candidate\n"
     run(folder, "fresh.parquet", n=2 * N)
     assert (folder / "p.parquet").read_bytes() == (folder / "fresh.parquet").read_bytes()
-    with pytest.raises(OutputError, match=r"config\.n: 8 -> 4$"):
+    with pytest.raises(OutputError, match=r"(?m)config\.n: 8 -> 4$"):
         run(folder, "p.parquet")
 
 
@@ -389,7 +389,7 @@ def test_a_rollout_that_fails_for_good_is_an_error_and_not_a_zero(folder, monkey
 def test_too_many_errors_stop_the_run_and_the_next_one_tries_them_again(folder, monkeypatch):
     engine = Flaky(folder, 0.3, 3)
     monkeypatch.setattr(resume, "open_engine", lambda _: engine)
-    with pytest.raises(RunError, match=r"^\d+ of 120 rollouts failed, the first: engine down$") as stopped:
+    with pytest.raises(RunError, match=r"(?m)^\d+ of 120 rollouts failed, the first: engine down$") as stopped:
         run(folder, "p.parquet")
     assert "run the same command again to resume and to retry the failed ones" in stopped.value.hint
     assert not (folder / "p.parquet").exists()
