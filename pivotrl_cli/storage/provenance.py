@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, cast
 from pivotrl_cli.configs import Config
 from pivotrl_cli.errors import InputError, OutputError
 from pivotrl_cli.rows import Candidate, Dropped, EvalResult, Pivot, Profile, Reject, Row, StepMetrics, TrainRollout
+from pivotrl_cli.text import shorten
 
 SCHEMA_VERSION = 1
 """Raised whenever a row model changes its meaning."""
@@ -94,7 +95,7 @@ class Provenance:
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """What differs between two stored provenances, one `key: old -> new` each; input names do not count."""
     return [
-        f"{key}: {_short(a.get(key))} -> {_short(b.get(key))}"
+        f"{key}: {shorten(json.dumps(a.get(key)), 40)} -> {shorten(json.dumps(b.get(key)), 40)}"
         for a, b in ((_comparable(old), _comparable(new)),)
         for key in sorted(a.keys() | b.keys())
         if a.get(key) != b.get(key)
@@ -121,9 +122,8 @@ def _comparable(stored: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:36] + "..."
+REQUIRED_LIBRARIES = ("torch", "transformers", "datasets", "polars", "pyarrow", "pydantic", "typer")
+"""Libraries that every run needs; `--version` and `doctor` show them."""
 
 
 def package_version() -> str:

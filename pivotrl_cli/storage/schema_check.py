@@ -14,6 +14,7 @@ from pivotrl_cli.errors import InputError
 from pivotrl_cli.rows import Row
 from pivotrl_cli.storage.arrow import arrow_schema, readable_as
 from pivotrl_cli.storage.provenance import SCHEMA_VERSION, table_name
+from pivotrl_cli.text import shorten
 
 PROVENANCE, SUMMARY = b"pivotrl", b"pivotrl_summary"
 """Keys of the file's metadata."""
@@ -46,8 +47,9 @@ def check_columns(file: pq.ParquetFile, row: type[Row], name: str) -> None:
         )
     for field in arrow_schema(row):
         if not readable_as(have[field.name], field.type):
+            found, expected = shorten(str(have[field.name]), 40), shorten(str(field.type), 40)
             raise InputError(
-                f"{name}: column '{field.name}' is {_brief(have[field.name])}, expected {_brief(field.type)}",
+                f"{name}: column '{field.name}' is {found}, expected {expected}",
                 "write it with pivotrl, or cast it to the type in schemas/",
             )
 
@@ -70,8 +72,3 @@ def stored_json(file: pq.ParquetFile, key: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return parsed if isinstance(parsed, dict) else None
-
-
-def _brief(kind: pa.DataType) -> str:
-    text = str(kind)
-    return text if len(text) <= 40 else text[:36] + "..."

@@ -69,7 +69,7 @@ def test_a_broken_base_is_told_and_exits_with_one(monkeypatch, capsys):
         raise OSError("libtorch.so: cannot open\nat all")
 
     monkeypatch.setattr(doctor, "_device", broken)
-    with pytest.raises(RunError, match="this does not work: device") as raised:
+    with pytest.raises(RunError, match="broken: device") as raised:
         doctor.run(DoctorConfig())
     assert raised.value.exit_code == 1
     assert "broken device            OSError: libtorch.so: cannot open\n" in capsys.readouterr().out

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from pivotrl_cli.text import shorten
+
 _MAX_SHOWN = 60
 _MAX_DETAIL = 300
 
@@ -98,7 +100,7 @@ class Difference(NamedTuple):
     def detail(self) -> str:
         """Place and reason in one bounded line."""
         line = f"{self.path}: {self.reason}" if self.path else self.reason
-        return line if len(line) <= _MAX_DETAIL else line[: _MAX_DETAIL - 3] + "..."
+        return shorten(line, _MAX_DETAIL)
 
 
 def value_difference(category: Category, expected: Any, actual: Any) -> Difference:
@@ -122,9 +124,8 @@ def shown(value: Any) -> str:
     if isinstance(value, list):
         return f"a list of {len(value)}"
     if isinstance(value, str):
-        return repr(value if len(value) <= _MAX_SHOWN else value[: _MAX_SHOWN - 3] + "...")
-    text = json.dumps(value)
-    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
+        return repr(shorten(value, _MAX_SHOWN))
+    return shorten(json.dumps(value), _MAX_SHOWN)
 
 
 def listed(names: Sequence[str]) -> str:
