@@ -1,12 +1,12 @@
-"""What the user can fix, as exceptions; everything else is a bug and keeps its traceback.
+"""Exceptions that the user can fix; any other exception is a bug and keeps its traceback.
 
     PivotRLError            one line and a hint on stderr, exit 2
     ├── InputError          a file, record or folder that was given cannot be used
     ├── ConfigError         an option is wrong, or two of them contradict each other
-    ├── OutputError         the output is in the way, or cannot be written
+    ├── OutputError         the output exists with another configuration, or cannot be written
     ├── MissingExtra        an optional dependency is not installed
     ├── RunError            the input was right but the run failed (exit 1)
-    └── Interrupted         the user stopped a run that can go on (exit 130)
+    └── Interrupted         the user stopped a run that can be resumed (exit 130)
 
 A message names the place (`candidates.parquet row 17: ...`); the hint names the way out.
 """
@@ -19,7 +19,7 @@ __all__ = ["ConfigError", "InputError", "Interrupted", "MissingExtra", "OutputEr
 
 
 class PivotRLError(Exception):
-    """Base of everything that is reported in one line instead of a traceback."""
+    """Base of the errors that are reported in one line instead of a traceback."""
 
     exit_code = 2
 
@@ -31,8 +31,8 @@ class PivotRLError(Exception):
             self.add_note(f"hint: {hint}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """By its words, for not every class of ours is made from them; errors travel between processes."""
-        return _again, (type(self), self.message, self.hint)
+        """Pickle by message and hint, because subclasses take other arguments; errors travel between processes."""
+        return _unpickled, (type(self), self.message, self.hint)
 
 
 class InputError(PivotRLError, ValueError):
@@ -61,12 +61,12 @@ class RunError(PivotRLError, RuntimeError):
 
 
 class Interrupted(PivotRLError):
-    """The user stopped a run that can go on."""
+    """The user stopped a run that can be resumed."""
 
     exit_code = 130
 
 
-def _again(kind: type[PivotRLError], message: str, hint: str | None) -> PivotRLError:
+def _unpickled(kind: type[PivotRLError], message: str, hint: str | None) -> PivotRLError:
     error = kind.__new__(kind)
     PivotRLError.__init__(error, message, hint)
     return error

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 LOG_SECONDS = 30.0
-"""Seconds between two lines where there is no terminal."""
+"""Seconds between two lines without a terminal."""
 
 
 class Progress:
@@ -40,11 +40,11 @@ class Progress:
         return self
 
     def restart(self) -> None:
-        """Count the rate from now: what came before was only getting ready."""
+        """Measure the rate from now on, leaving out the preparation."""
         self._started = time.monotonic()
 
     def skip(self, n: int) -> None:
-        """Count `n` that were done before, which say nothing of the rate."""
+        """Count `n` from an earlier run, which do not enter the rate."""
         self._done += n
         self._skipped += n
 
@@ -70,7 +70,7 @@ class Progress:
             self._live.stop()
 
     def _start_bar(self) -> None:
-        """The bar, and the figures below it, where a narrow terminal has room for them."""
+        """Show the bar, and the figures on a line below, where a narrow terminal has room for them."""
         from rich.console import Console, Group
         from rich.live import Live
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn

@@ -1,7 +1,7 @@
-"""Plug-ins by name: a table maps a short name to `module:attribute`, and a user's own is named the same way.
+"""Plug-ins by name: a table maps a short name to `module:attribute`; users name their own plug-ins the same way.
 
-Importing happens on demand, so that a table may name modules with heavy dependencies. What a user's own module raises
-while it is imported is reported in one line; what one of our modules raises is a bug and keeps its traceback.
+Importing happens on demand, so that a table may name modules with heavy dependencies. An exception in a user's module
+while it is imported is reported in one line; an exception in one of our modules is a bug and keeps its traceback.
 
 Left out: registration at import and discovery of subclasses (nothing is known unless a table names it), entry points of
 installed packages (`module:attribute` reaches them).
@@ -67,7 +67,7 @@ def _import(kind: str, module: str) -> ModuleType:
         reason = " ".join(str(error).split())
         raise ConfigError(
             f"cannot import {kind} module {module!r}: {type(error).__name__}: {reason}",
-            "a file is named by its path, path/to/file.py:attribute",
+            "name a file by its path: path/to/file.py:attribute",
         ) from error
 
 

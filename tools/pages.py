@@ -1,4 +1,4 @@
-"""What docs/commands/ shows of the program itself: tables of options and columns (`cog` calls these), and transcripts.
+"""Generated parts of docs/commands/: tables of options and columns (`cog` calls these), and transcripts.
 
 `python tools/pages.py` runs the commands of the pages' console blocks and writes their output into them.
 """
@@ -29,7 +29,7 @@ from pivotrl_cli.storage.provenance import TABLES
 FOLDER = Path(__file__).parents[1] / "docs"
 PAGES = ["desk", "extract", "profile", "merge", "filter", "train"]
 PAGES += ["eval", "compare", "score", "inspect", "report", "export"]
-"""Pages whose commands run, one after another in one folder."""
+"""Pages whose commands run in one folder, in this order."""
 _MOST = 24
 __all__ = ["Rollout", "added", "columns", "fields", "options", "run", "shown"]
 _ENGINE = re.compile(r"^engine .*\n", re.MULTILINE)
@@ -52,13 +52,19 @@ def _option(panel: str, name: str, field: FieldInfo) -> str:
     return f"| {_code(shown)} | {default} | {_cell(field.description)} |"
 
 
+def index() -> str:
+    """All commands, with a link to their page."""
+    rows = [f"| [{name}]({name}.md) | {command.help} |" for name, command in COMMANDS.items()]
+    return "\n".join(["| command | |", "|---|---|", *rows])
+
+
 def columns(table: str) -> str:
     """A table's columns: name, type, meaning."""
     return _fields(TABLES[table])
 
 
 def added(table: str, to: str) -> str:
-    """The columns that a table has beyond another's."""
+    """Columns of a table that another table lacks."""
     lines = _fields(TABLES[table]).splitlines()
     known = TABLES[to].model_fields
     return "\n".join([*lines[:2], *(line for line in lines[2:] if line.split("`")[1] not in known)])
@@ -103,13 +109,13 @@ def _cell(text: str | None) -> str:
 
 
 def shown(page: str) -> list[tuple[str, str]]:
-    """What a reader would type, in order, each with what the page shows of its output."""
+    """The commands of a page in order, each with the output that the page shows."""
     parts = [part for block in _BLOCK.findall(page) for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
     return [(command, printed) for command, _, printed in (part.partition("\n") for part in parts)]
 
 
 def run(command: str) -> str:
-    """Run one `pivotrl` command here, at 80 columns; returns what it prints, raises what it raises."""
+    """Run one `pivotrl` command at 80 columns; returns its output."""
     program, *arguments = shlex.split(command)
     if program != "pivotrl":
         return subprocess.run(command, shell=True, check=True, capture_output=True, text=True).stdout
@@ -139,7 +145,7 @@ def transcribed(page: str) -> str:
 
 
 def main() -> None:
-    """Write all transcripts anew."""
+    """Rewrite all transcripts."""
     paths = [FOLDER / "commands" / f"{name}.md" for name in PAGES]
     with tempfile.TemporaryDirectory() as folder:
         for path in [*paths, FOLDER / "tutorial.md"]:

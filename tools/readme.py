@@ -1,4 +1,4 @@
-"""What README.md shows of the program itself; `cog` calls this."""
+"""Generated parts of README.md; `cog` calls these."""
 
 from __future__ import annotations
 

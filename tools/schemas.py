@@ -22,7 +22,7 @@ def schemas() -> dict[str, str]:
 
 
 def stale() -> list[str]:
-    """Files that are not what the models say, or should not be there."""
+    """Names of files that differ from the models or belong to none."""
     expected = schemas()
     present = {path.name: path.read_text() for path in FOLDER.glob("*.json")}
     return sorted(name for name in expected.keys() | present.keys() if expected.get(name) != present.get(name))

@@ -1,5 +1,6 @@
-"""The command line and the Python API, both drawn from the configs.
+"""The command line and the Python API, both built from the configs.
 
-cli      the commands          api      the same as Python functions
-options  config fields as command-line options
+commands  the table of commands                 api     the stages as Python functions
+options   config fields as options and help      frames  frames and the files behind them
+cli       the entry point
 """

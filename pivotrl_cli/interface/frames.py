@@ -1,7 +1,7 @@
 """Frames and the files behind them, so that tables in memory keep their provenance.
 
-A stage writes Parquet, and a frame read from it remembers that file. Given to the next stage unchanged, the file is
-taken, with all that it says of its making; a frame that was changed, or made by hand, is written anew and says nothing.
+A stage writes Parquet, and a frame read from it remembers that file. If the frame reaches the next stage unchanged, the
+stage reads the file, with its provenance; a changed or hand-made frame is written to a new file without provenance.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ROWS = 8192
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What a frame was read from, and how both were then."""
+    """The file that a frame was read from, and the state of both at that time."""
 
     path: Path
     stamp: tuple[int, int]
@@ -39,11 +39,11 @@ class _File:
 
 
 _BEHIND: dict[int, _File] = {}
-"""By the identity of frames that are alive: a frame has no hash."""
+"""By the `id` of live frames, because a frame has no hash."""
 
 
 def read_frame(path: Path, folder: Path | None = None) -> pl.DataFrame:
-    """Read a table; `folder` holds files of its own, which go when the frame does."""
+    """Read a table; `folder`, if given, is deleted with the frame."""
     try:
         frame = pl.read_parquet(path, glob=False)
     except FileNotFoundError as error:
@@ -56,7 +56,7 @@ def read_frame(path: Path, folder: Path | None = None) -> pl.DataFrame:
 
 
 def file_of(frame: pl.DataFrame) -> Path | None:
-    """The file with this frame's content, where both are as they were when it was read."""
+    """The file that the frame was read from, if neither has changed since."""
     file = _BEHIND.get(id(frame))
     if file is None or not file.path.is_file() or _stamp(file.path) != file.stamp:
         return None
@@ -64,10 +64,10 @@ def file_of(frame: pl.DataFrame) -> Path | None:
 
 
 def as_file(table: str | Path | pl.DataFrame, name: str, folder: Path) -> str:
-    """A path that holds the table: its own, that of the file behind the frame, or a new one in `folder`."""
+    """Path of the table: as given, of the file behind the frame, or of a new file in `folder`."""
     if not isinstance(table, pl.DataFrame):
         if str(table) == "-":
-            raise ConfigError("'-' is for the command line", "give a frame, or the path of a file")
+            raise ConfigError("'-' is for the command line", "pass a frame, or the path of a file")
         return str(table)
     behind = file_of(table)
     if behind is None:
@@ -77,7 +77,7 @@ def as_file(table: str | Path | pl.DataFrame, name: str, folder: Path) -> str:
 
 
 def save(frame: pl.DataFrame, path: Path, provenance: Provenance | None = None) -> None:
-    """Write a frame with all its columns, those of the table that it is in that table's types and encoding."""
+    """Write a frame with all its columns; those that its table defines get the table's types and encoding."""
     row = row_of(frame)
     slices = [frame.slice(start, _ROWS) for start in range(0, max(len(frame), 1), _ROWS)]
     stored = {} if provenance is None else {"pivotrl": json.dumps(provenance.to_dict()), "pivotrl_summary": "{}"}
@@ -94,17 +94,17 @@ def save(frame: pl.DataFrame, path: Path, provenance: Provenance | None = None) 
         file.close()
         remove_partial(str(path))
         if isinstance(error, pa.ArrowInvalid):  # a null inside of a list or a struct, where none may be
-            raise InputError(f"the frame is no {table_name(row)} table: {error}", "mend that column") from error
+            raise InputError(f"the frame is not a {table_name(row)} table: {error}", "fix that column") from error
         raise
 
 
 def row_of(frame: pl.DataFrame) -> type[Row]:
-    """Row model of the table that a frame is, by its columns: the one with the most of them."""
+    """Row model whose columns the frame has; of several, the one with the most columns."""
     kinds = [row for row in TABLES.values() if row.model_fields.keys() <= set(frame.columns)]
     if not kinds:
         raise InputError(
-            f"a frame with the columns {', '.join(frame.columns[:6]) or '(none)'} is none of the tables",
-            f"keep all columns of the table that it comes from: {', '.join(TABLES)}",
+            f"a frame with the columns {', '.join(frame.columns[:6]) or '(none)'} is not a pivotrl table",
+            f"keep all columns of one of these tables: {', '.join(TABLES)}",
         )
     return max(kinds, key=lambda row: len(row.model_fields))
 
@@ -137,7 +137,7 @@ def _typed(table: pa.Table, row: type[Row]) -> pa.Table:
 
 
 def _whole(column: Any) -> pa.Array:
-    """One array of what may be chunks."""
+    """A single array from a chunked one."""
     if isinstance(column, pa.ChunkedArray):
         return column.chunk(0) if column.num_chunks else pa.array([], column.type)
     return column
