@@ -178,7 +178,11 @@ def test_a_comparison_counts_what_it_leaves_out():
         (lambda p: pv.filter("-"), ValueError, "'-' is for the command line"),
         (lambda p: pv.read("nowhere.parquet"), ValueError, "nowhere.parquet: no such file"),
         (lambda p: pv.read(__file__), ValueError, "not a Parquet file, or cut short"),
-        (lambda p: pv.filter(pl.DataFrame({"a": [1]})), ValueError, "a frame with the columns a is not a pivotrl table"),
+        (
+            lambda p: pv.filter(pl.DataFrame({"a": [1]})),
+            ValueError,
+            "a frame with the columns a is not a pivotrl table",
+        ),
         (lambda p: pv.filter(pv.read(p).with_columns(pl.lit(1).alias("domain"))), ValueError, "column 'domain'"),
         (
             lambda p: pv.filter(pv.read(p).with_columns(pl.lit(None, pl.String).alias("domain"))),
