@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 from faulty_server import faulty_server
+from recorded import DATA, needs_recorded
 from tables import read
 
 from pivotrl_cli.benchmarks import DO_NOTHING, Setting, open_benchmark
@@ -18,9 +18,8 @@ from pivotrl_cli.rows import EvalResult, Message, ToolCall
 from pivotrl_cli.stages.eval import run as stage
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what the extra brings
-RESULTS = Path(__file__).parents[2] / "../shared/data/tau2_bench/results"
+RESULTS = DATA / "tau2_bench" / "results"
 installed = pytest.mark.skipif(find_spec("inspect_evals") is None, reason="the tau extra is not installed")
-recorded = pytest.mark.skipif(not RESULTS.is_dir(), reason="the shared data are not here")
 
 
 def said(message: dict) -> Message:
@@ -90,7 +89,7 @@ def rewards(file: str, name: str, n: int) -> tuple[list[float], list[float]]:
 
 
 @installed
-@recorded
+@needs_recorded
 @pytest.mark.parametrize(("file", "name", "n"), RUNS)
 def test_replayed_runs_have_their_recorded_rewards(file, name, n):
     ours, theirs = rewards(file, name, n)
@@ -100,7 +99,7 @@ def test_replayed_runs_have_their_recorded_rewards(file, name, n):
 
 @pytest.mark.slow
 @installed
-@recorded
+@needs_recorded
 @pytest.mark.parametrize(("file", "name", "n"), ALL_RUNS)
 def test_all_replayed_runs_have_their_recorded_rewards(file, name, n):
     ours, theirs = rewards(file, name, n)
@@ -109,7 +108,7 @@ def test_all_replayed_runs_have_their_recorded_rewards(file, name, n):
 
 
 @installed
-@recorded
+@needs_recorded
 def test_a_replay_gives_the_recorded_replies_and_the_user_hears_what_is_said():
     results = json.loads((RESULTS / "gpt-4.1_retail.json").read_text())
     tasks = {task["id"]: task for task in results["tasks"]}

@@ -4,12 +4,12 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from jinja2 import Environment
+from recorded import DATA, WHY
 from search import examples
 from tables import TOOLS, calls, says, user
 from tiny_models import TEMPLATE, tiny_tokenizer
@@ -18,10 +18,9 @@ from pivotrl_cli.model.chat import ChatFormat, UnrenderableError, to_template
 from pivotrl_cli.model.template_faults import FaultKind, TemplateFault, faults
 from pivotrl_cli.rows import Message, ToolCall
 
-DATA = Path(__file__).parents[2] / "../shared/data"
 TEMPLATES = sorted(path for folder in ("llama_cpp", "trl", "vllm") for path in DATA.glob(f"chat_templates/{folder}/*"))
 TEMPLATES = [path for path in TEMPLATES if path.suffix == ".jinja"]
-needs_templates = pytest.mark.skipif(not TEMPLATES, reason="shared data chat_templates is not here")
+needs_templates = pytest.mark.skipif(not TEMPLATES, reason=WHY)
 
 LOOK = '{"order": 7, "where": "the \\"old\\" shop"}'
 CALLED = Message(role="assistant", tool_calls=[ToolCall(id="call12345", name="look", arguments=LOOK)])

@@ -94,7 +94,7 @@ def test_deep_values_are_read_or_refused(depth: int, opening: str, closing: str,
     deep = opening * depth + ("1" if closing == "}" else "") + closing * depth
     tool = {"type": "function", "name": "find", "parameters": "@"}
     action = {"type": "function_call", "name": "find", "arguments": "@"}
-    (log,), (chat,) = RECORDS["inspect"], RECORDS["openai"]
+    log, chat = RECORDS["inspect"][0], RECORDS["openai"][0]
     sample = log["samples"][0] | {"events": [{"event": "model", "tools": ["@"]}], "scores": {"a": {"value": "@"}}}
     records = {
         "nemo_gym": RECORDS["nemo_gym"][1] | {"expected_action": action, "metadata": "@", "declared_tools": [tool]},

@@ -11,7 +11,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from readings import DATA, read_file
+from readings import read_file
+from recorded import DATA, WHY
 
 from pivotrl_cli.configs import ExtractConfig
 from pivotrl_cli.readers import detect
@@ -19,6 +20,9 @@ from pivotrl_cli.readers.sources import find_sources
 from pivotrl_cli.rows import Reject, Trajectory
 from pivotrl_cli.stages.extract.extraction import Extraction
 from pivotrl_cli.stages.extract.turns import turns_of
+
+if not DATA.is_dir():
+    pytest.skip(WHY, allow_module_level=True)
 
 GYM, ROLLOUTS = "nemo_gym", "nemo_gym_rollouts"
 
@@ -108,8 +112,6 @@ def test_counts_equal_those_of_the_shared_data(pattern: str) -> None:
 
 
 def test_files_of_unknown_format() -> None:
-    if not DATA.is_dir():
-        pytest.skip("shared data is not here")
     unknown = [
         document.source
         for source in find_sources([str(DATA)])
@@ -129,8 +131,6 @@ def test_files_of_unknown_format() -> None:
 
 @pytest.mark.slow
 def test_everything_under_the_shared_data_becomes_candidates_or_rejects() -> None:
-    if not DATA.is_dir():
-        pytest.skip("shared data is not here")
     config = ExtractConfig(sources=[str(path) for path in sorted(DATA.iterdir()) if path.name != "cases"])
     extraction = Extraction.from_config(config)
     rejects = Counter(

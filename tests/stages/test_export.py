@@ -13,7 +13,9 @@ from typing import Any
 import datasets
 import pyarrow.parquet as pq
 import pytest
-from readings import DATA, read_file
+from readings import read_file
+from recorded import DATA, needs_recorded
+from records import FOLDER
 from tables import RIGHT, TALK, TOOLS, WRONG, calls, candidate, says, user, write
 
 from pivotrl_cli.configs import DeskConfig, ExportConfig, ExtractConfig, FilterConfig
@@ -141,9 +143,8 @@ def test_gym_rows_hold_the_contract_and_are_read_back(desk_candidates, tmp_path)
     }
 
 
+@needs_recorded
 def test_real_gym_rows_survive_a_second_export(tmp_path):
-    if not DATA.is_dir():
-        pytest.skip("the shared data is not here")
     source = str(DATA / "nemo_gym" / "*" / "*example.jsonl")
     extract.run(ExtractConfig(sources=[source], output=str(tmp_path / "c.parquet")))
     summary = exported(tmp_path / "c.parquet", "nemo-gym", tmp_path / "gym")
@@ -155,16 +156,19 @@ def test_real_gym_rows_survive_a_second_export(tmp_path):
     assert any(len(one.expected_action.tool_calls) > 1 for one in given)
 
 
-def test_every_turn_of_real_trajectories_survives_gyms_form(tmp_path):
-    if not DATA.is_dir():
-        pytest.skip("the shared data is not here")
-    sources = [str(DATA / name) for name in ("tau2_bench", "nemo_gym_rollouts", "hermes", "inspect_logs")]
+OF_OTHERS = [str(DATA / name) for name in ("tau2_bench", "nemo_gym_rollouts", "hermes", "inspect_logs")]
+
+
+@pytest.mark.parametrize(
+    ("sources", "n"), [([str(FOLDER)], 40), pytest.param(OF_OTHERS, 100, marks=needs_recorded)], ids=["ours", "others"]
+)
+def test_every_turn_of_trajectories_survives_gyms_form(tmp_path, sources, n):
     extract.run(ExtractConfig(sources=sources, output=str(tmp_path / "c.parquet"), limit=60))
     exported(tmp_path / "c.parquet", "nemo-gym", tmp_path / "gym")
     left_in = {row["uuid"] for row in lines(tmp_path / "gym" / "pivots.jsonl")}
     given = [one for one in rows(tmp_path / "c.parquet") if one.candidate_id in left_in]
     found = read_back(tmp_path / "gym" / "pivots.jsonl")[1]
-    assert len(given) == len(found) > 100
+    assert len(given) == len(found) > n
     for before, after in zip(given, found, strict=True):
         kept = [(m.role, m.content, m.reasoning, [(c.name, c.arguments) for c in m.tool_calls]) for m in before.state]
         state = after.messages[:-1]

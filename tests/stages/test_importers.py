@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from readings import DATA
+from recorded import DATA, needs_recorded
+from recorded import recorded as shared
 from tables import read
 
 from pivotrl_cli.configs import ImportConfig
@@ -33,12 +34,6 @@ def put(path: Path, *values: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(value) + "\n" for value in values))
     return path
-
-
-def shared(path: str) -> Path:
-    if not (DATA / path).exists():
-        pytest.skip("no shared data here")
-    return DATA / path
 
 
 # ---- real outputs -------------------------------------------------------------------------------------------------
@@ -429,10 +424,9 @@ def test_what_else_lies_in_the_folder_is_listed_not_read(format, tmp_path):
     assert summary.skipped == ["score/data_live.csv"]
 
 
+@needs_recorded
 def test_no_two_importers_recognise_the_same_file():
     """Over all shared files: each at most one, and every one of the samples of outputs."""
-    if not DATA.is_dir():
-        pytest.skip("no shared data here")
     recognised: dict[str, list[str]] = {}
     for folder in ("eval_samples", "inspect_logs", "tau2_bench", "tau_bench", "nemo_gym_rollouts", "swe_agent", "bfcl"):
         for path in sorted(p for p in (DATA / folder).rglob("*") if p.suffix in (".json", ".jsonl", ".eval", ".traj")):

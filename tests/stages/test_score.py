@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from recorded import DATA, needs_recorded
 from tables import CUT, FAILED, RIGHT, TALK, TOOLS, WRONG, calls, candidate, read, says, script, user, write
 
 from pivotrl_cli.configs import ExtractConfig, ProfileConfig, ScoreConfig
@@ -16,7 +17,7 @@ from pivotrl_cli.stages.score import run as score
 from pivotrl_cli.storage.table import Table
 from pivotrl_cli.verifiers import load_verifier
 
-SHARED = Path(__file__).parents[2] / "../shared/data"
+GYM = Path(__file__).parents[1] / "data" / "gym"
 
 
 @pytest.fixture
@@ -93,7 +94,22 @@ def test_a_candidates_table_has_no_rollouts(tmp_path):
         score.run(ScoreConfig(rollouts=str(path), verifier=["exact"]))
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared recorded runs are not here")
+@pytest.mark.parametrize(
+    ("file", "verifier", "rewards"),
+    [
+        ("single_step", "tool_call_compat", [1, 0, 0, 1]),
+        ("harness", "terminal_compat", [1, 0, 1]),
+        ("terminus", "terminus_compat", [1, 0, 0]),
+    ],
+)
+def test_rollouts_of_nemo_gyms_form_are_scored_as_they_were(file, verifier, rewards):
+    found = score.run(ScoreConfig(rollouts=str(GYM / f"{file}.jsonl"), verifier=[verifier]))
+    mean = sum(rewards) / len(rewards)
+    assert (found["rollouts"], found["telling"]) == (len(rewards), [])
+    assert found["means"] == {"recorded": mean, verifier: mean}
+
+
+@needs_recorded
 @pytest.mark.parametrize(
     ("server", "verifier", "mean"),
     [
@@ -103,16 +119,16 @@ def test_a_candidates_table_has_no_rollouts(tmp_path):
     ],
 )
 def test_nemo_gyms_own_rollouts_are_scored_as_they_were(server, verifier, mean):
-    path = SHARED / "nemo_gym" / server / "example_rollouts.jsonl"
+    path = DATA / "nemo_gym" / server / "example_rollouts.jsonl"
     found = score.run(ScoreConfig(rollouts=str(path), verifier=[verifier]))
     assert (found.rollouts, found.telling) == (5, [])
     assert found.means == {"recorded": mean, verifier: mean}
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared recorded runs are not here")
+@needs_recorded
 @pytest.mark.parametrize(("server", "verifier"), [("xlam_fc", "xlam_fc_compat"), ("swe_pivot", "swe_compat")])
 def test_nemo_gyms_rollouts_find_their_demonstrations_among_candidates(tmp_path, server, verifier):
-    folder, table = SHARED / "nemo_gym" / server, tmp_path / "c.parquet"
+    folder, table = DATA / "nemo_gym" / server, tmp_path / "c.parquet"
     extract.run(ExtractConfig(sources=[str(folder / "example.jsonl")], verifier=verifier, output=str(table)))
     rollouts = str(folder / "example_rollouts.jsonl")
     found = score.run(ScoreConfig(rollouts=rollouts, candidates=table))
@@ -164,13 +180,13 @@ def test_probes_are_what_they_say():
     }
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared recorded runs are not here")
+@needs_recorded
 def test_the_default_verifier_lets_no_exploit_through_on_recorded_runs(tmp_path):
     from pivotrl_cli.configs import ExtractConfig
     from pivotrl_cli.stages.extract import run as extract
 
     output = tmp_path / "c.parquet"
-    extract.run(ExtractConfig(sources=[str(SHARED / "tau2_bench/openai_sft")], output=str(output)))
+    extract.run(ExtractConfig(sources=[str(DATA / "tau2_bench/openai_sft")], output=str(output)))
     with Table.open(output, Candidate) as table:
         found = audit.audit(table, {"tool_call": load_verifier("tool_call")})
     accepted = {name: c.accepted for name, c in found.probes.items()}

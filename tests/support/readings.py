@@ -11,8 +11,6 @@ from pivotrl_cli.readers.document import Document
 from pivotrl_cli.readers.sources import Source
 from pivotrl_cli.rows import Message, Reject, RejectReason, ToolCall, Trajectory
 
-DATA = Path(__file__).parents[2] / "../shared/data"
-
 
 def read(document: Document) -> tuple[str, list[Trajectory | Reject]]:
     """Format and rows of a document."""

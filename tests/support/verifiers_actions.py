@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
+from recorded import recorded
 
 from pivotrl_cli.rows import Candidate, Message, ToolCall
 from pivotrl_cli.verifiers import VERIFIERS, Verdict, load_verifier
@@ -17,8 +16,6 @@ BY_RULE = [name for name in VERIFIERS if name not in ("judge", "execute")]
 
 MENDED = [name for name in BY_RULE if "compat" not in name]
 """Those that follow nobody."""
-
-DATA = Path(__file__).parents[2] / "../shared/data"
 
 
 def call(name: str, arguments: Any = None, **values: Any) -> ToolCall:
@@ -84,15 +81,8 @@ def demonstrated() -> list[Message]:
     ]
 
 
-def data(path: str) -> Path:
-    """A reference file, or a skip where the checkout has none."""
-    if not (DATA / path).exists():
-        pytest.skip(f"no reference data beside this checkout: {path}")
-    return DATA / path
-
-
 def records(path: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in data(path).read_text().splitlines()]
+    return [json.loads(line) for line in recorded(path).read_text().splitlines()]
 
 
 def gym_action(action: dict[str, Any]) -> Message:
@@ -111,7 +101,7 @@ def gym_output(items: list[dict[str, Any]]) -> Message:
 
 def demonstrations(path: str) -> Iterator[Message]:
     """Every assistant message of a tau-bench or OpenAI fine-tuning file."""
-    text = data(path).read_text()
+    text = recorded(path).read_text()
     if path.endswith(".jsonl"):
         trajectories = [json.loads(line)["messages"] for line in text.splitlines()]
     else:

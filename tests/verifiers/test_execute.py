@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
+from recorded import DATA, needs_recorded
 from tables import calls, read, says, script, write
 
 from pivotrl_cli.configs import ExtractConfig, ProfileConfig
@@ -20,7 +20,6 @@ from pivotrl_cli.stages.profile import run as profile
 from pivotrl_cli.verifiers import UnverifiableError, load_verifier
 from pivotrl_cli.verifiers.execute import Execute, world_before
 
-SHARED = Path(__file__).parents[2] / "../shared/data/tau2_bench/results"
 verify = Execute()
 
 
@@ -198,14 +197,14 @@ def test_tau_names_its_extra(rows):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.skipif(find_spec("inspect_evals") is None, reason="the tau extra is not installed")
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared recorded runs are not here")
+@needs_recorded
 @pytest.mark.parametrize(
     ("domain", "read_tool", "no_read"),
     [("airline", "get_reservation_details", "_get_user"), ("retail", "get_order_details", "initialize")],
 )
 def test_recorded_tau_runs_replay_with_the_same_replies(tmp_path, domain, read_tool, no_read):
     output = str(tmp_path / "c.parquet")
-    source = str(SHARED / f"gpt-4.1_{domain}.json")
+    source = str(DATA / "tau2_bench/results" / f"gpt-4.1_{domain}.json")
     summary = extract.run(ExtractConfig(sources=[source], output=output, verifier="execute", limit=3))
     assert summary["n_rejects"] == 0
     found = read(tmp_path / "c.parquet", Candidate)

@@ -4,10 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recorded import needs_recorded
+from records import FOLDER
 from verifiers_actions import BY_RULE, MENDED, call, calls, candidate, demonstrations, says, score
 
+from pivotrl_cli.configs import ExtractConfig
 from pivotrl_cli.errors import ConfigError
+from pivotrl_cli.readers.sources import find_sources
 from pivotrl_cli.rows import Candidate, Message
+from pivotrl_cli.stages.extract.extraction import Extraction
 from pivotrl_cli.verifiers import VERIFIERS, Verdict, asks_judge, load_verifier
 from pivotrl_cli.verifiers.compare import Category
 from pivotrl_cli.verifiers.compare.arguments import value_difference_at
@@ -268,11 +273,22 @@ def test_exact_wants_the_same_order_and_text() -> None:
     )
 
 
-# --- real demonstrations
+# --- demonstrations
+
+
+@pytest.mark.parametrize("verifier", [*MENDED, "tool_call_compat"])
+def test_every_demonstration_of_the_records_is_accepted(verifier: str) -> None:
+    config = ExtractConfig(sources=[str(FOLDER)], verifier=verifier)
+    rows = list(Extraction.from_config(config).rows(find_sources(config.sources)))
+    candidates = [row for row in rows if isinstance(row, Candidate)]
+    verify = load_verifier(verifier)
+    assert [row.candidate_id for row in candidates if verify(row, row.expected_action).reward != 1.0] == []
+    assert len(candidates) > 40
 
 
 @pytest.mark.parametrize("verifier", [*MENDED, "tool_call_compat"])
 @pytest.mark.parametrize("path", REAL)
+@needs_recorded
 def test_every_real_demonstration_is_accepted(path: str, verifier: str) -> None:
     verify = load_verifier(verifier)
     turns = [action for action in demonstrations(path) if action.tool_calls or action.content.strip()]
