@@ -276,6 +276,7 @@ def test_square_brackets_in_names_are_no_markup(cli, tmp_path):
     assert "data[/red].jsonl" in cli(tmp_path, "inspect", "p.parquet").out
 
 
+@pytest.mark.slow
 def test_stages_are_piped_into_each_other(folder):
     profiled, _ = piped(folder, (folder / "candidates.parquet").read_bytes(), "profile", "-", *REPLAY)
     pivots, _ = piped(folder, profiled, "filter", "-")
@@ -302,6 +303,7 @@ def test_an_empty_or_foreign_pipe_is_one_line(folder, stdin):
     ]
 
 
+@pytest.mark.slow
 def test_tables_neither_come_from_a_terminal_nor_go_to_one(folder):
     keyboard, screen = os.openpty()
     try:
@@ -342,6 +344,7 @@ def test_a_reader_that_leaves_early_is_no_traceback(folder):
     assert "BrokenPipe" not in errors
 
 
+@pytest.mark.slow
 def test_an_interrupt_exits_with_130_and_leaves_nothing_behind(folder):
     (folder / "slow.py").write_text(
         "import time\ndef slow(candidate, action):\n    print('in', flush=True)\n    time.sleep(30)\n"
@@ -359,6 +362,7 @@ def test_an_interrupt_exits_with_130_and_leaves_nothing_behind(folder):
     assert sorted(folder.glob(".*")) == []
 
 
+@pytest.mark.slow
 def test_a_killed_stage_leaves_no_output_and_a_rerun_completes(cli, folder):
     (folder / "deadly.py").write_text("import os, signal\ndef deadly(*_):\n    os.kill(os.getpid(), signal.SIGKILL)\n")
     run = ["profile", "candidates.parquet", *REPLAY, "-o", "o.parquet"]

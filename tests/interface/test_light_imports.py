@@ -41,6 +41,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", COMMANDS, ids=[" ".join(arguments) for arguments in COMMANDS])
 def test_a_light_command_imports_nothing_heavy(profile_file, arguments):
     folder = profile_file.parent

@@ -11,11 +11,14 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 import polars as pl
+import pytest
 from chain import COMMANDS, linked, output_of, run
 from faulty_server import faulty_server
 from packaging.requirements import Requirement
 
 import pivotrl_cli
+
+pytestmark = pytest.mark.slow
 
 PACKAGE = Path(pivotrl_cli.__file__).parent
 OWN_PICKLES = {

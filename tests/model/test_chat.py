@@ -177,7 +177,7 @@ fragments = st.sampled_from(
 any_text = st.lists(fragments | st.text(st.characters(), max_size=4), max_size=8).map("".join)
 
 
-@examples(300)
+@examples(100)
 @given(any_text, st.booleans())
 def test_any_text_is_an_action_that_can_be_stored_or_unparsable(text, reasoning_open):
     try:

@@ -164,7 +164,7 @@ def with_argument(key: object, value: object, system: str) -> list[Message]:
 @example(with_argument(QUOTED, 1, f'\\"{QUOTED}'), HERMES)  # an argument that stands in another text after \\"
 @example(with_argument("a", [QUOTED], f'\\"{QUOTED}'), OTHER_SYNTAXES[0])
 @example(with_argument(QUOTED, 1, f'\\"{QUOTED}')[::-1], HERMES)
-@examples(300)
+@examples(100)
 @given(st.lists(messages, max_size=7), st.sampled_from([HERMES, OTHER_SYNTAXES[0], OTHER_SYNTAXES[2]]))
 def test_a_template_that_writes_everything_has_no_fault(state, syntax):
     text = JINJA.from_string(TEMPLATE.replace(HERMES, syntax)).render(

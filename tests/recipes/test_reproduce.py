@@ -168,6 +168,7 @@ def test_turns_are_compared_by_what_the_filter_said_of_them(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_what_does_not_need_a_failed_command_is_still_run(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     good = Job(tmp_path / "x/t.jsonl", ("desk", "-n", "1", "-o", str(tmp_path / "x/t.jsonl")))
@@ -180,6 +181,7 @@ def test_what_does_not_need_a_failed_command_is_still_run(tmp_path, monkeypatch)
     assert not after.output.exists()
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_run_again_only_if_what_it_needs_is(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     desk = Job(tmp_path / "t.jsonl", ("desk", "-n", "1", "-o", str(tmp_path / "t.jsonl")))

@@ -27,6 +27,7 @@ def in_a_process(code: str, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.slow
 def test_the_base_works_here_and_every_finding_has_its_line():
     ended = in_a_process(
         "import sys; sys.argv = ['pivotrl', 'doctor']; from pivotrl_cli.interface.cli import main; main()"

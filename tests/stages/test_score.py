@@ -105,8 +105,8 @@ def test_a_candidates_table_has_no_rollouts(tmp_path):
 def test_rollouts_of_nemo_gyms_form_are_scored_as_they_were(file, verifier, rewards):
     found = score.run(ScoreConfig(rollouts=str(GYM / f"{file}.jsonl"), verifier=[verifier]))
     mean = sum(rewards) / len(rewards)
-    assert (found["rollouts"], found["telling"]) == (len(rewards), [])
-    assert found["means"] == {"recorded": mean, verifier: mean}
+    assert (found.rollouts, found.telling) == (len(rewards), [])
+    assert found.means == {"recorded": mean, verifier: mean}
 
 
 @needs_recorded

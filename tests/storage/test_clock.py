@@ -34,6 +34,7 @@ def test_no_decision_is_taken_by_the_time_of_day():
     assert found == SHOWN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_clock_that_jumps_by_years_changes_no_byte(name, chain_inputs, tmp_path, monkeypatch):
     whole, folder = linked(chain_inputs, tmp_path / "whole"), linked(chain_inputs, tmp_path / "work")

@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from chain import COMMANDS, linked, output_of, run
 
+pytestmark = pytest.mark.slow
+
 TABLES = {
     "profile": "c.parquet",
     "merge": "s1.parquet",

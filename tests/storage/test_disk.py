@@ -11,6 +11,8 @@ from chain import COMMANDS, but_times, contents, linked, mounted, output_of, run
 
 from pivotrl_cli.storage.journal import journal_path
 
+pytestmark = pytest.mark.slow
+
 PAGE = 4096
 LEFT = {
     "extract": {"out.rejects.parquet"},

@@ -143,6 +143,7 @@ def test_a_foreign_file_is_not_overwritten(tmp_path, content):
     assert journal_path(tmp_path / "p.parquet").read_bytes() == content
 
 
+@pytest.mark.slow
 def test_what_was_added_survives_sigkill(tmp_path):
     script = (
         "import os, signal, sys; sys.path[:0] = ['tests/storage', 'tests/support']; from test_journal import *\n"

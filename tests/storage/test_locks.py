@@ -106,6 +106,7 @@ def test_a_file_system_without_locks_is_said_once_and_written(tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_refuses_an_output_that_another_run_writes(name, chain_inputs, tmp_path, hold):
     folder = linked(chain_inputs, tmp_path / "work")

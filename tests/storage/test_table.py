@@ -179,6 +179,7 @@ def test_nothing_stands_under_the_name_after_a_failure(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_no_output_and_a_rerun_completes(tmp_path):
     path = tmp_path / "c.parquet"
     script = (

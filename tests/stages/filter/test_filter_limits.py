@@ -160,7 +160,7 @@ def narrow(rows) -> pl.DataFrame:
     return pl.DataFrame(records, schema_overrides=kinds)
 
 
-@examples(300)
+@examples(100)
 @given(st.lists(ROW, min_size=1, max_size=60), st.fixed_dictionaries(OPTIONS))
 def test_in_is_kept_and_dropped_at_every_step_and_every_limit_holds(rows, options):
     if options["limit"] is not None and options["seed"] % 2:

@@ -174,6 +174,7 @@ def most_in_a_step(folder: Path) -> int:
     return max(after - before for before, after in pairwise(turns))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_as_it_took_its_name_only_takes_it(chain_inputs, tmp_path, monkeypatch):
     folder = linked(chain_inputs, tmp_path / "work")
     whole = linked(chain_inputs, tmp_path / "whole")

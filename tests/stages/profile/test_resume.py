@@ -142,6 +142,7 @@ def test_kills_at_twenty_random_moments_change_no_byte_and_repeat_no_finished_wo
     assert sum(counts.values()) <= 60 + 20 * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before publishing", "after publishing"])
 def test_a_kill_around_the_final_write_repeats_nothing(folder, moment):
     killed = process(folder, DIE=moment)

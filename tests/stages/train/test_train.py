@@ -272,6 +272,7 @@ def test_rows_that_do_not_fit_are_counted(config, tmp_path, method):
         train.run(long)
 
 
+@pytest.mark.slow
 def test_a_killed_run_without_checkpoint_begins_again(config, verifiers):
     config = config.model_copy(update={"verifier": f"{verifiers}:mortal"})
     kill(config, 40)
@@ -282,6 +283,7 @@ def test_a_killed_run_without_checkpoint_begins_again(config, verifiers):
     assert not Path(f"{config.output}.partial").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [40, 75, 100, 130, 180])
 def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_bytes(config, verifiers, tmp_path, n):
     config = config.model_copy(update={"verifier": f"{verifiers}:mortal", "steps": 6, "kl_coef": 0.1})
@@ -297,6 +299,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_bytes(config, veri
     assert sorted(p.name for p in Path(config.output).iterdir()) == sorted(p.name for p in tmp_path.glob("whole/*"))
 
 
+@pytest.mark.slow
 def test_old_checkpoints_go_and_the_last_ones_load(config, verifiers):
     config = config.model_copy(update={"verifier": f"{verifiers}:mortal", "steps": 6, "checkpoint_every": 1})
     kill(config, 32 * 4 + 5)
@@ -322,6 +325,7 @@ def test_copies_on_the_way_are_the_models_of_shorter_runs(config, verifiers, tmp
     assert says_yes(tmp_path / "longer/steps/000004") == says_yes(shorter.output)
 
 
+@pytest.mark.slow
 def test_a_changed_config_does_not_go_on_from_anothers_checkpoint(config, verifiers):
     config = config.model_copy(update={"verifier": f"{verifiers}:mortal", "steps": 6, "checkpoint_every": 1})
     kill(config, 40)

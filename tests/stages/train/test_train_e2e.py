@@ -161,6 +161,7 @@ def test_an_episode_that_was_cut_is_left_out_or_wrong(config):
                 assert r.reward == reward
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bytes(config, tmp_path):
     config = config.model_copy(update={"steps": 4, "checkpoint_every": 1})
     whole = config.model_copy(update={"output": str(tmp_path / "whole")})

@@ -54,6 +54,7 @@ run(TrainConfig.model_validate_json(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 def test_trackio_has_every_step_in_a_local_database(config, tmp_path):
     pytest.importorskip("trackio")
     logged_to = config.model_copy(update={"method": "sft", "steps": 2, "log_to": ["trackio"]})

@@ -96,6 +96,7 @@ def test_kl_grows_from_zero(config, verifiers):
     assert last > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [75, 130])
 def test_a_killed_run_goes_on_to_the_same_bytes(config, verifiers, tmp_path, n):
     config = lora(config, verifiers, steps=6, kl_coef=0.1, checkpoint_every=2, verifier=f"{verifiers}:mortal")

@@ -188,6 +188,7 @@ def test_when_all_pivots_are_retired_training_stops_and_says_so(config, verifier
     assert summary["rows_retired_right"] == 6
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_what_it_knew(config, verifiers, tmp_path):
     config = config.model_copy(update={"verifier": f"{verifiers}:solved", "steps": 6, "checkpoint_every": 1})
     config = config.model_copy(update={"reprofile_every": 2, "reprofile_pivots": 2, "prompts_per_step": 3})
