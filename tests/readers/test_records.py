@@ -66,4 +66,4 @@ def test_a_folder_of_all_formats_becomes_candidates_or_rejects(tmp_path: Path) -
         "undeclared_tool",
     }
     totals = extraction.counts.totals
-    assert totals.n_in == totals.n_candidates + totals.n_rejects == len(rows)
+    assert totals["n_in"] == totals["n_candidates"] + totals["n_rejects"] == len(rows)

@@ -1,4 +1,4 @@
-"""An eval that was killed, interrupted or had failures goes on where it was, to the same bytes."""
+"""An eval that was killed, interrupted or had failures resumes, to the same bytes."""
 
 from __future__ import annotations
 

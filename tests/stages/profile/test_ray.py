@@ -272,7 +272,7 @@ def test_options_that_contradict_each_other(folder, monkeypatch, capsys, options
 
 
 def test_a_local_run_and_ray_have_one_provenance(folder):
-    """So that either goes on where the other was."""
+    """So that either resumes what the other began."""
     with Table.open(folder / "whole.parquet", Profile) as table:
         assert table.provenance is not None
         assert {"executor", "workers", "ray_address"}.isdisjoint(table.provenance["config"])

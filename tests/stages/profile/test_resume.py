@@ -1,4 +1,4 @@
-"""A profile that was killed, interrupted or stopped goes on where it was, to the same bytes."""
+"""A profile that was killed, interrupted or stopped resumes, to the same bytes."""
 
 from __future__ import annotations
 
