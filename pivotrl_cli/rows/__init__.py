@@ -10,7 +10,7 @@ from pivotrl_cli.rows.candidates import Candidate, Fault, Reject, RejectReason, 
 from pivotrl_cli.rows.evaluation import EvalResult
 from pivotrl_cli.rows.messages import Message, Row, ToolCall
 from pivotrl_cli.rows.profiles import Dropped, DropReason, Pivot, Profile, ProfileStatus, Rollout
-from pivotrl_cli.rows.summaries import Summary
+from pivotrl_cli.rows.summaries import Summary, SummaryPart
 from pivotrl_cli.rows.training import StepMetrics, TrainRollout
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Row",
     "StepMetrics",
     "Summary",
+    "SummaryPart",
     "ToolCall",
     "TrainRollout",
     "Trajectory",

@@ -7,10 +7,15 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 
-class Summary(BaseModel):
-    """Base of every stage's summary: `--json` prints it, and the output's metadata keeps it."""
+class SummaryPart(BaseModel):
+    """Base of the models inside a summary."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Summary(SummaryPart):
+    """Base of every stage's summary: `--json` prints it, and the output's metadata keeps it."""
+
     THIS_RUN: ClassVar[frozenset[str]] = frozenset({"cached"})
     """Fields that describe one run of the command rather than its output; the metadata omits them."""
 

@@ -13,13 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
-
 from pivotrl_cli.configs import ExportConfig
 from pivotrl_cli.errors import ConfigError, RunError
 from pivotrl_cli.exporters import Destination, Exporter, load_exporter
 from pivotrl_cli.exporters.destination import ExportCounts
-from pivotrl_cli.rows import Candidate, Pivot, Profile, Summary
+from pivotrl_cli.rows import Candidate, Pivot, Profile, Summary, SummaryPart
 from pivotrl_cli.storage.files import partial_path
 from pivotrl_cli.storage.folders import new_folder, stored_summary, write_note
 from pivotrl_cli.storage.locks import Lock
@@ -33,10 +31,8 @@ if TYPE_CHECKING:
     from pivotrl_cli.model.chat import ChatFormat
 
 
-class Counted(BaseModel):
+class Counted(SummaryPart):
     """How many rows something happened to."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     what: str
     n: int

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from pydantic import BaseModel, ConfigDict
-
 from pivotrl_cli.configs import ImportConfig
 from pivotrl_cli.errors import ConfigError, InputError, RunError
 from pivotrl_cli.importers import Importer, WithOthers, detect, load_importer, unknown
@@ -25,7 +23,7 @@ from pivotrl_cli.importers.results import File, Reported
 from pivotrl_cli.readers.document import RowsDocument, bad_record
 from pivotrl_cli.readers.fields import RecordError
 from pivotrl_cli.readers.sources import Source, find_sources
-from pivotrl_cli.rows import EvalResult, Reject, Summary
+from pivotrl_cli.rows import EvalResult, Reject, Summary, SummaryPart
 from pivotrl_cli.stages.eval.summary import BenchmarkScores, summarize
 from pivotrl_cli.storage.provenance import Input, Provenance, file_input
 from pivotrl_cli.storage.table import TableWriter, cached_summary
@@ -36,10 +34,8 @@ if TYPE_CHECKING:
 _SHOWN = 5
 
 
-class ReportedMean(BaseModel):
+class ReportedMean(SummaryPart):
     """A mean that the harness states, beside ours."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     benchmark: str
     model: str

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from pivotrl_cli.benchmarks import DO_NOTHING
 from pivotrl_cli.benchmarks.recorded_turns import by_trajectory
-from pivotrl_cli.rows import EvalResult, Summary
+from pivotrl_cli.rows import EvalResult, Summary, SummaryPart
 from pivotrl_cli.stages.shared.judge import JudgeUsage, usage_rows
 from pivotrl_cli.stats import clustered_mean, pass_at_k, pass_hat_k
 
@@ -20,18 +19,14 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Mean(_Part):
+class Mean(SummaryPart):
     """A mean and the number of rows or tasks behind it."""
 
     n: int
     mean: float
 
 
-class TrajectoryScores(_Part):
+class TrajectoryScores(SummaryPart):
     """Scores of whole trajectories, by their turns; see `benchmarks.recorded_turns.by_trajectory`."""
 
     n: int
@@ -41,7 +36,7 @@ class TrajectoryScores(_Part):
     prefix_share: float | None
 
 
-class BenchmarkScores(_Part):
+class BenchmarkScores(SummaryPart):
     """Scores on one benchmark."""
 
     n: int

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
-
-from pivotrl_cli.rows import Summary
+from pivotrl_cli.rows import Summary, SummaryPart
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -17,11 +15,7 @@ _NAME_WIDTH = 24
 _COLUMNS = ("trajectories", "candidates", "rejects", "filtered")
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class DomainCounts(_Part):
+class DomainCounts(SummaryPart):
     """Rows of one domain."""
 
     trajectories: int = 0
@@ -41,14 +35,14 @@ class SourceCounts(DomainCounts):
     """Reason to recognise the format."""
 
 
-class Splits(_Part):
+class Splits(SummaryPart):
     """Candidates per split."""
 
     train: int
     holdout: int
 
 
-class ContaminationSummary(_Part):
+class ContaminationSummary(SummaryPart):
     """Trajectories whose prompt overlaps with one of `--check-against`."""
 
     file: str
@@ -62,7 +56,7 @@ class ContaminationSummary(_Part):
     """The first few, with their place."""
 
 
-class RecordedSummary(_Part):
+class RecordedSummary(SummaryPart):
     """Recorded rewards that `--profile` found."""
 
     n_recorded: int

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import BaseModel, ConfigDict
-
-from pivotrl_cli.rows import Message, Summary
+from pivotrl_cli.rows import Message, Summary, SummaryPart
 from pivotrl_cli.stages.shared.judge import JudgeUsage, usage_rows
 from pivotrl_cli.text import shorten
 
@@ -14,11 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Pair(_Part):
+class Pair(SummaryPart):
     """How often two scorers accept (reward 1) the same rollouts."""
 
     first: str
@@ -32,7 +26,7 @@ class Pair(_Part):
     """Neither accepts, and the partial rewards differ."""
 
 
-class Disagreement(_Part):
+class Disagreement(SummaryPart):
     """One rollout that scorers disagree about."""
 
     candidate_id: str
@@ -65,7 +59,7 @@ class ScoreSummary(Summary):
     """Requests of this run to the judge."""
 
 
-class AcceptedAction(_Part):
+class AcceptedAction(SummaryPart):
     """A wrong action that a verifier accepted."""
 
     candidate_id: str
@@ -73,7 +67,7 @@ class AcceptedAction(_Part):
     accepted: str
 
 
-class ProbeCount(_Part):
+class ProbeCount(SummaryPart):
     """What a verifier said of one kind of wrong action."""
 
     tried: int

@@ -9,23 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
-
 from pivotrl_cli.configs import JudgeConfig
 from pivotrl_cli.errors import ConfigError, OutputError
+from pivotrl_cli.rows import SummaryPart
 from pivotrl_cli.verifiers import asks_judge
 
 if TYPE_CHECKING:
     from pivotrl_cli.verifiers.judge import Judge
 
 
-class JudgeUsage(BaseModel):
+class JudgeUsage(SummaryPart):
     """Requests of one run to the judge.
 
     Part of a summary but never stored: a rerun finds the answers cached, and the same run must give the same bytes.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     calls: int
     """Requests sent."""
