@@ -23,7 +23,7 @@ def episodes(setting: Setting) -> Sequence[Episode]:
     split = cast("Literal['val', 'test']", require_split("desk", setting))
     if setting.argument and setting.argument not in LENGTHS:
         raise ConfigError(
-            f"benchmark desk:{setting.argument} asks for no known length",
+            f"benchmark desk:{setting.argument} has an unknown length",
             "write desk:N with N turns from 5 to 18, or desk alone",
         )
     shortest = int(setting.argument or desk.MIN_TURNS)
