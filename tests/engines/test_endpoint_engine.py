@@ -2,20 +2,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import random
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 from faulty_server import faulty_server
 from tables import RIGHT, TALK, TOOLS, WRONG, calls, candidate, read, says, user, write
+from vllm_process import serve
 
 from pivotrl_cli import endpoint as client
 from pivotrl_cli.configs import DeskConfig, EngineConfig, ExtractConfig, ProfileConfig
@@ -597,44 +592,9 @@ needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason
 @pytest.fixture(scope="module")
 def vllm_server(tmp_path_factory):
     """Address of vLLM's own server on this machine, with the shipped policy."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    arguments = f"""
-        -m vllm.entrypoints.openai.api_server --model {DESK} --served-model-name desk --host 127.0.0.1 --port {port}
-        --dtype float32 --max-model-len 1024 --enforce-eager --block-size 32 --enable-auto-tool-choice
-        --tool-call-parser hermes
-    """
-    settings = {
-        "TORCH_COMPILE_DISABLE": "1",
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        "VLLM_NO_USAGE_STATS": "1",
-    }
-    log = tmp_path_factory.mktemp("vllm") / "log"
-    with (
-        log.open("wb") as out,
-        subprocess.Popen(
-            [sys.executable, *arguments.split()], env=os.environ | settings, stdout=out, stderr=out
-        ) as server,
-    ):
-        try:
-            wait_for(f"http://127.0.0.1:{port}/v1/models", server, log)
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            server.terminate()
-
-
-def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(600):
-        assert server.poll() is None, log.read_text()[-3000:]
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-        except OSError:
-            time.sleep(0.5)
-        else:
-            return
-    raise AssertionError(log.read_text()[-3000:])
+    arguments = "--served-model-name desk --max-model-len 1024 --enable-auto-tool-choice --tool-call-parser hermes"
+    with serve(tmp_path_factory.mktemp("vllm"), *arguments.split(), VLLM_ENABLE_V1_MULTIPROCESSING="0") as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

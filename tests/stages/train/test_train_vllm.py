@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
@@ -20,6 +15,7 @@ if find_spec("vllm") is None:
 
 from tables import candidate, read, says, user, write
 from training import in_two
+from vllm_process import serve
 
 from pivotrl_cli.configs import EngineConfig, TrainConfig
 from pivotrl_cli.endpoint import Endpoint, EndpointSettings
@@ -40,31 +36,11 @@ REQUESTS = [Request(key=str(i), state=[user(f"Where is order {i}?")], tools="[]"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EndpointSettings]:
     """`vllm serve` on this machine, started as the documentation says."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log"
-    environment = os.environ | {
-        "VLLM_SERVER_DEV_MODE": "1",
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "TORCH_COMPILE_DISABLE": "1",
-        "PYTHONPATH": str(Path(__file__).parents[3]),
-    }
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(resolve("desk"))]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--enforce-eager"]
-    command += ["--block-size", "32", "--no-enable-chunked-prefill", "--logprobs-mode", "processed_logprobs"]
-    command += ["--worker-extension-cls", "pivotrl_cli.engines.vllm.Reloading"]
-    with log.open("w") as out, subprocess.Popen(command, env=environment, stdout=out, stderr=out) as process:
-        settings = EndpointSettings(base_url=f"http://127.0.0.1:{port}/v1", timeout=60.0)
-        with Endpoint(settings) as endpoint:
-            give_up = time.monotonic() + 240
-            while endpoint.get("models").error is not None:
-                assert process.poll() is None, log.read_text()[-2000:]
-                assert time.monotonic() < give_up, log.read_text()[-2000:]
-                time.sleep(1.0)
-        yield settings
-        process.terminate()
+    arguments = "--no-enable-chunked-prefill --logprobs-mode processed_logprobs"
+    arguments += " --worker-extension-cls pivotrl_cli.engines.vllm.Reloading"
+    folder = tmp_path_factory.mktemp("server")
+    with serve(folder, *arguments.split(), VLLM_SERVER_DEV_MODE="1") as address:
+        yield EndpointSettings(base_url=address, timeout=60.0)
 
 
 def mean_gap(engine: vllm.VLLMEngine | VLLMServer, model, temperature: float) -> float:
