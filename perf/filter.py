@@ -26,7 +26,7 @@ from pivotrl_cli.rows import Message, Profile, ProfileStatus, Rollout, ToolCall
 from pivotrl_cli.stats import mean_and_std, rate_interval
 from pivotrl_cli.storage.arrow import rows_to_table
 from pivotrl_cli.storage.provenance import Provenance
-from pivotrl_cli.storage.table import TableWriter
+from pivotrl_cli.storage.table_writer import TableWriter
 
 _TURNS = 4
 _TEMPLATE_TRAJECTORIES = 4_096

@@ -18,13 +18,14 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pivotrl_cli.errors import ConfigError, InputError
 from pivotrl_cli.rows import Row
-from pivotrl_cli.storage.arrow import arrow_type, conformed, is_shared, readable_as
+from pivotrl_cli.storage.arrow import arrow_type, is_history
+from pivotrl_cli.storage.conform import conform_array, is_readable_as
 from pivotrl_cli.storage.files import open_partial, publish, remove_partial
 from pivotrl_cli.storage.provenance import TABLES, Provenance, table_name
+from pivotrl_cli.storage.table_writer import open_parquet_writer
 
 _ROWS = 8192
 
@@ -84,8 +85,7 @@ def save(frame: pl.DataFrame, path: Path, provenance: Provenance | None = None) 
     schema = _typed(slices[0].head(0).to_arrow(), row).schema
     file = open_partial(str(path))
     try:
-        options: dict[str, Any] = {"compression": "zstd", "dictionary_pagesize_limit": 1 << 30, "store_schema": False}
-        with pq.ParquetWriter(file, schema, **options) as out:
+        with open_parquet_writer(file, schema) as out:
             for part in slices:
                 out.write_table(_typed(part.to_arrow(), row))
             out.add_key_value_metadata(stored)
@@ -123,13 +123,13 @@ def _typed(table: pa.Table, row: type[Row]) -> pa.Table:
         if found.name in row.model_fields:
             annotation = row.model_fields[found.name].annotation
             kind, nullable = arrow_type(annotation)
-            if not readable_as(found.type, kind):
+            if not is_readable_as(found.type, kind):
                 raise InputError(
                     f"column '{found.name}' of the frame is {found.type}, expected {kind}", f"cast it to {kind}"
                 )
             if column.null_count and not nullable:
                 raise InputError(f"column '{found.name}' of the frame has nulls", "fill them: every row needs a value")
-            column = conformed(_whole(column), kind, encode=is_shared(annotation))
+            column = conform_array(_whole(column), kind, encode=is_history(annotation))
             field = pa.field(found.name, column.type, nullable)
         columns.append(column)
         fields.append(field)

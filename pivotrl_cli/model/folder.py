@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pivotrl_cli.errors import ConfigError, InputError
-from pivotrl_cli.storage.files import writing
+from pivotrl_cli.storage.files import write_errors
 
 if TYPE_CHECKING:  # torch and transformers cost seconds
     import torch
@@ -173,7 +173,7 @@ def _disk_errors(place: Path) -> Iterator[None]:
     """Turn the error that safetensors raises on a full disk into an `OSError`."""
     from safetensors import SafetensorError
 
-    with writing(place):
+    with write_errors(place):
         try:
             yield
         except SafetensorError as error:

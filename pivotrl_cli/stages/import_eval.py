@@ -26,7 +26,8 @@ from pivotrl_cli.readers.sources import Source, find_sources
 from pivotrl_cli.rows import EvalResult, Reject, Summary, SummaryPart
 from pivotrl_cli.stages.eval.summary import BenchmarkScores, summarize
 from pivotrl_cli.storage.provenance import Input, Provenance, file_input
-from pivotrl_cli.storage.table import TableWriter, cached_summary
+from pivotrl_cli.storage.table import cached_summary
+from pivotrl_cli.storage.table_writer import TableWriter
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -83,8 +83,8 @@ def remove_partial(output: str) -> None:
 
 
 @contextmanager
-def writing(output: str | Path) -> Iterator[None]:
-    """Writing this output here: where that fails, such as on a full disk, it is said in one line."""
+def write_errors(output: str | Path) -> Iterator[None]:
+    """Turn errors of writing this output, such as on a full disk, into one line."""
     try:
         yield
     except OutputError:
@@ -106,7 +106,7 @@ def publish(file: BinaryIO, output: str) -> None:
         file.close()
         return
     try:
-        with writing(output):
+        with write_errors(output):
             file.flush()
             os.fsync(file.fileno())
             file.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pivotrl_cli.errors import OutputError
-from pivotrl_cli.storage.files import sync_to_disk, writing
+from pivotrl_cli.storage.files import sync_to_disk, write_errors
 from pivotrl_cli.storage.provenance import Provenance, refuse_another
 
 NOTE = "pivotrl.json"
@@ -49,7 +49,7 @@ def stored_summary(folder: Path, provenance: Provenance, *, force: bool) -> dict
 @contextmanager
 def new_folder(final: Path, making: Path) -> Iterator[Path]:
     """Make a folder at `making`, which takes the place of `final` when the block ends, and goes if the block fails."""
-    with writing(final):
+    with write_errors(final):
         shutil.rmtree(making, ignore_errors=True)
         making.mkdir(parents=True)
         try:

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.rows import Row
-from pivotrl_cli.storage.arrow import arrow_schema, readable_as
+from pivotrl_cli.storage.arrow import arrow_schema
+from pivotrl_cli.storage.conform import is_readable_as
 from pivotrl_cli.storage.provenance import SCHEMA_VERSION, table_name
 from pivotrl_cli.text import shorten
 
@@ -46,7 +47,7 @@ def check_columns(file: pq.ParquetFile, row: type[Row], name: str) -> None:
             _HINTS.get(table_name(row), "give the file that the previous stage wrote"),
         )
     for field in arrow_schema(row):
-        if not readable_as(have[field.name], field.type):
+        if not is_readable_as(have[field.name], field.type):
             found, expected = shorten(str(have[field.name]), 40), shorten(str(field.type), 40)
             raise InputError(
                 f"{name}: column '{field.name}' is {found}, expected {expected}",
@@ -55,8 +56,8 @@ def check_columns(file: pq.ParquetFile, row: type[Row], name: str) -> None:
 
 
 @contextmanager
-def sound(name: str) -> Iterator[None]:
-    """Reading pages here: those that a disk or a transfer damaged are said in one line."""
+def damage_errors(name: str) -> Iterator[None]:
+    """Turn errors of reading damaged pages into one line."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:

@@ -24,7 +24,8 @@ from pivotrl_cli.stages.train.run_folder import RunFolder
 from pivotrl_cli.storage.files import partial_path
 from pivotrl_cli.storage.journal import Journal
 from pivotrl_cli.storage.provenance import Input, Provenance
-from pivotrl_cli.storage.table import Table, TableWriter
+from pivotrl_cli.storage.table import Table
+from pivotrl_cli.storage.table_writer import TableWriter
 
 ROOT = Path(__file__).parents[2]
 

@@ -19,7 +19,8 @@ from pivotrl_cli.errors import InputError, OutputError
 from pivotrl_cli.rows import Candidate, Message, Profile, Reject, RejectReason, ToolCall
 from pivotrl_cli.storage.files import partial_path
 from pivotrl_cli.storage.provenance import Provenance
-from pivotrl_cli.storage.table import Table, TableWriter, current_summary, table_kind
+from pivotrl_cli.storage.table import Table, current_summary, table_kind
+from pivotrl_cli.storage.table_writer import TableWriter
 
 
 def candidates(trajectory: str, n: int, size: int = 20) -> list[Candidate]:
@@ -150,7 +151,7 @@ def test_a_long_trajectory_is_stored_once(tmp_path):
 
 
 def test_row_groups_end_between_trajectories(tmp_path, monkeypatch):
-    monkeypatch.setattr("pivotrl_cli.storage.table._FLUSH_BYTES", 1000)
+    monkeypatch.setattr("pivotrl_cli.storage.table_writer._FLUSH_BYTES", 1000)
     write(tmp_path / "c.parquet", candidates("a", 30) + candidates("b", 30))
     file = pq.ParquetFile(tmp_path / "c.parquet")
     groups = [set(file.read_row_group(i)["trajectory_id"].to_pylist()) for i in range(file.num_row_groups)]

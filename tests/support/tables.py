@@ -10,7 +10,8 @@ from typing import Any
 from pivotrl_cli.configs import ExtractConfig
 from pivotrl_cli.rows import Candidate, Message, Row, ToolCall
 from pivotrl_cli.storage.provenance import Provenance
-from pivotrl_cli.storage.table import Table, TableWriter
+from pivotrl_cli.storage.table import Table
+from pivotrl_cli.storage.table_writer import TableWriter
 
 TOOLS = json.dumps(
     [

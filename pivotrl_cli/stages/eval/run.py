@@ -27,7 +27,8 @@ from pivotrl_cli.stages.shared.judge import judge_usage, open_judge
 from pivotrl_cli.stages.shared.resume import finished_summary, open_journal, open_when_needed
 from pivotrl_cli.storage.journal import journal_path
 from pivotrl_cli.storage.provenance import Input, Provenance, source_fingerprint
-from pivotrl_cli.storage.table import Table, TableWriter
+from pivotrl_cli.storage.table import Table
+from pivotrl_cli.storage.table_writer import TableWriter
 from pivotrl_cli.verifiers import load_verifier
 
 if TYPE_CHECKING:

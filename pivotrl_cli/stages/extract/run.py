@@ -27,7 +27,8 @@ from pivotrl_cli.stages.extract.extraction import Extraction
 from pivotrl_cli.stages.extract.summary import ExtractSummary, describe
 from pivotrl_cli.stages.extract.verifier_choice import VerifierChoice
 from pivotrl_cli.storage.provenance import Input, Provenance, file_input, source_fingerprint
-from pivotrl_cli.storage.table import TableWriter, current_summary
+from pivotrl_cli.storage.table import current_summary
+from pivotrl_cli.storage.table_writer import TableWriter
 
 __all__ = ["describe", "run"]
 

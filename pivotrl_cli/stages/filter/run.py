@@ -20,7 +20,8 @@ from pivotrl_cli.stages.shared.model_check import check_profile
 from pivotrl_cli.stats import Beta
 from pivotrl_cli.storage.arrow import with_columns
 from pivotrl_cli.storage.provenance import Provenance
-from pivotrl_cli.storage.table import Table, TableWriter, current_summary
+from pivotrl_cli.storage.table import Table, current_summary
+from pivotrl_cli.storage.table_writer import TableWriter
 
 __all__ = ["decide", "describe", "run", "would_keep"]
 

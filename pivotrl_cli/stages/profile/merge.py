@@ -17,7 +17,8 @@ from pivotrl_cli.stages.profile.statistics import ADDED
 from pivotrl_cli.stages.profile.summary import ProfileSummary, Tally, describe
 from pivotrl_cli.stages.profile.windows import parse_shard
 from pivotrl_cli.storage.provenance import Input, Provenance, differences
-from pivotrl_cli.storage.table import Table, TableWriter, cached_summary
+from pivotrl_cli.storage.table import Table, cached_summary
+from pivotrl_cli.storage.table_writer import TableWriter
 
 if TYPE_CHECKING:
     import pyarrow as pa

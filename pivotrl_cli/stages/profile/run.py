@@ -26,7 +26,7 @@ from pivotrl_cli.stages.shared.judge import judge_usage
 from pivotrl_cli.stages.shared.resume import finished_summary, open_journal
 from pivotrl_cli.storage.arrow import with_columns
 from pivotrl_cli.storage.journal import Journal, MemoryJournal
-from pivotrl_cli.storage.table import TableWriter
+from pivotrl_cli.storage.table_writer import TableWriter
 
 __all__ = ["describe", "run"]
 

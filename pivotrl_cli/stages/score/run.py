@@ -23,7 +23,8 @@ from pivotrl_cli.stages.shared.judge import judge_usage, open_judge
 from pivotrl_cli.stages.shared.scoring import mapped, score, score_again
 from pivotrl_cli.storage.arrow import with_columns
 from pivotrl_cli.storage.provenance import Provenance, source_fingerprint
-from pivotrl_cli.storage.table import Table, TableWriter, cached_summary, rows_of
+from pivotrl_cli.storage.table import Table, cached_summary, rows_of
+from pivotrl_cli.storage.table_writer import TableWriter
 from pivotrl_cli.verifiers import Verifier, load_verifier
 
 if TYPE_CHECKING:

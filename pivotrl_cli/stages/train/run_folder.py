@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pivotrl_cli.rows import StepMetrics, TrainRollout
-from pivotrl_cli.storage.files import writing
+from pivotrl_cli.storage.files import write_errors
 from pivotrl_cli.storage.folders import new_folder, read_note, replace_folder, sync_files, write_json, write_note
 from pivotrl_cli.storage.provenance import Provenance, differences, refuse_another
-from pivotrl_cli.storage.table import Table, TableWriter
+from pivotrl_cli.storage.table import Table
+from pivotrl_cli.storage.table_writer import TableWriter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,7 +90,7 @@ class RunFolder:
             self._start()
 
     def _start(self) -> None:
-        with writing(self.final):
+        with write_errors(self.final):
             shutil.rmtree(self.partial, ignore_errors=True)
             (self.partial / "rollouts").mkdir(parents=True)
             (self.partial / "checkpoints").mkdir()
@@ -147,7 +148,7 @@ class RunFolder:
                 with Table.open(path, TrainRollout) as part:
                     for table in part.tables():
                         out.write_table(table)
-        with writing(self.final):
+        with write_errors(self.final):
             (self.partial / "README.md").write_text(card)
             sync_files(self.partial)
             write_note(self.partial, self.provenance, summary)

@@ -149,7 +149,7 @@ def test_selection_does_not_depend_on_the_order_of_the_rows(tmp_path):
 
 def test_histories_are_copied_row_group_by_row_group(tmp_path, monkeypatch):
     in_one = run(tmp_path, MANY, "one")[:2]
-    monkeypatch.setattr("pivotrl_cli.storage.table._FLUSH_ROWS", 7)
+    monkeypatch.setattr("pivotrl_cli.storage.table_writer._FLUSH_ROWS", 7)
     in_many = run(tmp_path, MANY, "many")[:2]
     with Table.open(tmp_path / "profile.parquet", Profile) as table:
         assert len(list(table.tables())) == 15

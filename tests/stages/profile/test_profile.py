@@ -276,7 +276,7 @@ def test_windows_become_row_groups_however_the_candidates_are_stored(tmp_path, m
     options = {"n": 2, "limit": 7, "window": 3}
     source = write(tmp_path / "c.parquet", rows)
     run(source, replay, tmp_path / "p.parquet", **options)
-    monkeypatch.setattr("pivotrl_cli.storage.table._FLUSH_ROWS", 2)
+    monkeypatch.setattr("pivotrl_cli.storage.table_writer._FLUSH_ROWS", 2)
     other = write(tmp_path / "c.parquet", rows)
     with Table.open(other, Candidate) as table:
         assert len(list(table.tables())) == 5

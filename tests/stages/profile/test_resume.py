@@ -32,7 +32,7 @@ N = 4
 PROCESS = """
 import sys, os, signal
 from pivotrl_cli import engines
-from pivotrl_cli.storage import table
+from pivotrl_cli.storage import table_writer
 from pivotrl_cli.interface.cli import main
 from pivotrl_cli.storage.journal import Journal
 
@@ -42,7 +42,7 @@ def die(*_):
 engines.ENGINES["replay"] = "engine"
 moment = os.environ.get("DIE")
 if moment == "before publishing":
-    table.publish = die
+    table_writer.publish = die
 if moment == "after publishing":
     Journal.remove = die
 main()

@@ -14,7 +14,8 @@ from pivotrl_cli.stages.score import run as score
 from pivotrl_cli.stages.shared.model_check import profiled_models
 from pivotrl_cli.stages.train import run as train
 from pivotrl_cli.storage.provenance import Provenance
-from pivotrl_cli.storage.table import Table, TableWriter
+from pivotrl_cli.storage.table import Table
+from pivotrl_cli.storage.table_writer import TableWriter
 
 ROWS = [profiled(f"t{i}-0", "1100", verifier="exact") for i in range(4)]
 
