@@ -23,7 +23,6 @@ class BfclImporter:
     """Answers and scores of BFCL."""
 
     def sniff(self, file: File) -> str | None:
-        """Lines with `id` and `result`, or a first line with `accuracy` and `correct_count`."""
         keys = set(file.head.keys)
         if _NAME.search(file.path.name) and {"id", "result"} <= keys:
             return "a file of BFCL with id and result on every line"
@@ -31,11 +30,9 @@ class BfclImporter:
         return "a first line with accuracy and correct_count" if scored else None
 
     def beside(self, file: File) -> Path:
-        """The scores of the answers."""
         return _score_file(file.path)
 
     def read(self, file: File, metric: str | None) -> Iterator[EvalResult | Reject | Reported]:
-        """Rows of a result file, the mean of a score file."""
         name = _NAME.search(file.path.name)
         benchmark = f"bfcl_{name['category'] if name else file.path.stem}"
         if "accuracy" in file.head.keys:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from pivotrl_cli.importers.results import File, Reported, count, failed, only_object, result, share
+from pivotrl_cli.importers.results import File, Reported, at, count, failed, only_object, result, share
 from pivotrl_cli.readers.fields import Json
 from pivotrl_cli.rows import EvalResult
 
@@ -20,14 +20,12 @@ class HarborImporter:
     """Trials and jobs of Harbor."""
 
     def sniff(self, file: File) -> str | None:
-        """A trial's or a job's result."""
         keys = set(file.head.keys)
         if {"task_name", "trial_name", "agent_info"} <= keys:
             return "an object with task_name, trial_name and agent_info"
         return "an object with n_total_trials and stats" if {"n_total_trials", "stats"} <= keys else None
 
     def read(self, file: File, metric: str | None) -> Iterator[EvalResult | Reported]:
-        """The row of a trial, the means of a job."""
         json = only_object(file)
         if "trial_name" in file.head.keys:
             yield _row(file, json, metric)
@@ -36,18 +34,17 @@ class HarborImporter:
 
 
 def _row(file: File, json: Json, metric: str | None) -> EvalResult:
-    agent = json["agent_info"].fields()
-    model = agent["model_info"].fields()["name"].text_or_none() or agent["name"].text()
+    model = at(json, "agent_info.model_info.name").text_or_none() or at(json, "agent_info.name").text()
     benchmark, task = json["source"].text_or_none() or "adhoc", json["task_name"].text()
     known: dict[str, Any] = {
         "trial": _trial(file, json["trial_name"].text()),
-        "n_tokens": count(json["agent_result"].fields()["n_output_tokens"]),
+        "n_tokens": count(at(json, "agent_result.n_output_tokens")),
         "seconds": _seconds(json["agent_execution"].fields()),
     }
-    rewards = json["verifier_result"].fields()["rewards"].fields()
+    rewards = at(json, "verifier_result.rewards").fields()
     named = metric or (next(iter(rewards.object())) if len(rewards.object()) == 1 else "reward")
     reward = rewards[named]
-    raised = json["exception_info"].fields()["exception_type"].text_or_none()
+    raised = at(json, "exception_info.exception_type").text_or_none()
     if not reward:
         return failed(benchmark, model, task, raised or f"the verifier gave no {named}", **known)
     status = "model_error" if raised else "ok"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from pivotrl_cli.importers.results import File, Reported, conversation, count, each, failed, result, share
+from pivotrl_cli.importers.results import File, Reported, at, count, each_with_conversation, failed, result, share
 from pivotrl_cli.readers.document import Parsed, Record
 from pivotrl_cli.readers.fields import Json, RecordError
 from pivotrl_cli.readers.formats.inspect import InspectReader
@@ -28,18 +28,16 @@ class InspectImporter:
     """Logs of Inspect."""
 
     def sniff(self, file: File) -> str | None:
-        """As the reader of trajectories does."""
         return InspectReader().sniff(file.head)
 
     def read(self, file: File, metric: str | None) -> Iterator[EvalResult | Reject | Reported]:
         """One row per sample and epoch, then those that the log lacks, then its mean."""
         log = _Log(file, metric)
         seen: set[tuple[str, int]] = set()
-        for sample, read in zip(file.items("samples", EACH), InspectReader().read(file), strict=False):
-            for row in each([sample], partial(_row, log, conversation(read))):
-                if isinstance(row, EvalResult):
-                    seen.add((row.task_id, row.trial))
-                yield row
+        for row in each_with_conversation(file.items("samples", EACH), InspectReader().read(file), partial(_row, log)):
+            if isinstance(row, EvalResult):
+                seen.add((row.task_id, row.trial))
+            yield row
         if not seen:
             raise RecordError("the log has no samples")
         yield from log.missing(seen)
@@ -59,10 +57,10 @@ class _Log:
         self.status = parts["status"].value if parts["status"] else None
         self.task = evaluation["task"].text().rpartition("/")[2]
         self.model = evaluation["model"].text_or_none() or ""
-        self.seed = count(evaluation["model_generate_config"].fields()["seed"])
-        self.ids = [one.label() for one in evaluation["dataset"].fields()["sample_ids"].list()]
-        self.epochs = count(evaluation["config"].fields()["epochs"]) or 1
-        headline = self.results["headline"].fields()["score"].text_or_none()
+        self.seed = count(at(evaluation, "model_generate_config.seed"))
+        self.ids = [one.label() for one in at(evaluation, "dataset.sample_ids").list()]
+        self.epochs = count(at(evaluation, "config.epochs")) or 1
+        headline = at(self.results, "headline.score").text_or_none()
         self.scorer, _, self.key = (metric or headline or "").partition(".")
 
     def missing(self, seen: set[tuple[str, int]]) -> Iterator[EvalResult]:
@@ -99,11 +97,11 @@ def _row(log: _Log, talk: dict[str, Any], record: Record) -> EvalResult:
     }
     task = json["id"].label()
     if json["error"]:
-        return failed(log.task, log.model, task, json["error"]["message"].text_or_none() or "error", **known)
+        return failed(log.task, log.model, task, at(json, "error.message").text_or_none() or "error", **known)
     score = _score(log, json)
     if not score:
         return failed(log.task, log.model, task, "no score", **known)
-    limit = json["limit"].fields()["type"].text_or_none()
+    limit = at(json, "limit.type").text_or_none()
     status = _LIMITS.get(limit, "model_error") if limit else "ok"
     error = f"{limit} limit" if limit else None
     return result(log.task, log.model, task, _share(score), **known, status=status, error=error)
@@ -123,6 +121,5 @@ def _share(value: Json) -> float:
 
 
 def _tokens(usage: Json) -> int | None:
-    """Tokens that the models wrote."""
     written = [count(usage[model]["output_tokens"]) for model in usage.object()]
     return sum(n for n in written if n is not None) if written else None

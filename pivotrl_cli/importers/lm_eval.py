@@ -24,19 +24,16 @@ class LmEvalImporter:
     """Samples and results of lm-eval."""
 
     def sniff(self, file: File) -> str | None:
-        """Samples have `doc_id` and `resps`, results `n-samples`."""
         keys = set(file.head.keys)
         if {"doc_id", "resps"} <= keys:
             return "records have doc_id and resps"
         return "an object with results, configs and n-samples" if {"results", "configs", "n-samples"} <= keys else None
 
     def beside(self, file: File) -> Path:
-        """The results of the same time, which name the model."""
         name = _SAMPLES.search(file.path.name)
         return _results(file.path, name["time"]) if name else file.path
 
     def read(self, file: File, metric: str | None) -> Iterator[EvalResult | Reject | Reported]:
-        """Rows of a samples file, means of a results file."""
         if "doc_id" not in file.head.keys:
             return _reported(only_object(file), metric)
         return _rows(file, metric)

@@ -49,7 +49,6 @@ class NemoSkillsImporter:
     """Outputs and metrics of NeMo-Skills."""
 
     def sniff(self, file: File) -> str | None:
-        """Records with a `generation` and a verdict, or means by `pass@1`."""
         if "generation" in file.head.keys and any(field in file.head.keys for field, _ in _METRICS.values()):
             return "records have a generation and its verdict"
         means = file.head.record.values() if isinstance(file.head.record, dict) else ()
@@ -57,7 +56,6 @@ class NemoSkillsImporter:
         return "means by pass@1" if found else None
 
     def read(self, file: File, metric: str | None) -> Iterator[EvalResult | Reject | Reported]:
-        """Rows of an output file, means of a metrics file."""
         if "generation" not in file.head.keys:
             return _reported(only_object(file), metric)
         name, benchmark = _OUTPUT.search(file.path.name), file.path.parent.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from pivotrl_cli.readers.archive import ZipDocument
@@ -75,6 +76,13 @@ def amount(value: Json) -> float | None:
     return sum(parts) if parts else None
 
 
+def at(json: Json, path: str) -> Json:
+    """The value at a path such as `info.error`; null where something on the way is null."""
+    for key in path.split("."):
+        json = json.fields()[key]
+    return json
+
+
 def each(records: Iterable[Parsed], parse: Callable[[Record], EvalResult]) -> Iterator[EvalResult | Reject]:
     """A row for each record; one that does not fit is rejected with its field."""
     for record in records:
@@ -96,8 +104,18 @@ def only_object(file: File) -> Json:
     return found.json
 
 
-def conversation(read: Trajectory | Reject) -> dict[str, Any]:
-    """What a row says of a recorded run; nothing where its messages could not be read, or are not there."""
+def each_with_conversation(
+    records: Iterable[Parsed],
+    read: Iterable[Trajectory | Reject],
+    parse: Callable[[dict[str, Any], Record], EvalResult],
+) -> Iterator[EvalResult | Reject]:
+    """A row for each record and what the reader of the format made of it."""
+    for record, trajectory in zip(records, read, strict=False):
+        yield from each([record], partial(parse, _conversation(trajectory)))
+
+
+def _conversation(read: Trajectory | Reject) -> dict[str, Any]:
+    """What a row says of a recorded run; empty where its messages could not be read, or are not there."""
     if isinstance(read, Reject):
         return {}
     turns = [i for i, m in enumerate(read.messages) if m.role == "assistant" and i not in read.context]

@@ -24,7 +24,6 @@ class SweBenchImporter:
     """Reports of SWE-bench."""
 
     def sniff(self, file: File) -> str | None:
-        """Counts and ids of resolved instances."""
         wanted = {"resolved_ids", "unresolved_ids", "total_instances"}
         return "an object with resolved_ids and total_instances" if wanted <= set(file.head.keys) else None
 

@@ -9,9 +9,10 @@ stores neither, so there is nothing to compare with. How a simulation ended is t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from pivotrl_cli.importers.results import File, conversation, count, each, failed, result, share
+from pivotrl_cli.importers.results import File, at, count, each_with_conversation, failed, result, share
 from pivotrl_cli.readers.document import Record
 from pivotrl_cli.readers.fields import Json
 from pivotrl_cli.readers.formats.tau2_bench import Tau2BenchReader
@@ -38,19 +39,17 @@ class Tau2BenchImporter:
         return None if "splits" in file.head.keys else Tau2BenchReader().sniff(file.head)
 
     def read(self, file: File, metric: str | None) -> Iterator[EvalResult | Reject]:
-        """One row per simulation."""
         found = next(file.items("info"), None)
         info = found.json.fields() if isinstance(found, Record) else Json({}, "info")
-        benchmark = f"tau2_{info['environment_info'].fields()['domain_name'].text()}"
-        model = info["agent_info"].fields()["llm"].text_or_none() or ""
-        for simulation, read in zip(file.items("simulations", EACH), Tau2BenchReader().read(file), strict=False):
-            talk = conversation(read)
-            yield from each([simulation], lambda record, talk=talk: _row(benchmark, model, talk, record))  # type: ignore[misc]
+        benchmark = f"tau2_{at(info, 'environment_info.domain_name').text()}"
+        model = at(info, "agent_info.llm").text_or_none() or ""
+        row = partial(_row, benchmark, model)
+        return each_with_conversation(file.items("simulations", EACH), Tau2BenchReader().read(file), row)
 
 
 def _row(benchmark: str, model: str, talk: dict[str, Any], record: Record) -> EvalResult:
     json = record.json
-    ending, reward = json["termination_reason"].text_or_none() or "", json["reward_info"].fields()["reward"]
+    ending, reward = json["termination_reason"].text_or_none() or "", at(json, "reward_info.reward")
     known = talk | {
         "trial": count(json["trial"]) or 0,
         "seed": count(json["seed"]),
@@ -59,17 +58,16 @@ def _row(benchmark: str, model: str, talk: dict[str, Any], record: Record) -> Ev
     }
     task = json["task_id"].label()
     if ending not in _ENDINGS or not reward:
-        detail = json["info"].fields()["error"].text_or_none()
-        error = f"{ending or 'no ending'}: {detail or 'no reward that counts'}"
-        return failed(benchmark, model, task, error, **known)
+        detail = at(json, "info.error").text_or_none()
+        why = f"{ending or 'no ending'}: {detail or 'no reward that counts'}"
+        return failed(benchmark, model, task, why, **known)
     status = _ENDINGS[ending]
-    return result(
-        benchmark, model, task, share(reward), **known, status=status, error=None if status == "ok" else ending
-    )
+    error = None if status == "ok" else ending
+    return result(benchmark, model, task, share(reward), **known, status=status, error=error)
 
 
 def _tokens(messages: Json) -> int | None:
     """Tokens that the agent wrote, where they were recorded."""
-    used = [m["usage"].fields()["completion_tokens"] for m in messages.list() if m["role"].value == "assistant"]
+    used = [at(m, "usage.completion_tokens") for m in messages.list() if m["role"].value == "assistant"]
     known = [n for n in map(count, used) if n is not None]
     return sum(known) if known else None

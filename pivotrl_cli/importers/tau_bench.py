@@ -7,9 +7,10 @@ nor model is in the file: the benchmark is `tau_bench` (`--benchmark` renames it
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from pivotrl_cli.importers.results import File, conversation, count, each, failed, result, share
+from pivotrl_cli.importers.results import File, at, count, each_with_conversation, failed, result, share
 from pivotrl_cli.readers.document import Record
 from pivotrl_cli.readers.formats.tau_bench import TauBenchReader
 from pivotrl_cli.rows import EvalResult, Reject
@@ -21,20 +22,17 @@ class TauBenchImporter:
     """Result files of tau-bench."""
 
     def sniff(self, file: File) -> str | None:
-        """As the reader of trajectories does."""
         return TauBenchReader().sniff(file.head)
 
     def read(self, file: File, metric: str | None) -> Iterator[EvalResult | Reject]:
-        """One row per record."""
-        for one, read in zip(file.records(), TauBenchReader().read(file), strict=False):
-            talk = conversation(read)
-            yield from each([one], lambda record, talk=talk: _row(file.path.stem, talk, record))  # type: ignore[misc]
+        row = partial(_row, file.path.stem)
+        return each_with_conversation(file.records(), TauBenchReader().read(file), row)
 
 
 def _row(model: str, talk: dict[str, Any], record: Record) -> EvalResult:
     json = record.json
     task, known = json["task_id"].label(), talk | {"trial": count(json["trial"]) or 0}
-    error = json["info"].fields()["error"].text_or_none()
+    error = at(json, "info.error").text_or_none()
     if error:
         return failed(_BENCHMARK, model, task, error, **known)
     return result(_BENCHMARK, model, task, share(json["reward"]), **known)

@@ -30,7 +30,6 @@ class TerminalBenchImporter:
     """Runs of Terminal-Bench 1."""
 
     def sniff(self, file: File) -> str | None:
-        """Trials with `is_resolved`: all of a run, or one."""
         keys = set(file.head.keys)
         if {"task_id", "trial_name", "is_resolved"} <= keys:
             return "an object with task_id and is_resolved"
@@ -40,11 +39,9 @@ class TerminalBenchImporter:
         return "results of trials with is_resolved" if resolved else None
 
     def beside(self, file: File) -> Path:
-        """What the run was."""
         return _metadata(file.path)
 
     def read(self, file: File, metric: str | None) -> Iterator[EvalResult | Reported]:
-        """One row per trial, and the run's accuracy."""
         if "trial_name" in file.head.keys:
             return
         json, about = only_object(file), _about(file)
