@@ -70,7 +70,6 @@ class Step:
         return line if self.folder is None else f"cd {shlex.quote(str(self.folder))} && {line}"
 
     def variables(self) -> dict[str, str]:
-        """The environment of the process."""
         own = {k: os.environ.get(v[1:], "none") if v[:1] == "$" else v for k, v in self.environment.items()}
         return os.environ | own
 

@@ -23,7 +23,6 @@ class Need:
 
 
 def needs_of(harness: Harness, job: Job) -> list[Need]:
-    """What the job's tasks need."""
     values = job_values(job, harness)
     wanted = [one for one in harness.needs if holds(one.when, values) and any(map(one.is_for, job.tasks))]
     return [_check(one, job) for one in wanted]

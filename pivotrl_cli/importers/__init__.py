@@ -56,7 +56,6 @@ class WithOthers(Protocol):
 
 
 def load_importer(name: str) -> Importer:
-    """The importer of a harness."""
     importer: type[Importer] = load("format", name, IMPORTERS)
     return importer()
 
@@ -71,7 +70,6 @@ def detect(file: File) -> tuple[str, str] | None:
 
 
 def unknown(file: File) -> InputError:
-    """The error for a file that the user named but no importer recognises."""
     return InputError(
         f"{file.source}: unknown results ({describe_head(file.head)})",
         f"formats are {', '.join(sorted(IMPORTERS))}; --format forces one",

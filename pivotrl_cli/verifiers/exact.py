@@ -25,7 +25,6 @@ from pivotrl_cli.verifiers.compare import (
 
 
 def verify(candidate: Candidate, action: Message) -> Verdict:
-    """Score `action` by equality with the demonstrated one."""
     expected = candidate.expected_action
     require_demonstration(expected)
     calls = demonstrated_calls(expected)

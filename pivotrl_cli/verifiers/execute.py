@@ -66,7 +66,6 @@ class Effect:
 
     @property
     def failure(self) -> str | None:
-        """The first reply that is an error."""
         return next((text for text, failed in self.replies if failed), None)
 
 
@@ -78,7 +77,6 @@ class Execute:
         self._last: tuple[Candidate, World, Effect | None] | None = None
 
     def __call__(self, candidate: Candidate, action: Message) -> Verdict:
-        """Run the demonstrated action and this one, and compare."""
         expected = candidate.expected_action
         if not expected.tool_calls:
             return _by_arguments(candidate, action)

@@ -39,7 +39,7 @@ _VERDICT = re.compile(r"^\W*VERDICT:\s*(SAME|DIFFERENT)\W*$", re.MULTILINE | re.
 
 
 class JudgeError(RuntimeError):
-    """The judge could not be asked, or did not say what it thinks."""
+    """The judge could not be asked, or its answer has no verdict."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,20 +65,20 @@ class Judge:
         self._server = Endpoint(settings.endpoint)
         self._cache = AnswerCache(settings.cache)
         self._lock = threading.Lock()
-        self._under_way: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
+        self._question_locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
 
     def __call__(self, candidate: Candidate, action: Message) -> Verdict:
         """Reward 1 if the judge finds the two equivalent in either order."""
-        if _substance(candidate.expected_action) == _substance(action):
+        if _compared_parts(candidate.expected_action) == _compared_parts(action):
             return Verdict(1.0, "judge_same", "the same action")
-        if not _same(self._ask(candidate, candidate.expected_action, action)):
+        if not _says_same(self._ask(candidate, candidate.expected_action, action)):
             return Verdict(0.0, "judge_different", "the judge finds them different")
-        if not _same(self._ask(candidate, action, candidate.expected_action)):
+        if not _says_same(self._ask(candidate, action, candidate.expected_action)):
             return Verdict(0.0, "judge_swap_disagrees", "the judge finds them equivalent in one order only")
         return Verdict(1.0, "judge_same")
 
     def close(self) -> None:
-        """Let go of the connection and the cache."""
+        """Close the connection and the cache."""
         self._server.close()
         self._cache.close()
 
@@ -93,20 +93,20 @@ class Judge:
             ],
         }
         key = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-        with self._turn(key):
+        with self._question_lock(key):
             known = self._cache.get(key)
             if known is not None:
-                self._count(cached=1)
+                self._add_usage(cached=1)
                 return known
             answer = self._request(body)
-            _same(answer)  # an answer without a verdict is not worth keeping
+            _says_same(answer)  # raises where there is no verdict: such an answer is not cached
             self._cache.put(key, answer)
             return answer
 
-    def _turn(self, key: str) -> threading.Lock:
-        """Held while a question is asked, so that who asks the same meanwhile finds the answer kept."""
+    def _question_lock(self, key: str) -> threading.Lock:
+        """Held while a question is asked: a thread with the same question waits and finds the answer in the cache."""
         with self._lock:
-            return self._under_way.setdefault(key, threading.Lock())
+            return self._question_locks.setdefault(key, threading.Lock())
 
     def _request(self, body: dict[str, Any]) -> str:
         with self._lock:
@@ -115,7 +115,7 @@ class Judge:
             self.usage["calls"] += 1
         reply = self._server.post("chat/completions", body)
         tokens = (reply.body or {}).get("usage") or {}
-        self._count(
+        self._add_usage(
             retries=reply.n_retries,
             **{name: int(tokens.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")},
         )
@@ -123,34 +123,34 @@ class Judge:
             raise JudgeError(f"the judge did not answer: {reply.error}")
         return _content(reply.body)
 
-    def _count(self, **more: int) -> None:
+    def _add_usage(self, **more: int) -> None:
         with self._lock:
             for name, n in more.items():
                 self.usage[name] += n
 
 
 def question(candidate: Candidate, first: Message, second: Message) -> str:
-    """The situation and the two actions, as the judge reads them."""
+    """The text of the state and the two actions that the judge reads."""
     situation = candidate.state[-MAX_STATE_MESSAGES:]
     return "\n\n".join(
         [
             "SITUATION",
-            *(_shown(message) for message in situation),
+            *(_message_text(message) for message in situation),
             "ACTION A",
-            _shown(first),
+            _message_text(first),
             "ACTION B",
-            _shown(second),
+            _message_text(second),
         ]
     )
 
 
-def _substance(message: Message) -> tuple[str, list[tuple[str, str]]]:
-    """What of an action counts, as it is written."""
+def _compared_parts(message: Message) -> tuple[str, list[tuple[str, str]]]:
+    """The parts of an action that count, as they are written."""
     return message.content, [(call.name, call.arguments) for call in message.tool_calls]
 
 
-def _shown(message: Message) -> str:
-    """One message without what does not count: reasoning, ids of calls."""
+def _message_text(message: Message) -> str:
+    """One message without reasoning and ids of calls."""
     shaped = to_template(message)
     calls = [call["function"] for call in shaped.get("tool_calls", [])]
     text = shaped["content"] + "".join(f"\n{json.dumps(call, ensure_ascii=False, sort_keys=True)}" for call in calls)
@@ -160,7 +160,7 @@ def _shown(message: Message) -> str:
     return f"{message.role}: {text.strip()}"
 
 
-def _same(answer: str) -> bool:
+def _says_same(answer: str) -> bool:
     """The verdict in the last line that has one; raises `JudgeError` where none has."""
     verdicts = _VERDICT.findall(answer)
     if not verdicts:
@@ -189,16 +189,14 @@ class AnswerCache:
         self._database.commit()
 
     def get(self, question: str) -> str | None:
-        """The answer, if it was asked before."""
         with self._lock:
             found = self._database.execute("select answer from answers where question = ?", (question,)).fetchone()
         return str(found[0]) if found else None
 
     def put(self, question: str, answer: str) -> None:
-        """Keep an answer; on return it is on disk."""
+        """Store an answer; on return it is on disk."""
         with self._lock, self._database:
             self._database.execute("insert or replace into answers values (?, ?)", (question, answer))
 
     def close(self) -> None:
-        """Close the file."""
         self._database.close()

@@ -30,7 +30,6 @@ MAX_LIST = 64
 
 
 def verify(candidate: Candidate, action: Message) -> Verdict:
-    """Score `action` against the demonstrated one."""
     return compare_calls(
         candidate, action, lambda want, got: call_credit(want, got, candidate.tools, _rules(want.arguments))
     )

@@ -46,7 +46,6 @@ WAIT_FACTOR, WAIT_SECONDS = 4.0, 10.0
 
 
 def verify(candidate: Candidate, action: Message) -> Verdict:
-    """Score `action` against the demonstrated one."""
     expected = candidate.expected_action
     harness = None if expected.tool_calls else guess_harness(expected.content)
     wanted = json_object(spoken_text(expected.content)) if harness else None

@@ -35,5 +35,4 @@ from pivotrl_cli.verifiers.compare.batches import call_credit
 
 
 def verify(candidate: Candidate, action: Message) -> Verdict:
-    """Score `action` against the demonstrated one."""
     return compare_calls(candidate, action, lambda want, got: call_credit(want, got, candidate.tools))

@@ -15,7 +15,6 @@ from pivotrl_cli.verifiers.compare import Category, Difference, call_count_diffe
 
 
 def verify(candidate: Candidate, action: Message) -> Verdict:
-    """Score `action` by the names of its calls."""
     expected = candidate.expected_action
     if not expected.tool_calls:
         return Verdict.of(message_difference(expected, action), expected)

@@ -20,7 +20,6 @@ START_SECONDS = 1800.0
 
 
 def serve_words(config: HarnessConfig) -> list[str]:
-    """The command line of the server."""
     return ["vllm", "serve", config.model, "--port", str(config.serve_port), *shlex.split(config.serve_args)]
 
 

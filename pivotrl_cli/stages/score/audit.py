@@ -41,7 +41,6 @@ def changed_value(candidate: Candidate, previous: Message | None) -> Message | N
 
 
 def no_op(candidate: Candidate, previous: Message | None) -> Message | None:
-    """A message that does nothing."""
     return Message(role="assistant", content=NO_OP)
 
 
@@ -151,7 +150,6 @@ def _with_arguments(candidate: Candidate, change: Change) -> Message | None:
 
 
 def _required(candidate: Candidate, name: str) -> list[str]:
-    """Required arguments of a declared tool."""
     for tool in json.loads(candidate.tools):
         function = tool["function"]
         if function["name"] == name:

@@ -52,7 +52,6 @@ _KINDS = {
 
 
 def kind_of(name: str) -> Kind:
-    """The kind of a tool by its name."""
     return _KINDS.get(name.lower(), Kind.UNKNOWN)
 
 

@@ -104,7 +104,6 @@ class Difference(NamedTuple):
 
 
 def value_difference(category: Category, expected: Any, actual: Any) -> Difference:
-    """Two values that differ, shown shortened."""
     return Difference(category, f"expected {shown(expected)}, got {shown(actual)}")
 
 

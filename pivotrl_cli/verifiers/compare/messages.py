@@ -55,5 +55,4 @@ def accepted_category(expected: Message) -> Category:
 
 
 def names(action: Message) -> str:
-    """The names of the first few calls."""
     return listed([call.name for call in action.tool_calls])

@@ -41,7 +41,6 @@ class Query(NamedTuple):
 
 
 def read_query(text: str) -> Query:
-    """Take a query apart."""
     phrases = (" ".join(words(first or second)) for first, second in _PHRASE.findall(text))
     rest = _PHRASE.sub(" ", text)
     operators = (_operator(found) for found in _OPERATOR.findall(rest))

@@ -53,7 +53,6 @@ def guess_harness(text: str) -> str | None:
 
 
 def is_valid(value: dict[str, Any], harness: str) -> bool:
-    """Whether an object is in the form of a harness."""
     form = HARNESSES[harness]
     return _has_form(value, form.keys, form.optional) and all(
         isinstance(command, dict) and _has_form(command, form.command_keys, form.optional)

@@ -25,7 +25,6 @@ from pivotrl_cli.verifiers.compare import Call, Category, Difference, listed, re
 
 
 def verify(candidate: Candidate, action: Message) -> Verdict:
-    """Score `action` as NVIDIA's server does."""
     expected = [read_call(call) for call in candidate.expected_action.tool_calls]
     given = [read_call(call) for call in action.tool_calls]
     if not expected:
