@@ -47,7 +47,7 @@ def test_a_verifier_from_outside_the_package(tmp_path: Path, monkeypatch: pytest
 
 
 def test_load_verifier_refuses_what_is_not_callable() -> None:
-    with pytest.raises(ConfigError, match=r"^verifier 'math:pi' is not a function$"):
+    with pytest.raises(ConfigError, match=r"^verifier 'math:pi' is not a function"):
         load_verifier("math:pi")
 
 
