@@ -1,9 +1,9 @@
-"""The main engine: vLLM in this process, on its CUDA build or its CPU build; all that depends on its version is here.
+"""The main engine: vLLM in this process, its CUDA or its CPU build. Everything that depends on its version is here.
 
-Token ids go in; token ids and log-probabilities come out. Requests are sampled in windows of a fixed size, in the order
-given, so that the turns of one trajectory find each other's prefix in the cache. A window starts with an empty cache:
-what it gives is then the same to the bit whichever windows ran before it. The scheduler runs in this process for the
-same reason: fed from another one it would batch by chance.
+Token ids go in; token ids and log-probabilities come out. Requests are sampled in windows of a fixed size, in the given
+order, so that the turns of one trajectory share prefixes in the cache. Each window starts with an empty cache, so its
+samples are the same to the bit whichever windows ran before it. The scheduler runs in this process for the same reason:
+in another process, its batches would depend on timing.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ if TYPE_CHECKING:  # seconds, and on most machines it is not installed
     from vllm.v1.metrics.stats import PrefixCacheStats
 
 WINDOW = 4096
-"""Samples that vLLM is given at once: many times what it runs at once, so that few are left alone at the end."""
+"""Samples per window: many times the number that vLLM runs at once, so that few run alone at the end."""
 
 MIN_TEMPERATURE = 0.01
-"""vLLM raises what lies between 0 and this."""
+"""vLLM raises temperatures between 0 and this to this."""
 
 OURS = {
     "model": "use --model",
@@ -55,7 +55,7 @@ OURS = {
         "pivotrl relies on its own",
     ),
 }
-"""Engine arguments that are not for `--engine-args`, and what to do instead."""
+"""Engine arguments that `--engine-args` refuses, and the way to set each."""
 
 
 def open_engine(config: EngineConfig) -> VLLMEngine:
@@ -64,7 +64,7 @@ def open_engine(config: EngineConfig) -> VLLMEngine:
 
 
 def open_sampler(config: EngineConfig) -> VLLMEngine:
-    """The same on a GPU that something else wants now and then; the CPU build cannot sleep."""
+    """Load an engine that can sleep, on a GPU that it shares; the CPU build cannot sleep."""
     return _opened(config, arguments(config) | ({"enable_sleep_mode": True} if _platform() == "cuda" else {}))
 
 
@@ -76,15 +76,15 @@ def _opened(config: EngineConfig, arguments: dict[str, Any]) -> VLLMEngine:
 
 
 def fingerprints(config: EngineConfig) -> dict[str, str]:
-    """The model's content, and which vLLM."""
+    """The model's content, and vLLM's build and version."""
     return {"model": fingerprint(resolve(config.model)), "vllm": installed()}
 
 
 def why_not(config: EngineConfig) -> str | None:
-    """Why `--engine auto` cannot take vLLM; None where it can."""
+    """Reason why `--engine auto` cannot take vLLM; None where it can."""
     try:
         found = _platform()
-    except Exception as error:  # a broken install fails with whatever it likes
+    except Exception as error:  # a broken installation can raise anything
         return f"vllm is installed but cannot be imported: {_first_line(error)}"
     wanted = resolve_device_and_dtype(config.device, config.dtype)[0].type
     return None if found == wanted else f"vllm runs on {found or 'no device'} here, not on {wanted}"
@@ -117,7 +117,7 @@ class VLLMEngine:
     def sample(
         self, requests: Sequence[Request], sampling: Sampling, done: Container[str] = ()
     ) -> Iterator[list[Group]]:
-        """Windows of requests, in the order given."""
+        """Windows of requests, in the given order."""
         if 0.0 < sampling.temperature < MIN_TEMPERATURE:
             raise ConfigError(
                 f"--temperature {sampling.temperature}: vllm cannot sample at it", f"use 0, or {MIN_TEMPERATURE} on"
@@ -129,7 +129,7 @@ class VLLMEngine:
                 yield self._sample_window(window, sampling)
 
     def params(self, prompt: Prompt, sampling: Sampling) -> SamplingParams:
-        """What one request asks for; greedy samples are all the same one, so vLLM computes one."""
+        """vLLM's parameters for one request; greedy samples are all equal, so vLLM computes one."""
         from vllm import SamplingParams
 
         greedy = sampling.temperature == 0.0
@@ -166,14 +166,14 @@ class VLLMEngine:
         self.weight_version = version
 
     def sleep(self) -> None:
-        """Free the GPU's memory until the next push, where the engine was opened to sleep: weights and cache go."""
+        """Free the weights and the cache on the GPU until the next push, where the engine was opened to sleep."""
         if self.llm.model_config.enable_sleep_mode:
             self.weight_version = None
             self.llm.sleep(level=2)
             self._asleep = True
 
     def notes(self) -> dict[str, float]:
-        """Share of the prompt tokens so far that the prefix cache had, each sample's prompt counted."""
+        """Hit rate of the prefix cache so far, over the prompt tokens of all samples."""
         counts = self._cache_counts
         return {"prefix cache hits": counts.hits / counts.queries} if counts is not None and counts.queries else {}
 
@@ -195,15 +195,15 @@ class VLLMEngine:
         return [one if isinstance(one, Group) else self._group(one, next(outputs), sampling) for one in rendered]
 
     def _generate(self, prompts: list[Prompt], sampling: Sampling) -> list[RequestOutput | str]:
-        """vLLM's output for each prompt, or why there is none."""
+        """vLLM's output for each prompt, or the reason why there is none."""
         refusals = [self._enqueue(prompt, sampling) for prompt in prompts]
         outputs = iter(self.llm.wait_for_completion(use_tqdm=False))
         return [next(outputs) if refusal is None else refusal for refusal in refusals]
 
     def _enqueue(self, prompt: Prompt, sampling: Sampling) -> str | None:
-        """Give vLLM the request; why it cannot be sampled, if it cannot."""
+        """Submit the request; returns the reason where vLLM refuses it."""
         highest = max(prompt.ids, default=0)
-        if highest >= self._vocabulary:  # which would end the engine
+        if highest >= self._vocabulary:  # it would crash the engine
             return f"token {highest} of the prompt is not in the model's vocabulary of {self._vocabulary}"
         try:
             self.llm.enqueue({"prompt_token_ids": prompt.ids}, self.params(prompt, sampling), use_tqdm=False)
@@ -233,14 +233,14 @@ class VLLMEngine:
 
 
 class Reloading:
-    """What a server's workers have beside their own methods, for `vllm_server`: they mix this class in."""
+    """Mixed into the workers of a vLLM server: the methods that `vllm_server` calls."""
 
     def pivotrl_facts(self: Any) -> dict[str, str]:
-        """What training depends on."""
+        """The facts that training depends on."""
         return {"logprobs_mode": str(self.model_config.logprobs_mode), "vllm": installed()}
 
     def pivotrl_reload(self: Any, folder: str) -> None:
-        """Take the weights in a folder."""
+        """Load the weights in a folder."""
         self.reload_weights(weights_path=folder)
         if _platform() == "cpu":
             _repack_tied_head(self.get_model())
@@ -255,7 +255,7 @@ def _repack_tied_head(model: Any) -> None:
 
 
 def _logprobs(sample: CompletionOutput) -> list[float]:
-    """Of the sampled tokens; vLLM lists each before the likeliest ones, of which none was asked for."""
+    """Log-probabilities of the sampled tokens, the first that vLLM lists for each position."""
     flat: Any = sample.logprobs
     assert flat.token_ids == list(sample.token_ids)
     return list(flat.logprobs)
@@ -284,7 +284,7 @@ def _count_cache_hits(llm: LLM) -> PrefixCacheStats | None:
 def start(arguments: dict[str, Any]) -> LLM:
     """vLLM's offline engine."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch and Triton: nothing that a user can act on
+        warnings.simplefilter("ignore")  # torch and Triton warn about things that a user cannot change
         from vllm import LLM
 
         try:
@@ -295,7 +295,7 @@ def start(arguments: dict[str, Any]) -> LLM:
 
 
 def arguments(config: EngineConfig) -> dict[str, Any]:
-    """Keyword arguments of `LLM`: ours, and the user's over them."""
+    """Keyword arguments of `LLM`: ours, overridden by the user's."""
     device = _device(config)
     from vllm import EngineArgs
 
@@ -312,13 +312,13 @@ def arguments(config: EngineConfig) -> dict[str, Any]:
     if _one_of_several():
         ours["distributed_executor_backend"] = "external_launcher"  # a whole engine here, beside the others' group
     if device == "cpu":
-        # A chunked prefill with a seed ends the CPU engine; its own block size of 128 makes each sample compute more.
+        # Chunked prefill with a seed crashes the CPU engine; its own block size of 128 makes each sample compute more.
         ours |= {"enforce_eager": True, "block_size": 32, "enable_chunked_prefill": False}
     return ours | given
 
 
 def _given(engine_args: list[str], known: set[str]) -> dict[str, Any]:
-    """The `KEY=VALUE` of the command line, values as JSON where they are."""
+    """`--engine-args` as keyword arguments; values that are JSON are parsed."""
     given = {}
     for argument in engine_args:
         key, equals, value = argument.partition("=")
@@ -343,7 +343,7 @@ def _value(text: str) -> Any:
 
 
 def _device(config: EngineConfig) -> str:
-    """What vLLM runs on here, once it is known to be what the config asks for."""
+    """The device that vLLM runs on; raises where the config asks for another one."""
     build = installed()
     try:
         found = _platform()
@@ -363,7 +363,7 @@ def _device(config: EngineConfig) -> str:
 
 
 def _platform() -> str:
-    """Kind of device that vLLM runs on here, empty for none; prepares its environment the first time."""
+    """Kind of device that vLLM runs on, empty for none; sets its environment variables the first time."""
     for name, value in {
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_NO_USAGE_STATS": "1",
@@ -382,7 +382,7 @@ def _platform() -> str:
 
 
 def _prepare_cpu() -> None:
-    """Compiling two small kernels would cost more than they ever save, and half of the memory is not for us to take."""
+    """Turn off compilation, which costs more than it saves, and bound the cache, else half of the memory."""
     import torch._dynamo
 
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
@@ -391,7 +391,7 @@ def _prepare_cpu() -> None:
 
 
 def _one_of_several() -> bool:
-    """Whether this process trains together with others."""
+    """Whether this process is one of several training processes."""
     import torch.distributed as dist
 
     return dist.is_initialized() and dist.get_world_size() > 1

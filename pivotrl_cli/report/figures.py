@@ -1,6 +1,6 @@
 """Charts as SVG, drawn with Vega-Lite by vl-convert: no script in the page, and text that stays text.
 
-Colours are names of the page's CSS, so one drawing serves light and dark. Vega writes the description of each mark
+Colors are names of the page's CSS, so one drawing serves light and dark. Vega writes the description of each mark
 beside it (`aria-label`), which screen readers read and the page shows under the pointer.
 """
 
@@ -13,7 +13,7 @@ Rows = Sequence[dict[str, Any]]
 
 WIDTH = 340
 """Units of a drawing's width: pixels on a narrow telephone, more on a wider screen."""
-COLOURS = [f"var(--c{i})" for i in range(8)]
+COLORS = [f"var(--c{i})" for i in range(8)]
 
 _CONFIG = {
     "view": {"stroke": None},
@@ -40,7 +40,7 @@ _CONFIG = {
         "symbolStrokeWidth": 0,
     },
     "text": {"color": "var(--ink)", "fontSize": 11},
-    "range": {"category": COLOURS},
+    "range": {"category": COLORS},
 }
 _SAYS = {"description": {"field": "says", "type": "nominal"}}
 """Description of a mark: the field `says` of its row, instead of a list of all its fields."""
@@ -62,6 +62,12 @@ def draw(body: dict[str, Any], height: int) -> str:
     return str(vl_convert.vegalite_to_svg(spec))
 
 
+def _color(field: str, values: Sequence[str], colors: Sequence[str], *, legend: bool = True) -> dict[str, Any]:
+    """Encoding of a nominal field by color."""
+    scale = {"domain": list(values), "range": list(colors)}
+    return {"field": field, "type": "nominal", "scale": scale, "legend": {} if legend else None}
+
+
 def funnel(steps: Rows) -> str:
     """Bars of the candidates left after each step: rows of `step` and `left`."""
     y = {"field": "step", "type": "nominal", "sort": None, "title": None}
@@ -71,7 +77,7 @@ def funnel(steps: Rows) -> str:
             "data": {"values": [step | {"says": f"{step['step']}: {step['left']:,}"} for step in steps]},
             "encoding": {"y": y, "x": x, **_SAYS},
             "layer": [
-                {"mark": {"type": "bar", "color": COLOURS[0]}},
+                {"mark": {"type": "bar", "color": COLORS[0]}},
                 {
                     "mark": {"type": "text", "align": "left", "dx": 4},
                     "encoding": {"text": {"field": "left", "format": ","}},
@@ -99,12 +105,7 @@ def histogram(bins: Rows, title: str) -> str:
                     "axis": {"labelAngle": -60, "labelOverlap": False},
                 },
                 "y": {"field": "n", "type": "quantitative", "title": "candidates", **_COUNT},
-                "color": {
-                    "field": "what",
-                    "type": "nominal",
-                    "scale": {"domain": names, "range": COLOURS[: len(names)]},
-                    "legend": {} if len(names) > 1 else None,
-                },
+                "color": _color("what", names, COLORS[: len(names)], legend=len(names) > 1),
                 "order": {"field": "place", "type": "quantitative"},
             },
         },
@@ -112,7 +113,7 @@ def histogram(bins: Rows, title: str) -> str:
     )
 
 
-def shares(rows: Rows, kinds: Sequence[str], colours: Sequence[str]) -> str:
+def shares(rows: Rows, kinds: Sequence[str], colors: Sequence[str]) -> str:
     """Horizontal bars of `name`, each split into the `n` of its kinds as shares; rows of `name`, `kind` and `n`."""
     names = list(dict.fromkeys(row["name"] for row in rows))
     return draw(
@@ -129,12 +130,7 @@ def shares(rows: Rows, kinds: Sequence[str], colours: Sequence[str]) -> str:
                     "title": "share of the candidates",
                     "axis": {"format": ".0%", "tickCount": 4},
                 },
-                "color": {
-                    "field": "kind",
-                    "type": "nominal",
-                    "scale": {"domain": list(kinds), "range": list(colours)},
-                    "legend": {},
-                },
+                "color": _color("kind", kinds, colors),
                 "order": {"field": "place", "type": "quantitative"},
             },
         },
@@ -162,11 +158,7 @@ def curves(rows: Rows, x: str, y: str, x_title: str) -> str:
                     "scale": {"zero": False},
                     "axis": {"tickCount": 5, "format": "~g"},
                 },
-                "color": {
-                    "field": "run",
-                    "type": "nominal",
-                    "scale": {"domain": runs, "range": COLOURS},
-                },
+                "color": _color("run", runs, COLORS),
             },
         },
         200,
@@ -177,17 +169,17 @@ def intervals(rows: Rows, models: Sequence[str]) -> str:
     """Points with 95 % intervals, in percent: rows of `benchmark`, `model`, `mean`, `low` and `high`."""
     benchmarks = list(dict.fromkeys(row["benchmark"] for row in rows))
     y = {"field": "benchmark", "type": "nominal", "sort": benchmarks, "title": None}
+    color = _color("model", models, COLORS, legend=len(models) > 1)
     offset = {"field": "model", "type": "nominal", "sort": list(models)}
-    colour = {
-        "field": "model",
-        "type": "nominal",
-        "scale": {"domain": list(models), "range": COLOURS},
-        "legend": {} if len(models) > 1 else None,
-    }
     return draw(
         {
             "data": {"values": [row | {"says": _interval(row)} for row in rows]},
-            "encoding": {"y": y, "yOffset": offset, "color": colour, **_SAYS},
+            "encoding": {
+                "y": y,
+                "yOffset": offset,
+                "color": color,
+                **_SAYS,
+            },
             "layer": [
                 {
                     "mark": {"type": "rule", "strokeWidth": 2},

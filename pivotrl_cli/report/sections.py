@@ -29,7 +29,7 @@ _VARIANCE_BINS = 10
 _HIGHEST_VARIANCE = 0.25
 """Of a reward in [0, 1]."""
 _SIGNALS = ["all wrong", "mixed", "all right", "all equal", "not scored"]
-_SIGNAL_COLOURS = ["var(--wrong)", "var(--mixed)", "var(--right)", "var(--c5)", "var(--line)"]
+_SIGNAL_COLORS = ["var(--wrong)", "var(--mixed)", "var(--right)", "var(--c5)", "var(--line)"]
 _CURVES = {
     "reward_mean": "Mean reward",
     "reward_std": "Reward deviation within a group",
@@ -206,14 +206,14 @@ def _break_down(rows: pl.DataFrame, key: str) -> dict[str, Any]:
         .to_dicts()
     )
     known = [signal for signal in _SIGNALS if any(one[signal] for one in counts)]
-    colours = [_SIGNAL_COLOURS[_SIGNALS.index(signal)] for signal in known]
+    colors = [_SIGNAL_COLORS[_SIGNALS.index(signal)] for signal in known]
     parts = [{"name": one[key], "kind": kind, "n": one[kind]} for one in counts[:_SHOWN] for kind in known]
     return {
         "key": key,
         "signals": known,
         "rows": [one | {"name": one[key]} for one in counts],
         "more": max(len(counts) - _SHOWN, 0),
-        "svg": figures.shares(parts, known, colours),
+        "svg": figures.shares(parts, known, colors),
     }
 
 
