@@ -127,22 +127,22 @@ def _report(config: Any, stage: Any) -> None:
 
 
 def main() -> None:
-    """Entry point: errors that the user can fix become one line and a hint."""
+    """Entry point: print errors that the user can fix as one line and a hint."""
     try:
         code = app(prog_name="pivotrl", standalone_mode=False)
     except PivotRLError as error:
-        _complain(error.message, error.hint)
+        _print_error(error.message, error.hint)
         sys.exit(error.exit_code)
     except UsageError as error:
-        _explain(error)
+        _print_usage_error(error)
         sys.exit(ConfigError.exit_code)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nobody is there to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has closed the pipe
         sys.exit(1)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
-        _complain(f"{error.filename or 'temporary files'}: {error.strerror}", "make room there, or set TMPDIR")
+        _print_error(f"{error.filename or 'temporary files'}: {error.strerror}", "free some space there, or set TMPDIR")
         sys.exit(OutputError.exit_code)
     except KeyboardInterrupt:
         code = _INTERRUPTED
@@ -152,22 +152,22 @@ def main() -> None:
 
 
 UsageError: Any = typer.BadParameter.__base__
-"""What typer raises on a command line that it cannot parse; it has no public name."""
+"""Typer's error for a command line that it cannot parse; it has no public name."""
 _INTERRUPTED = 130
 
 
-def _explain(error: Any) -> None:
-    """A command line that does not parse, in one line; without any word on it, the help."""
+def _print_usage_error(error: Any) -> None:
+    """Print the error in one line; without any argument, print the help."""
     if len(sys.argv) == 1:
         error.show()
         return
     context, words = error.ctx, ["pivotrl"]
     if context is not None and context.parent is not None:
         words.append(context.info_name)
-    _complain(" ".join(error.format_message().split()).removesuffix("."), f"see {' '.join(words)} --help")
+    _print_error(" ".join(error.format_message().split()).removesuffix("."), f"see {' '.join(words)} --help")
 
 
-def _complain(message: str, hint: str | None) -> None:
+def _print_error(message: str, hint: str | None) -> None:
     print(f"error: {message}", file=sys.stderr)
     if hint:
         print(f"hint: {hint}", file=sys.stderr)

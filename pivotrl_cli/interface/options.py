@@ -93,7 +93,7 @@ def flags_of(name: str, field: FieldInfo) -> list[str]:
 
 
 def is_required(field: FieldInfo) -> bool:
-    """Whether the command line asks for it."""
+    """Whether the command line requires the field."""
     return field.is_required() or bool(shown(field).get("required"))
 
 

@@ -92,7 +92,7 @@ def write_errors(output: str | Path) -> Iterator[None]:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = os.strerror(error.errno) if error.errno else str(error)
-        hint = "make room, then run the same command again" if full else "choose a folder that can be written"
+        hint = "free some space, then run the same command again" if full else "choose a folder that can be written"
         raise OutputError(f"{output}: {reason}", hint) from error
 
 

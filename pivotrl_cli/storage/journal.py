@@ -186,7 +186,7 @@ class Journal(JournalReader):
                 os.fsync(self._file.fileno())
                 self._synced = time.monotonic()
         except OSError as error:
-            raise OutputError(f"{self.path}: {error.strerror}", "make room; finished work is kept") from error
+            raise OutputError(f"{self.path}: {error.strerror}", "free some space; finished work is kept") from error
         return places
 
     def _refuse_another(self, provenance: Provenance) -> None:

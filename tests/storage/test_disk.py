@@ -54,7 +54,7 @@ def test_a_full_disk_is_one_line_and_the_rerun_ends_in_the_same_bytes(name, chai
             lines = [line for line in errors.splitlines() if line.startswith(("error: ", "hint: "))]
             assert len(lines) == 2
             assert "No space left on device" in lines[0]
-            assert lines[1].startswith("hint: make room")
+            assert lines[1].startswith("hint: free some space")
             left = {path.name for path in folder.iterdir()} - before - {"filler"}
             assert left <= LEFT.get(name, set())
             filler.unlink()
