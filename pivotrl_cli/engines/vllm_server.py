@@ -81,7 +81,9 @@ class VLLMServer(EndpointEngine):
             save_file({name: weight.contiguous() for name, weight in weights.items()}, making)
             making.replace(self._folder / "model.safetensors")
         except OSError as error:
-            raise OutputError(f"{self._folder}: {error.strerror or error}", "free some space for the weights") from error
+            raise OutputError(
+                f"{self._folder}: {error.strerror or error}", "free some space for the weights"
+            ) from error
         self._rpc("pivotrl_reload", str(self._folder))
         if not self._answer("POST", "reset_prefix_cache").get("success"):
             raise RunError(f"{self._control.address} kept the prefix cache of the old weights", "see the server's log")
