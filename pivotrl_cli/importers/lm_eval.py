@@ -2,7 +2,7 @@
 
 A sample appears once per filter; the first filter counts, and of its metrics the first, unless `--metric` names
 `exact_match` or `exact_match,strict`. The model is what the results file of the same time names, else the folder.
-Metrics that are no share of one sample (perplexity, BLEU, F1 over a corpus) are rejected.
+Metrics that are not a share of one sample (perplexity, BLEU, F1 over a corpus) are rejected.
 """
 
 from __future__ import annotations

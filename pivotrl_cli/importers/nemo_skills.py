@@ -5,7 +5,7 @@ The score is the first of these that a record has, in the words of the harness's
 `problem_accuracy` (every `eval_status` completed), `prompt_strict_accuracy` (from `strict_eval`), `issues_resolved`
 (from `swe-bench-metrics`). The task is the record's place in the file, which is the same for all models. Left out:
 metrics over a corpus, such as the BLEU of WMT24++, which no sample has a share of. A judge's answer without a verdict
-is no measurement; the harness counts it as wrong.
+is not a measurement; the harness counts it as wrong.
 """
 
 from __future__ import annotations

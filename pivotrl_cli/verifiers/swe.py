@@ -103,7 +103,7 @@ def _value_difference(expected: Call, actual: Call, tools: str) -> Difference | 
 
 
 def _texts_of(arguments: dict[str, Any]) -> dict[str, str]:
-    """Every argument as text; what is no string as JSON."""
+    """Every argument as text; values that are not strings as JSON."""
     return {
         key: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for key, value in arguments.items()
     }
@@ -157,7 +157,7 @@ def _view_difference(want: dict[str, str], got: dict[str, str]) -> Difference | 
 
 
 def _lines(text: str) -> tuple[float, float]:
-    """First and last line; the whole file where the text is no range of two whole numbers."""
+    """First and last line; the whole file where the text is not a range of two whole numbers."""
     match read_json(text, "lines")[0]:
         case [int(first), int(last)]:
             return min(max(first, 1), MAX_LINE), float("inf") if last < 0 else min(last, MAX_LINE)

@@ -19,7 +19,7 @@ with what can be exploited in NVIDIA's public verifier mended. `tool_call_compat
 | two to four words ("New York")   | a fifth of the words shared | same words, same order, case folded         |
 | five words and more              | a fifth of the words shared | Dice >= 0.5, every number kept              |
 | ... that hold signs of code      | a fifth of the words shared | same words, same order, same case           |
-| arguments that are no object     | compared like any value     | 0, `arguments_not_object`                   |
+| arguments that are not an object | compared like any value     | 0, `arguments_not_object`                   |
 
 Names must be equal, arguments match or not; several calls are scored by f1, in any order. Text beside demonstrated
 calls, reasoning and call ids are ignored. Without schemas the default and enumeration rules are silent.

@@ -1,7 +1,7 @@
 """Whether two argument values are functionally equal, in the light of the tool's schema where there is one.
 
 - Numbers: 5 is 5.0; two whole numbers are equal or not; fractions up to a relative or absolute 1e-6; NaN equals itself.
-- Booleans are no numbers, numeric strings no numbers: JSON types never change.
+- Booleans and numeric strings are not numbers: JSON types never change.
 - Strings are equal after strip. Two to four words ("New York"): same words, same order, case folded. Five words and
   more are prose (`prose_difference`), unless a fifth of them hold signs that commands and code do: then same words,
   same order, same case. One word keeps its case, because it may be an identifier.
@@ -34,7 +34,7 @@ MAX_SET = 64
 """Items of a set that are compared each with each; longer ones are sorted first."""
 
 MAX_SIGNS = 0.2
-"""Share of words with signs of commands and code from which a string is no prose."""
+"""Share of words with signs of commands and code from which a string is not prose."""
 
 _LETTER = re.compile(r"[^\W\d_]")
 _SIGN = re.compile(r"^-|[/\\=|&<>{}\[\]()*_`~^#@]")

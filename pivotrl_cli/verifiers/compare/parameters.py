@@ -73,7 +73,7 @@ class Shape(NamedTuple):
 
     @property
     def is_formal(self) -> bool:
-        """Whether a string has a declared form, so that it is no prose."""
+        """Whether a string has a declared form, so that it is not prose."""
         return "format" in self.node or "pattern" in self.node
 
     def _mapping(self, keyword: str) -> Mapping[str, Any]:
@@ -97,7 +97,7 @@ def _shapes(tools: str) -> dict[str, Shape]:
 
 
 def declared_tools(tools: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Names and parameter schemas, nested as `{"function": {...}}` or flat; nothing where the text is no such list."""
+    """Names and parameter schemas, nested as `{"function": {...}}` or flat; none where the text is not such a list."""
     try:
         declared = json.loads(tools)
     except (ValueError, RecursionError):

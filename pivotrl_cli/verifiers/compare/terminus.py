@@ -89,7 +89,7 @@ def seconds(value: dict[str, Any]) -> float:
 
 
 def _seconds(value: float) -> float:
-    """Between none and a billion; what is no number is none."""
+    """From 0 to a billion; 0 for NaN."""
     return float(max(0, min(value, 10**9))) if value == value else 0.0
 
 

@@ -36,7 +36,7 @@ def url_difference(expected: str, actual: str) -> Difference | None:
 
 
 def normal_url(url: str) -> str:
-    """One spelling for all URLs of a page; what is no URL stays as it is.
+    """One spelling for all URLs of a page; other texts stay as they are.
 
     >>> normal_url("HTTP://Example.com:80/a/?utm_source=x&b=2&a=1#top")
     '//example.com/a?a=1&b=2'
@@ -60,7 +60,7 @@ def _query(text: str) -> str:
 
 
 def _path(text: str) -> str:
-    decoded = unquote(_SLASH.sub("%252F", text))  # an encoded slash is no separator
+    decoded = unquote(_SLASH.sub("%252F", text))  # an encoded slash does not separate
     return quote(decoded, safe="/:@!$&'()*+,;=-._~").rstrip("/")
 
 

@@ -55,7 +55,7 @@ class SweCode(StrEnum):
     SIMILARITY_BELOW_THRESHOLD = "similarity_below_threshold"
     """Level 2: the edit or command is too unlike."""
     UNKNOWN_ERROR = "unknown_error"
-    """Their code throws and catches, on arguments that are no object for example."""
+    """Their code throws and catches, for example on arguments that are not an object."""
 
 
 class SweScore(NamedTuple):
@@ -86,7 +86,7 @@ def _verdict(candidate: Candidate, action: Message, continuous: bool) -> Verdict
 
 
 def compare_actions(expected: Message, actual: Message, continuous: bool = False, batch: bool = False) -> SweScore:
-    """The demonstrated call, if it is no batch, against the first call of the action, level by level."""
+    """The demonstrated call, if it is not a batch, against the first call of the action, level by level."""
     if len(expected.tool_calls) != 1 or batch:
         return SweScore(0.0, SweCode.EXPECTED_ACTION_INVALID)
     want = expected.tool_calls[0]
@@ -187,7 +187,7 @@ def _same_edit_target(given: Any, wanted: Any) -> bool:
 
 
 def _covers(given: tuple[int, int] | None, wanted: tuple[int, int] | None) -> bool:
-    """Whether four fifths of the expected range are seen; lengths are ends minus starts, so -1 as an end is no end."""
+    """Whether four fifths of the expected range are seen; lengths are ends minus starts, so -1 is not the last line."""
     if given is None or wanted is None:
         return True
     seen = max(0, min(given[1], wanted[1]) - max(given[0], wanted[0]))

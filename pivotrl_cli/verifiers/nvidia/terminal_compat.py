@@ -9,9 +9,9 @@ The harness and a threshold of the row are taken from the candidate's provenance
 their configurations. Two of their knobs (`floating_point_comparison_threshold`, `ignored_argument_keys_by_tool`) are
 never read there and left out here.
 
-Differences: arguments that are no JSON object, on which their server fails with an error, get the category that it was
-meant to give; text too long for difflib's ratio is `comparison_beyond_limits`; a remote reference in a schema is never
-fetched.
+Differences: arguments that are not a JSON object, on which their server fails with an error, get the category that it
+was meant to give; text too long for difflib's ratio is `comparison_beyond_limits`; a remote reference in a schema is
+never fetched.
 """
 
 from __future__ import annotations

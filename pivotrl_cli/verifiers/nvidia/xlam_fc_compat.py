@@ -11,8 +11,8 @@ order and wrong in the other. Where a message was demonstrated, anything but a c
 They name no categories; those of `tool_call_compat` are used. Their server scores all calls of a rollout, tools run
 between them; here it is those of one action.
 
-Difference, where their server answers with an error: given arguments that are no object, or beyond the limits, hold no
-key.
+Difference, where their server answers with an error: given arguments that are not an object, or beyond the
+limits, hold no key.
 """
 
 from __future__ import annotations
