@@ -193,3 +193,11 @@ def test_the_page_on_scaling_has_the_numbers_of_the_formulas() -> None:
     assert f"{20 * parameters / 1e9:.0f} GB" in page
     assert f"{2 * layers * keys * head * 2 / 1e3:.0f} kB" in page
     assert f"{4 * vocabulary / 1e6:.1f} MB" in page
+
+
+def test_the_layout_in_the_readme_is_there() -> None:
+    tree = (ROOT / "README.md").read_text().partition("## Layout")[2].split("```")[1]
+    names = [(line.startswith("  "), name) for line in tree.splitlines() for name in re.findall(r"([a-z_]+)/", line)]
+    folders = [ROOT / "pivotrl_cli" / name if inside else ROOT / name for inside, name in names]
+    assert [folder for folder in folders if not folder.is_dir()] == []
+    assert {f for f in (ROOT / "pivotrl_cli").iterdir() if (f / "__init__.py").exists()} <= set(folders)
