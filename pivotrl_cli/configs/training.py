@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import Literal
 
 from pivotrl_cli.configs.base import StageConfig, argument, option
-from pivotrl_cli.configs.shared import JudgeConfig
+from pivotrl_cli.configs.shared import JudgeConfig, PolicyConfig
 
 
-class TrainConfig(JudgeConfig, StageConfig):
+class TrainConfig(PolicyConfig, JudgeConfig, StageConfig):
     """Train a policy on the pivots."""
 
     pivots: str = argument()
     """Pivots table; `sft` and `e2e` also take candidates or a profile (`e2e` uses the tasks of its rows)."""
     output: str = option("", "-o", panel="Output", metavar="FOLDER", required=True, identity=False)
     """Output folder: the model, `metrics.parquet` and `rollouts.parquet`."""
-    model: str = option("desk", panel="Run", metavar="MODEL", identity="name")
-    """Model folder, hub name, or `desk` for the policy that ships with the package."""
     method: Literal["grpo", "sft", "e2e"] = option("grpo", panel="Run")
     """`grpo`: sample one turn at each pivot and score it; `sft`: imitate the demonstrated actions of the same rows;
     `e2e`: play whole episodes of their tasks and use the outcome as reward."""
@@ -94,18 +92,11 @@ class TrainConfig(JudgeConfig, StageConfig):
     save_every: int = option(0, panel="Output", ge=0)
     """Steps between model copies that are kept, as `OUTPUT/steps/000020`, to choose among by validation; 0 keeps only
     the final model."""
-    sampler: Literal["hf", "vllm", "vllm-server"] = option("hf", panel="Rollouts")
+    engine: Literal["hf", "vllm", "vllm-server"] = option("hf", panel="Engine")
     """Engine that samples the rollouts: the trained model itself (hf), vLLM in the same process, or a vLLM server on
     other GPUs; vLLM receives the weights after each step."""
-    endpoint: str | None = option(None, panel="Rollouts", metavar="URL", identity=False)
-    """With `--sampler vllm-server`: base URL of the server, such as http://127.0.0.1:8000/v1. The server must be able
-    to read the output folder."""
-    endpoint_concurrency: int = option(64, panel="Rollouts", identity=False, ge=1)
+    endpoint_concurrency: int = option(64, panel="Engine", identity=False, ge=1)
     """Maximum concurrent requests to the server, per process."""
-    endpoint_timeout: float = option(600.0, panel="Rollouts", identity=False, gt=0.0)
-    """Request timeout in seconds."""
-    engine_args: list[str] = option([], panel="Rollouts", metavar="KEY=VALUE", identity="key=name")
-    """Sampler vllm: `KEY=VALUE`, any other engine argument, such as `gpu_memory_utilization=0.4`. Repeatable."""
     log_to: list[str] = option([], panel="Output", metavar="NAME", identity=False)
     """Also log metrics to tensorboard, trackio or wandb; `metrics.parquet` is always written. Repeatable."""
     lora_rank: int | None = option(None, panel="LoRA", ge=1)
@@ -121,12 +112,6 @@ class TrainConfig(JudgeConfig, StageConfig):
     """Checkpoints to keep during the run; a finished run keeps only its model."""
     layout: Literal["tree", "plain"] = option("tree", panel="Memory and devices")
     """`tree`: compute shared prefixes of prompts and rollouts once; `plain`: one padded batch of full sequences."""
-    sample_token_budget: int = option(131072, panel="Rollouts", ge=1)
-    """Maximum tokens in the KV cache of one sampling batch, like `--token-budget` of profile and eval."""
-    device: str = option("auto", panel="Memory and devices", metavar="DEVICE")
-    """Torch device; `auto` uses the GPU if there is one."""
-    dtype: Literal["auto", "float32", "bfloat16"] = option("auto", panel="Memory and devices")
-    """Weight and activation type; `auto` is bfloat16 on GPU and float32 on CPU."""
     nproc: int = option(1, panel="Memory and devices", shell=True, identity=False, ge=1)
     """Training processes on this machine, one per GPU; omit it under torchrun."""
     replicas: int = option(1, panel="Memory and devices", identity=False, ge=1)

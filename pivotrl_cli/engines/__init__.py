@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Container, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.rows import Message
+
+if TYPE_CHECKING:  # torch costs seconds, and an endpoint needs none
+    from torch import Tensor
 
 ENGINES = {
     "endpoint": "pivotrl_cli.engines.endpoint",
@@ -94,9 +98,13 @@ class Group:
     """What the rendering lost of the state, where the engine renders it and something is lost."""
 
 
-class Engine(Protocol):
-    """Samples actions from one frozen policy."""
+class Engine(ABC):
+    """Samples actions from a policy; in training the policy changes, and `push` brings its weights.
 
+    What an engine does not need does nothing: one that samples from the trained model itself always has its weights.
+    """
+
+    @abstractmethod
     def sample(
         self, requests: Sequence[Request], sampling: Sampling, done: Container[str] = ()
     ) -> Iterator[list[Group]]:
@@ -105,11 +113,18 @@ class Engine(Protocol):
         What is sampled together depends on all `requests`, never on `done`: batches whose keys are all in `done` are
         left out, and the others are what they would have been, to the bit.
         """
-        ...
 
-    def close(self) -> None:
-        """Give back what the engine holds."""
-        ...
+    def push(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:  # noqa: B027
+        """Sample from these weights from here on, unless they are of the same version as the last ones.
+
+        Names are those of the model folder. Collective: taking a weight is, so every rank must call it.
+        """
+
+    def sleep(self) -> None:  # noqa: B027
+        """Free device memory until the next push."""
+
+    def close(self) -> None:  # noqa: B027
+        """Release what the engine holds."""
 
 
 def each_group(engine: Engine, requests: Sequence[Request], sampling: Sampling) -> Iterator[Group]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.endpoint import Endpoint, EndpointSettings, Reply, in_parallel
-from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
+from pivotrl_cli.engines import Completion, Engine, Group, Request, Sampling, sample_seed
 from pivotrl_cli.engines.canary import check_model, check_server, check_tools, raise_refusal, served_models
 from pivotrl_cli.engines.openai import Api, ChatApi, CompletionsApi, Question, failed_completion, has_tools
 from pivotrl_cli.errors import ConfigError
@@ -91,7 +91,7 @@ def _name(model: str) -> str:
     return PurePath(model).name if PurePath(model).is_absolute() else model
 
 
-class EndpointEngine:
+class EndpointEngine(Engine):
     """Samples from a model behind a server."""
 
     def __init__(self, server: Endpoint, api: Api, model: str) -> None:

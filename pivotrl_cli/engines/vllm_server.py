@@ -1,17 +1,16 @@
-"""A vLLM server as the sampler in training: on other GPUs of this machine, or on another one.
+"""A vLLM server as the engine of training: on other GPUs of this machine, or on another one.
 
     VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --worker-extension-cls pivotrl_cli.engines.vllm.Reloading \\
         --logprobs-mode processed_logprobs
 
-Token ids go out and token ids come back, with the log-probabilities that they were drawn with. New weights go through a
-folder that trainer and server both see; then the prefix cache is emptied and the weights get a version of their own,
-which must still be the server's when a batch has been sampled. Every call has a time limit. Left out: weights from GPU
-to GPU by vLLM's NCCL transfer.
+Token ids go out and token ids come back, with the log-probabilities of the sampler. New weights go through a folder
+that trainer and server both see; then the prefix cache is cleared and the weights get a version label, which the server
+must still have when a batch has been sampled. Every call has a time limit. With several ranks, rank 0 pushes and all
+sample. Left out: weights from GPU to GPU by vLLM's NCCL transfer.
 """
 
 from __future__ import annotations
 
-import secrets
 import shutil
 from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -37,8 +36,12 @@ START = (
 MODE = "processed_logprobs"
 
 
-def open_server(settings: EndpointSettings, model: str, folder: Path) -> VLLMServer:
-    """Connect to a server that has the model of this name or folder; `folder` is for weights on their way to it."""
+def open_server(settings: EndpointSettings, model: str, folder: Path, run: str, *, pushes: bool = True) -> VLLMServer:
+    """Connect to a server that has the model of this name or folder.
+
+    `folder` is for weights on their way to it, `run` a token of this run for the labels of its weights; only the rank
+    that `pushes` writes weights.
+    """
     server = Endpoint(settings)
     models, reply = served_models(server)
     if not models:
@@ -47,17 +50,27 @@ def open_server(settings: EndpointSettings, model: str, folder: Path) -> VLLMSer
     chat = ChatFormat(load_tokenizer(begin))
     api = CompletionsApi(chat, int(models[0].get("max_model_len") or 0))
     stop = stop_ids(load_generation_config(begin), chat)
-    return VLLMServer(server, api, str(models[0]["id"]), stop, folder)
+    return VLLMServer(server, api, str(models[0]["id"]), stop, folder, run, pushes=pushes)
 
 
 class VLLMServer(EndpointEngine):
     """Samples from a server that takes new weights."""
 
-    def __init__(self, server: Endpoint, api: CompletionsApi, model: str, stop: frozenset[int], folder: Path) -> None:
+    def __init__(
+        self,
+        server: Endpoint,
+        api: CompletionsApi,
+        model: str,
+        stop: frozenset[int],
+        folder: Path,
+        run: str,
+        *,
+        pushes: bool,
+    ) -> None:
         super().__init__(server, api, model)
         self.weight_version: int | None = None
-        """Number of the weights that it samples from; None before the first push."""
-        self._label = ""
+        """Version of the weights on the server; None before the first push, and after one that failed."""
+        self._run, self._pushes = run, pushes
         self._stop_ids, self._folder = sorted(stop), folder.absolute()
         settings = server.settings
         root = settings.base_url.rstrip("/").removesuffix("/v1")
@@ -66,48 +79,49 @@ class VLLMServer(EndpointEngine):
         )
         self._check_start()
 
-    def push(self, weights: dict[str, Tensor], version: int) -> str:
-        """Have the server sample from these weights, whose names are those of the model folder; returns their label.
+    def push(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
+        """Bring the weights to the server, unless it has this version; the other ranks only take them."""
+        if version == self.weight_version:
+            return
+        self.weight_version = None
+        if self._pushes:
+            self._write({name: weight.cpu().contiguous() for name, weight in weights})
+            self._rpc("pivotrl_reload", str(self._folder))
+            if not self._answer("POST", "reset_prefix_cache").get("success"):
+                raise RunError(f"{self._control.address} kept the prefix cache of the old weights", "see its log")
+            self._answer("POST", "update_weight_version", {"new_version": self._label(version)})
+        else:
+            for _ in weights:
+                pass
+        self.weight_version = version
 
-        Where several processes train, one pushes, and the others learn of it by `pushed`.
-        """
+    def _label(self, version: int | None) -> str:
+        return f"pivotrl {self._run} {version}"
+
+    def _write(self, weights: dict[str, Tensor]) -> None:
         from safetensors.torch import save_file
 
-        self.weight_version = None
-        label = f"pivotrl {secrets.token_hex(4)} {version}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             making = self._folder / "model.making"
-            save_file({name: weight.contiguous() for name, weight in weights.items()}, making)
+            save_file(weights, making)
             making.replace(self._folder / "model.safetensors")
         except OSError as error:
-            raise OutputError(
-                f"{self._folder}: {error.strerror or error}", "free some space for the weights"
-            ) from error
-        self._rpc("pivotrl_reload", str(self._folder))
-        if not self._answer("POST", "reset_prefix_cache").get("success"):
-            raise RunError(f"{self._control.address} kept the prefix cache of the old weights", "see the server's log")
-        self._answer("POST", "update_weight_version", {"new_version": label})
-        self.pushed(label, version)
-        return label
-
-    def pushed(self, label: str, version: int) -> None:
-        """Know what the server samples from now."""
-        self._label, self.weight_version = label, version
+            raise OutputError(f"{self._folder}: {error.strerror or error}", "free some space there") from error
 
     def sample(
         self, requests: Sequence[Request], sampling: Sampling, done: Container[str] = ()
     ) -> Iterator[list[Group]]:
-        """Each group by itself, as it completes; raises where other weights came in between."""
+        """Each group by itself, as it completes; raises RunError if the server got other weights meanwhile."""
         for groups in super().sample(requests, sampling, done):
             for completion in (c for group in groups for c in group.completions if c.error is None):
                 if not len(completion.token_ids) == len(completion.logprobs) > 0:
                     raise RunError(f"{self._server.address} gives no log-probabilities of the tokens", START)
             yield groups
         found = self._answer("GET", "weight_info").get("weight_version")
-        if found != self._label:
+        if found != (label := self._label(self.weight_version)):
             raise RunError(
-                f"{self._control.address} has the weights {found!r} and not {self._label!r}",
+                f"{self._control.address} has the weights {found!r} and not {label!r}",
                 "a server is for one run: nothing else may give it weights",
             )
 
@@ -118,20 +132,20 @@ class VLLMServer(EndpointEngine):
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _body(self, question: Question, sampling: Sampling, n: int, seed: int) -> dict[str, Any]:
-        own = {"stop_token_ids": self._stop_ids, "ignore_eos": True} | self._api.logprobs()
-        return super()._body(question, sampling, n, seed) | own
+        further = {"stop_token_ids": self._stop_ids, "ignore_eos": True} | self._api.logprobs()
+        return super()._body(question, sampling, n, seed) | further
 
     def _omit(self, names: Iterable[str], why: str) -> None:
         raise RunError(f"{self._server.address} does not take {', '.join(names)}: {why}", START)
 
     def _check_start(self) -> None:
-        """Whether the server was started for this."""
+        """Raise ConfigError where the server was not started as `START` says."""
         for worker in self._rpc("pivotrl_facts"):
             if worker.get("logprobs_mode") != MODE:
                 raise ConfigError(f"{self._control.address} was started without --logprobs-mode {MODE}", START)
 
     def _rpc(self, method: str, *arguments: str) -> list[dict[str, Any]]:
-        """What each worker of the server answers."""
+        """Call a method on each worker of the server; returns their results."""
         timeout = self._control.settings.timeout
         body = {"method": method, "args": list(arguments), "timeout": timeout}
         results: list[dict[str, Any]] = self._answer("POST", "collective_rpc", body).get("results", [])

@@ -36,7 +36,7 @@ from pivotrl_cli.rows import Message
 
 @pytest.fixture(scope="module")
 def engine(tiny_model: Path) -> hf.HFEngine:
-    return hf.open_engine(EngineConfig(model=str(tiny_model), device="cpu", token_budget=100_000))
+    return hf.open_engine(EngineConfig(model=str(tiny_model), device="cpu", sample_token_budget=100_000))
 
 
 def request(key: str, text: str, tools: str = "[]") -> Request:
@@ -73,7 +73,7 @@ def test_a_sample_depends_on_neither_its_batch_nor_its_order(engine):
 
 
 def test_a_small_token_budget_gives_the_same_samples(tiny_model, engine):
-    careful = hf.open_engine(EngineConfig(model=str(tiny_model), device="cpu", token_budget=1))
+    careful = hf.open_engine(EngineConfig(model=str(tiny_model), device="cpu", sample_token_budget=1))
     expected = {key: [c.token_ids for c in g.completions] for key, g in groups(engine, REQUESTS).items()}
     assert {key: [c.token_ids for c in g.completions] for key, g in groups(careful, REQUESTS).items()} == expected
 
@@ -142,7 +142,7 @@ def test_greedy_logprobs_are_at_temperature_one(engine):
 
 
 def test_completions_end_with_the_end_token_or_are_cut(talker):
-    speaking = hf.open_engine(EngineConfig(model=str(talker), device="cpu", token_budget=100_000))
+    speaking = hf.open_engine(EngineConfig(model=str(talker), device="cpu", sample_token_budget=100_000))
     end = speaking.chat.tokenizer.eos_token_id
     group = groups(speaking, [request("q", "Question 1?")], n=40, max_new_tokens=8)["q"]
     done = [c for c in group.completions if c.finish_reason == "stop"]
@@ -159,7 +159,7 @@ def test_a_stop_token_that_is_not_the_tokenizers_end_token_is_no_text(talker, tm
     folder = shutil.copytree(talker, tmp_path / "model")
     config = folder / "tokenizer_config.json"
     config.write_text(config.read_text().replace('"eos_token": "<|im_end|>"', '"eos_token": "<|endoftext|>"'))
-    speaking = hf.open_engine(EngineConfig(model=str(folder), device="cpu", token_budget=100_000))
+    speaking = hf.open_engine(EngineConfig(model=str(folder), device="cpu", sample_token_budget=100_000))
     assert speaking.chat.tokenizer.eos_token == "<|endoftext|>"
     group = groups(speaking, [request("q", "Question 1?")], n=8, max_new_tokens=8)["q"]
     assert {c.text for c in group.completions} == {"yes", "never"}
@@ -188,7 +188,7 @@ def test_what_the_template_refuses_is_a_group_that_says_so(tiny_model, tmp_path)
     folder = shutil.copytree(tiny_model, tmp_path / "model")
     refusal = "{% if messages[0].role == 'tool' %}{{ raise_exception('no tool first') }}{% endif %}"
     (folder / "chat_template.jinja").write_text(refusal + TEMPLATE)
-    picky = hf.open_engine(EngineConfig(model=str(folder), device="cpu", token_budget=100_000))
+    picky = hf.open_engine(EngineConfig(model=str(folder), device="cpu", sample_token_budget=100_000))
     state = [Message(role="tool", content="?")]
     ((group,),) = picky.sample([Request(key="q", state=state, tools="[]")], Sampling())
     assert group == Group(
@@ -204,7 +204,7 @@ def test_a_model_folder_without_chat_template_is_an_input_error(tiny_model, tmp_
     (folder / "chat_template.jinja").unlink()
     assert AutoTokenizer.from_pretrained(folder).chat_template is None
     with pytest.raises(InputError) as error:
-        hf.open_engine(EngineConfig(model=str(folder), device="cpu", token_budget=100_000))
+        hf.open_engine(EngineConfig(model=str(folder), device="cpu", sample_token_budget=100_000))
     assert error.value.message == f"{folder}: the tokenizer has no chat template"
 
 
@@ -222,14 +222,14 @@ def test_broken_model_folders_are_input_errors(tiny_model, tmp_path):
     save_file(dict(list(load_file(few).items())[:5]), few, metadata={"format": "pt"})
     for name in ("no-config", "no-weights", "bad-config", "cut-weights", "few-weights", "no-tokenizer", "missing"):
         with pytest.raises(InputError) as error:
-            hf.open_engine(EngineConfig(model=str(tmp_path / name), device="cpu", token_budget=100_000))
+            hf.open_engine(EngineConfig(model=str(tmp_path / name), device="cpu", sample_token_budget=100_000))
         assert error.value.message.startswith(str(tmp_path / name))
         assert "\n" not in error.value.message
 
 
 def test_devices_that_are_not_there_are_config_errors(tiny_model):
     with pytest.raises(ConfigError, match="torch does not know it"):
-        hf.open_engine(EngineConfig(model=str(tiny_model), device="tpu9", token_budget=100_000))
+        hf.open_engine(EngineConfig(model=str(tiny_model), device="tpu9", sample_token_budget=100_000))
 
 
 def test_replay_returns_its_script_and_errors_beyond_it(tmp_path):
@@ -266,7 +266,7 @@ def test_a_missing_script_is_named(tmp_path):
 
 
 def test_what_is_done_is_left_out_and_the_rest_is_the_same(tiny_model):
-    engine = hf.open_engine(EngineConfig(model=str(tiny_model), device="cpu", token_budget=1))
+    engine = hf.open_engine(EngineConfig(model=str(tiny_model), device="cpu", sample_token_budget=1))
     sampling = Sampling(n=2, max_new_tokens=12)
     whole = list(engine.sample(REQUESTS, sampling))
     assert [len(batch) for batch in whole] == [1, 1, 1, 1]

@@ -16,7 +16,7 @@ from pivotrl_cli.engines.prefix_cache import PrefixCache
 
 @pytest.fixture
 def engine(tiny_model: Path) -> hf.HFEngine:
-    return hf.open_engine(EngineConfig(model=str(tiny_model), device="cpu", token_budget=100_000))
+    return hf.open_engine(EngineConfig(model=str(tiny_model), device="cpu", sample_token_budget=100_000))
 
 
 def turns(n: int) -> list[Request]:

@@ -47,13 +47,17 @@ class Server:
 def opened(answer: Answer, model: Path, folder: Path, faults=lambda _: None, timeout: float = 20.0):
     """A connection to a scripted server, with what it was asked."""
     with faulty_server(answer, faults) as (address, seen):
-        yield open_server(EndpointSettings(base_url=address, timeout=timeout, max_retries=0), str(model), folder), seen
+        yield (
+            open_server(EndpointSettings(base_url=address, timeout=timeout, max_retries=0), str(model), folder, "run"),
+            seen,
+        )
 
 
 def test_weights_go_through_the_folder_and_samples_come_back_with_their_logprobs(tiny_model, tmp_path):
     for engine, seen in opened(Server(), tiny_model, tmp_path / "weights"):
-        label = engine.push({"weight": torch.arange(3.0)}, 4)
-        assert (label.split()[0], label.split()[2], engine.weight_version) == ("pivotrl", "4", 4)
+        engine.push([("weight", torch.arange(3.0))], 4)
+        engine.push(iter(["never taken, since the server has version 4"]), 4)
+        assert engine.weight_version == 4
         assert load_file(tmp_path / "weights" / "model.safetensors")["weight"].tolist() == [0.0, 1.0, 2.0]
         (group,) = each_group(engine, [REQUEST], Sampling(temperature=0.7, max_new_tokens=8))
         assert [(c.token_ids, c.logprobs) for c in group.completions] == [([7, 2], [-0.5, -0.25])]
@@ -69,6 +73,7 @@ def test_weights_go_through_the_folder_and_samples_come_back_with_their_logprobs
             "weight_info",
         ]
         assert seen[2]["body"] == {"method": "pivotrl_reload", "args": [str(tmp_path / "weights")], "timeout": 20.0}
+        assert seen[4]["body"] == {"new_version": "pivotrl run 4"}
         body = seen[-2]["body"]
         assert (body["logprobs"], body["temperature"], body["ignore_eos"]) == (0, 0.7, True)
         assert body["prompt"] == group.prompt_ids
@@ -104,7 +109,7 @@ def test_a_server_that_was_not_started_for_training_is_refused(tiny_model, tmp_p
 def test_a_push_that_fails_leaves_no_version(tiny_model, tmp_path, answers, message):
     for engine, _ in opened(Server(**answers), tiny_model, tmp_path / "weights"):
         with pytest.raises(RunError, match=message):
-            engine.push({"weight": torch.zeros(1)}, 1)
+            engine.push([("weight", torch.zeros(1))], 1)
         assert engine.weight_version is None
 
 
@@ -113,7 +118,7 @@ def test_a_server_that_hangs_is_given_up(tiny_model, tmp_path):
     faults = opened(Server(), tiny_model, tmp_path, lambda i: "hang" if i in hangs else None, timeout=0.5)
     for engine, _ in faults:
         with pytest.raises(RunError, match="collective_rpc: ReadTimeout"):
-            engine.push({"weight": torch.zeros(1)}, 1)
+            engine.push([("weight", torch.zeros(1))], 1)
 
 
 @pytest.mark.parametrize(
@@ -127,17 +132,17 @@ def test_a_server_that_hangs_is_given_up(tiny_model, tmp_path):
             {"completions": (400, {"error": {"message": "return_token_ids is not known"}})},
             "does not take return_token_ids",
         ),
-        ({"weight_info": {"weight_version": "theirs"}}, "has the weights 'theirs' and not 'pivotrl .* 1'"),
+        ({"weight_info": {"weight_version": "theirs"}}, "has the weights 'theirs' and not 'pivotrl run 1'"),
     ],
 )
 def test_samples_that_nothing_can_be_learnt_from_end_the_run(tiny_model, tmp_path, answers, message):
     for engine, _ in opened(Server(**answers), tiny_model, tmp_path / "weights"):
-        engine.push({"weight": torch.zeros(1)}, 1)
+        engine.push([("weight", torch.zeros(1))], 1)
         with pytest.raises(RunError, match=message):
             list(engine.sample([REQUEST], Sampling()))
 
 
-@pytest.mark.parametrize("given", [{"sampler": "vllm-server"}, {"endpoint": "http://127.0.0.1:1/v1"}])
+@pytest.mark.parametrize("given", [{"engine": "vllm-server"}, {"endpoint": "http://127.0.0.1:1/v1"}])
 def test_sampler_and_address_are_given_together(given):
-    with pytest.raises(PivotRLError, match="--sampler vllm-server and --endpoint belong together"):
+    with pytest.raises(PivotRLError, match="--engine vllm-server and --endpoint belong together"):
         train.run(TrainConfig(pivots="p.parquet", output="out", **given))

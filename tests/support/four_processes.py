@@ -23,7 +23,7 @@ from pivotrl_cli.learn.grpo import GrpoOptions, grpo_update
 from pivotrl_cli.learn.lora import add_adapters
 from pivotrl_cli.learn.optimizer import Optimizer
 from pivotrl_cli.stages.train.run_folder import Checkpoint
-from pivotrl_cli.stages.train.state import Trained
+from pivotrl_cli.stages.train.state import TrainState
 
 
 def half() -> PreTrainedModel:
@@ -41,19 +41,19 @@ def adapted() -> PreTrainedModel:
 MODELS = {"half": half, "adapted": adapted}
 
 
-def opened(name: str, replicas: int | None = None) -> Trained:
+def opened(name: str, replicas: int | None = None) -> TrainState:
     """One of the models, sharded over so many copies; whole where there are none."""
     model = MODELS[name]()
     model = model if replicas is None else shard_model(model, CPU, replicas)
-    return Trained(model, Optimizer(model), None)
+    return TrainState(model, Optimizer(model), None)
 
 
-def step(trained: Trained) -> None:
+def step(trained: TrainState) -> None:
     """Move the weights."""
     grpo_update(trained.model, trained.optimizer, BATCH, GrpoOptions(), 1e-2)
 
 
-def state(trained: Trained) -> dict[str, torch.Tensor]:
+def state(trained: TrainState) -> dict[str, torch.Tensor]:
     """All that a checkpoint has to bring back, whole."""
     weights = {name: full_tensor(weight.detach()) for name, weight in trained.model.named_parameters()}
     return weights | {name: full_tensor(tensor) for name, tensor in trained.optimizer.state_dict().items()}
@@ -76,7 +76,7 @@ def brought_back(name: str, folder: Path) -> str:
         torch.save(saved, folder.with_suffix(".pt"))
     restored, resharded = opened(name, 2), opened(name, 1)
     for other in (restored, resharded):
-        other.restore(Checkpoint(folder))
+        other.load_checkpoint(Checkpoint(folder))
     found = [same(state(restored), saved), same(state(resharded), saved)]
     step(trained)
     step(restored)

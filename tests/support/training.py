@@ -69,7 +69,7 @@ def rollouts_of(config: TrainConfig) -> list[TrainRollout]:
 
 def says_yes(folder: str | Path, n: int = 64) -> float:
     """Share of samples at the six states that say yes."""
-    engine = hf.open_engine(EngineConfig(model=str(folder), device="cpu", token_budget=100_000))
+    engine = hf.open_engine(EngineConfig(model=str(folder), device="cpu", sample_token_budget=100_000))
     requests = [Request(key=str(i), state=[user(f"Question {i}?")], tools="[]") for i in range(6)]
     groups = each_group(engine, requests, Sampling(n=n, max_new_tokens=8, seed=9))
     return float(np.mean([c.text == "yes" for group in groups for c in group.completions]))

@@ -1,8 +1,8 @@
-"""Several processes that train one model: started here or by torchrun, and ended together with one message.
+"""Launch several ranks that train one model, here or by torchrun, and end them together with one message.
 
 `pivotrl train --nproc 8` starts itself eight times under torchrun. Under a torchrun of the user's own, on one machine
-or many, the same command without `--nproc` finds the others by the environment. The first process writes all files; the
-others read the same ones, so the folders of model, pivots and output must be the same for all.
+or many, the same command without `--nproc` joins the group by torchrun's environment. Rank 0 writes all files and the
+others read them, so the folders of model, pivots and output must be the same for all.
 """
 
 from __future__ import annotations
@@ -14,30 +14,27 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.errors import ConfigError, Interrupted, RunError
-from pivotrl_cli.model.folder import load_model, resolve, resolve_device_and_dtype
-from pivotrl_cli.stages.train.run_folder import Onlooker, RunFolder, published
+from pivotrl_cli.model.folder import resolve_device_and_dtype
+from pivotrl_cli.stages.train.run_folder import ReadOnlyRunFolder, RunFolder, publish_complete
+from pivotrl_cli.stages.train.summary import TrainSummary
 from pivotrl_cli.storage.folders import stored_summary
 from pivotrl_cli.storage.locks import Lock
 from pivotrl_cli.storage.provenance import Provenance
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
 LINGER_SECONDS = 10.0
-"""How long a process that lost the others waits for the message of the one that failed."""
+"""How long a rank whose connection broke waits for the message of the rank that failed."""
 
 
 def launched() -> bool:
-    """Whether this process is one of several that torchrun started."""
+    """Whether torchrun started this process as one of several ranks."""
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def launch(config: TrainConfig, arguments: list[str]) -> None:
-    """Run `pivotrl` with these arguments in `--nproc` processes on this machine; exits as they do where they fail."""
+    """Run `pivotrl` with these arguments in `--nproc` processes on this machine; exits with their code if one fails."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args
@@ -54,22 +51,22 @@ def launch(config: TrainConfig, arguments: list[str]) -> None:
         for rank, failure in error.failures.items():
             if failure.exitcode < 0 and -failure.exitcode != signal.SIGTERM:
                 name = signal.Signals(-failure.exitcode).name
-                raise RunError(f"process {rank} of {config.nproc} was ended by {name}", _GO_ON) from error
+                raise RunError(f"process {rank} of {config.nproc} was ended by {name}", _RESUME) from error
         raise SystemExit(next(iter(error.failures.values())).exitcode) from error
     except SignalException as error:
         if error.sigval == signal.SIGINT:  # it went to all, and the first of them says so
             raise SystemExit(Interrupted.exit_code) from error
-        raise Interrupted(f"ended by {error.sigval.name}", _GO_ON) from error
+        raise Interrupted(f"ended by {error.sigval.name}", _RESUME) from error
 
 
-_GO_ON = "the same command goes on from the last checkpoint"
+_RESUME = "run the same command again to resume from the last checkpoint"
 
 
 @contextmanager
-def crew(config: TrainConfig) -> Iterator[None]:
-    """Be one of the processes that were launched, if they were. Only the first talks, and only one says why it failed.
+def process_group(config: TrainConfig) -> Iterator[None]:
+    """Join torchrun's group, if any; only rank 0 writes to standard error, and only one rank reports a failure.
 
-    The last is settled by the store that torchrun keeps: whoever fails first says so, the others leave without a word.
+    The store that torchrun keeps decides which: the first to fail. The others exit without a message.
     """
     if not launched():
         _check(config, 1)
@@ -93,10 +90,10 @@ def crew(config: TrainConfig) -> Iterator[None]:
             with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
                 yield
     except BaseException as error:
-        told = _as_told(error)
+        reported = _reported_error(error)
         if store.add("pivotrl/failed", 1) > 1:
-            raise SystemExit(getattr(told, "exit_code", 1)) from None
-        raise told from None if told is not error else error.__cause__
+            raise SystemExit(getattr(reported, "exit_code", 1)) from None
+        raise reported from None if reported is not error else error.__cause__
     destroy_process_group()
     if int(os.environ["RANK"]) > 0:
         raise SystemExit(0)
@@ -111,63 +108,32 @@ def _check(config: TrainConfig, n_processes: int) -> None:
             raise ConfigError(f"{name} {n} does not divide {processes}", "choose --nproc and a divisor of it")
 
 
-def _as_told(error: BaseException) -> BaseException:
-    """What is said of an error; one of the connection waits for the failure that it comes from."""
+def _reported_error(error: BaseException) -> BaseException:
+    """The error to report; a broken connection waits, because the failure that caused it should be reported first."""
     from torch.distributed import DistError
 
     if isinstance(error, DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error)):
         time.sleep(LINGER_SECONDS)
-        first_line = str(error).splitlines()[0]
-        return RunError(
-            f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} lost the others: {first_line}", _GO_ON
-        )
+        process = f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']}"
+        return RunError(f"{process} lost the connection to the others: {str(error).splitlines()[0]}", _RESUME)
     return error
 
 
-def open_run(folder: Path, provenance: Provenance, config: TrainConfig, stack: ExitStack) -> RunFolder | dict[str, Any]:
-    """The folder of a run, opened by the first process for all; or its summary, where it is complete.
+def open_run(folder: Path, provenance: Provenance, config: TrainConfig, stack: ExitStack) -> RunFolder | TrainSummary:
+    """The folder of a run, or its summary if it is complete. Rank 0 opens it for all, and locks it until `stack` ends.
 
-    The first process holds its lock until the stack is left.
+    Collective: every rank must call it.
     """
     from pivotrl_cli.learn.distributed import from_rank0, rank
 
-    def opened() -> RunFolder | dict[str, Any]:
+    def open_folder() -> RunFolder | TrainSummary:
         stored = stored_summary(folder, provenance, force=config.force)
         if stored is not None:
-            return stored
+            return TrainSummary(**stored, cached=True)
         stack.enter_context(Lock(folder))
-        if not config.force and (stored := published(folder, provenance)):
-            return stored
+        if not config.force and (stored := publish_complete(folder, provenance)):
+            return TrainSummary(**stored, cached=True)
         return RunFolder(folder, provenance, force=config.force, keep=config.keep)
 
-    found = from_rank0(opened)
-    return Onlooker(vars(found)) if rank() > 0 and isinstance(found, RunFolder) else found
-
-
-def load_own(folder: Path, config: TrainConfig) -> PreTrainedModel:
-    """A model as one process trains it; where there are several, in memory, for `spread`."""
-    import torch
-
-    from pivotrl_cli.learn.distributed import world_size
-
-    device, dtype = resolve_device_and_dtype(config.device, config.dtype)
-    return load_model(folder, device if world_size() == 1 else torch.device("cpu"), dtype)
-
-
-def spread(model: PreTrainedModel, config: TrainConfig) -> PreTrainedModel:
-    """The model, its weights sharded where several processes train."""
-    from pivotrl_cli.learn.distributed import local_device, shard_model, world_size
-
-    if world_size() == 1:
-        return model
-    return shard_model(model, local_device(resolve_device_and_dtype(config.device, config.dtype)[0]), config.replicas)
-
-
-def load_whole(model: PreTrainedModel, config: TrainConfig) -> PreTrainedModel:
-    """The model itself; where it is sharded, a copy that is not, for `refresh` to fill."""
-    from pivotrl_cli.learn.distributed import local_device, world_size
-
-    if world_size() == 1:
-        return model
-    device, dtype = resolve_device_and_dtype(config.device, config.dtype)
-    return load_model(resolve(config.model), local_device(device), dtype)
+    opened = from_rank0(open_folder)
+    return ReadOnlyRunFolder(opened) if rank() > 0 and isinstance(opened, RunFolder) else opened

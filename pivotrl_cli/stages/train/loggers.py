@@ -1,4 +1,4 @@
-"""Where the metrics of a run go beside `metrics.parquet`; a new place is a function here and a line in `LOGGERS`."""
+"""Trackers that get the metrics beside `metrics.parquet`; a new one is a function and a line in `LOGGERS`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pivotrl_cli.rows import StepMetrics
 from pivotrl_cli.stages.train.run_folder import RunFolder
 
 Write = Callable[[dict[str, float], int], None]
-"""Takes the numbers of a step, by name."""
+"""Writes the numbers of a step, by name."""
 
 
 @contextmanager
-def opened_loggers(config: TrainConfig, output: RunFolder) -> Iterator[Callable[[StepMetrics], None]]:
-    """A function that tells all that `--log-to` names of a step; what was not measured is left out."""
+def open_loggers(config: TrainConfig, output: RunFolder) -> Iterator[Callable[[StepMetrics], None]]:
+    """A function that logs a step to all trackers of `--log-to`; null columns are left out."""
     with ExitStack() as stack:
-        writers = [stack.enter_context(_opened(name, config, output)) for name in dict.fromkeys(config.log_to)]
+        writers = [stack.enter_context(_open_logger(name, config, output)) for name in dict.fromkeys(config.log_to)]
 
         def log(metrics: StepMetrics) -> None:
             values = {name: float(v) for name, v in metrics if name != "step" and isinstance(v, (int, float))}
@@ -30,9 +30,9 @@ def opened_loggers(config: TrainConfig, output: RunFolder) -> Iterator[Callable[
 
 
 @contextmanager
-def _opened(name: str, config: TrainConfig, output: RunFolder) -> Iterator[Write]:
+def _open_logger(name: str, config: TrainConfig, output: RunFolder) -> Iterator[Write]:
     if name not in LOGGERS:
-        raise ConfigError(f"--log-to {name}: no such place", f"use one of {', '.join(LOGGERS)}")
+        raise ConfigError(f"--log-to {name}: no such logger", f"use one of {', '.join(LOGGERS)}")
     try:
         write, close = LOGGERS[name](config, output)
     except ImportError as error:
@@ -44,7 +44,7 @@ def _opened(name: str, config: TrainConfig, output: RunFolder) -> Iterator[Write
 
 
 def _tensorboard(config: TrainConfig, output: RunFolder) -> tuple[Write, Callable[[], None]]:
-    """Event files in the run's folder; after a checkpoint, what an ended run wrote beyond it is void."""
+    """Event files in the run's folder; a resumed run purges the steps after its checkpoint."""
     from torch.utils.tensorboard import SummaryWriter
 
     writer = SummaryWriter(str(output.partial / "tensorboard"), purge_step=len(output.metrics) + 1)
@@ -65,7 +65,7 @@ def _wandb(config: TrainConfig, output: RunFolder) -> tuple[Write, Callable[[], 
 
 
 def _trackio(config: TrainConfig, output: RunFolder) -> tuple[Write, Callable[[], None]]:
-    """A local database, or what its own environment variables say; its notices do not belong on standard output."""
+    """A local database, or the server in its environment variables; its notices must not reach standard output."""
     import trackio
 
     with redirect_stdout(sys.stderr):
@@ -80,4 +80,4 @@ def _trackio(config: TrainConfig, output: RunFolder) -> tuple[Write, Callable[[]
 
 
 LOGGERS = {"tensorboard": _tensorboard, "trackio": _trackio, "wandb": _wandb}
-"""Each opens a place; returns how to write to it and how to close it."""
+"""Functions that open a tracker and return how to write to it and how to close it."""

@@ -1,4 +1,4 @@
-"""What the methods of training have in common: a step, and what a checkpoint keeps beside the weights."""
+"""What the training methods share: a step, and the state that a checkpoint keeps beside the weights."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pivotrl_cli.learn.batch import UpdateStats
 from pivotrl_cli.learn.optimizer import Optimizer, learning_rate
 from pivotrl_cli.model.chat import ChatFormat
 from pivotrl_cli.rows import StepMetrics, TrainRollout
-from pivotrl_cli.stages.train.pivot_order import Deck
+from pivotrl_cli.stages.train.pivot_order import PivotSampler
 from pivotrl_cli.stages.train.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class Learner(ABC):
-    """Takes steps, and can be set to where another one stood."""
+class Method(ABC):
+    """A training method; resumable by its `state_dict`."""
 
     def __init__(
         self,
@@ -29,32 +29,31 @@ class Learner(ABC):
         model: PreTrainedModel,
         chat: ChatFormat,
         optimizer: Optimizer,
-        deck: Deck,
+        order: PivotSampler,
         *,
         tree: bool,
     ) -> None:
         self.config, self.model, self.chat, self.tree = config, model, chat, tree
-        self.optimizer, self.deck = optimizer, deck
+        self.optimizer, self.order = optimizer, order
         self.rollout_turns = 0
 
     @abstractmethod
     def step(self, step: int) -> tuple[StepMetrics, list[TrainRollout]]:
-        """Take step `step`, counted from 1; returns what happened."""
+        """Take step `step`, counted from 1."""
 
-    def cursor(self) -> dict[str, Any]:
-        """Where in its data the learner stands, as JSON values."""
-        return {"dealt": self.deck.n_dealt, "rollout_turns": self.rollout_turns}
+    def state_dict(self) -> dict[str, Any]:
+        """Position in the data and counters, as JSON values."""
+        return {"rows_drawn": self.order.n_drawn, "rollout_turns": self.rollout_turns}
 
-    def go_to(self, cursor: dict[str, Any]) -> None:
-        """Stand where `cursor` says."""
-        self.deck.skip(cursor["dealt"])
-        self.rollout_turns = cursor["rollout_turns"]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resume a new method from a `state_dict`."""
+        self.order.skip(state["rows_drawn"])
+        self.rollout_turns = state["rollout_turns"]
 
-    def close(self) -> None:  # noqa: B027  # most hold nothing
-        """Give back what the method holds."""
+    def close(self) -> None:  # noqa: B027  # SFT holds nothing
+        """Release what the method holds."""
 
-    def rate(self, step: int) -> float:
-        """Learning rate of a step."""
+    def learning_rate(self, step: int) -> float:
         return learning_rate(
             step,
             peak=self.config.learning_rate,
@@ -67,9 +66,9 @@ class Learner(ABC):
 def step_metrics(
     step: int, rate: float, stats: UpdateStats | None, watch: Stopwatch, n_tokens: int, **known: Any
 ) -> StepMetrics:
-    """A row of the metrics table: what the update measured, what else is `known`, null or 0 for the rest.
+    """A row of the metrics table: statistics of the update, `known` columns, and null or 0 for the rest.
 
-    `n_tokens` are those of all full sequences of the step.
+    `n_tokens` is the number of tokens of all full sequences of the step.
     """
     fields = StepMetrics.model_fields.items()
     empty = {name: None if type(None) in get_args(field.annotation) else 0 for name, field in fields}
@@ -79,7 +78,7 @@ def step_metrics(
 
 
 def peak_memory() -> float:
-    """Most memory so far, in GiB: of the GPU where this process uses one, else of the process."""
+    """Peak memory so far, in GiB: of the GPU where this process uses one, else of the process."""
     import torch
 
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():

@@ -1,6 +1,6 @@
-"""The model card of a trained model: what it came from, by whom it was measured, and how to load it.
+"""The model card of a trained model: base, method, data lineage, settings, results, and how to load it.
 
-Everything comes from the run's provenance and metrics, without times and places, so the same run has the same card.
+Everything comes from the run's provenance and metrics, without times and paths, so the same run has the same card.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.model.folder import local_folder
 from pivotrl_cli.rows import StepMetrics
+from pivotrl_cli.stages.train.summary import TrainSummary
 from pivotrl_cli.storage.provenance import Provenance, package_version
 
 _METHODS = {
@@ -19,13 +20,13 @@ _METHODS = {
     "sft": "supervised fine-tuning on the demonstrated actions",
     "e2e": "end-to-end reinforcement learning: GRPO on whole episodes, for the outcome",
 }
-_OF_THE_MACHINE = ("token_budget", "device", "dtype", "tensor_parallel", "window")
+_MACHINE = ("token_budget", "sample_token_budget", "device", "dtype", "tensor_parallel", "window")
 _MEASURED = ("reward_mean", "reward_std", "loss", "kl", "entropy", "grad_norm", "learning_rate", "prefix_reuse")
 _COUNTED = ("groups_trained", "groups_all_right", "groups_all_wrong", "rollout_turns", "completion_tokens_trained")
 
 
-def model_card(config: TrainConfig, provenance: Provenance, summary: dict[str, Any], metrics: list[StepMetrics]) -> str:
-    """The text of README.md."""
+def model_card(config: TrainConfig, provenance: Provenance, summary: TrainSummary, metrics: list[StepMetrics]) -> str:
+    """Text of README.md."""
     stored = provenance.to_dict()
     on_hub = not local_folder(config.model).is_dir()
     base = config.model if on_hub else stored["config"]["model"]
@@ -45,7 +46,7 @@ def model_card(config: TrainConfig, provenance: Provenance, summary: dict[str, A
             "",
             "## Training",
             "",
-            f"{summary['steps']} steps: {summary['stopped']}.",
+            f"{summary.steps} steps: {summary.stopped}.",
             "`metrics.parquet` has every step, `rollouts.parquet` every rollout, `pivotrl.json` the whole provenance.",
             "",
             *_table("setting", _settings(stored["config"])),
@@ -59,7 +60,7 @@ def model_card(config: TrainConfig, provenance: Provenance, summary: dict[str, A
 
 
 def _front_matter(config: TrainConfig, *, on_hub: bool, adapter: bool) -> list[str]:
-    """What the hub reads; a base model that is a folder has no name there."""
+    """Metadata for the hub; a base model that is a local folder has no name there."""
     named = [f"base_model: {config.model}"] if on_hub else []
     return [
         "---",
@@ -83,10 +84,10 @@ def _usage(base: str, *, adapter: bool) -> list[str]:
 
 
 def _lineage(stored: dict[str, Any], depth: int) -> Iterator[str]:
-    """The inputs, what made them, and of what."""
+    """The inputs, the commands that made them, and their inputs in turn."""
     for source in stored["inputs"]:
         made = source.get("provenance")
-        how = f", by `pivotrl {made['command']}` {_given(made['config'])}".rstrip() if made else ""
+        how = f", by `pivotrl {made['command']}` {_shown_settings(made['config'])}".rstrip() if made else ""
         yield f"{'  ' * depth}- `{source['name']}` (sha256 `{source['sha256'][:12]}`){how}"
         if made:
             for name, digest in made["fingerprints"].items():
@@ -94,9 +95,9 @@ def _lineage(stored: dict[str, Any], depth: int) -> Iterator[str]:
             yield from _lineage(made, depth + 1)
 
 
-def _given(config: dict[str, Any]) -> str:
-    """What says something of a config, but not of the machine."""
-    kept = {n: value for n, value in config.items() if n not in _OF_THE_MACHINE and value not in (None, False, [], "")}
+def _shown_settings(config: dict[str, Any]) -> str:
+    """The settings of a config that are set, without those of the machine."""
+    kept = {n: value for n, value in config.items() if n not in _MACHINE and value not in (None, False, [], "")}
     return ", ".join(f"{name} {_value(value)}" for name, value in kept.items())
 
 
@@ -104,9 +105,9 @@ def _settings(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     return ((name, value) for name, value in config.items() if value not in (None, []))
 
 
-def _results(summary: dict[str, Any], metrics: list[StepMetrics]) -> Iterator[tuple[str, Any]]:
+def _results(summary: TrainSummary, metrics: list[StepMetrics]) -> Iterator[tuple[str, Any]]:
     for name in _COUNTED:
-        yield name, summary[name]
+        yield name, getattr(summary, name)
     for name in _MEASURED:
         values = [value for m in metrics if (value := getattr(m, name)) is not None]
         if values:

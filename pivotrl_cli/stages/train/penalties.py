@@ -1,9 +1,9 @@
-"""Penalties for turns that break the form of a turn, as NVIDIA's recipes have them.
+"""Penalties for turns in the wrong form, as in NVIDIA's recipes.
 
-A penalty is no reward: it takes the place of the advantage of all tokens of the turn, whatever the group's rewards are
-(`invalid_tool_call_advantage` and `malformed_thinking_advantage` of NeMo RL, -5 in its SWE recipes). An invalid tool
-call is a call's tag that parsing left in the text; malformed thinking is a reasoning tag in the answer, or more than
-one of a kind in the reasoning. A turn that is both has the penalty for thinking.
+A penalty is no reward: it takes the place of the advantage of all tokens of the turn, whatever the rewards of the group
+are (`invalid_tool_call_advantage` and `malformed_thinking_advantage` of NeMo RL, -5 in its SWE recipes). An invalid
+tool call is a call's tag that parsing left in the text; malformed thinking is a reasoning tag in the answer, or more
+than one of a kind in the reasoning. A turn with both has the penalty for thinking.
 """
 
 from __future__ import annotations
@@ -16,27 +16,25 @@ THINKING_TAGS = ("<think>", "</think>")
 
 
 def penalty(completion: Completion, config: TrainConfig) -> float | None:
-    """The advantage that takes the place of the turn's own; null for a turn in form."""
+    """The advantage that replaces the turn's own; null for a turn in form."""
     reasoning, answer = _parts(completion)
-    if config.malformed_thinking_advantage is not None and malformed_thinking(reasoning, answer):
+    if config.malformed_thinking_advantage is not None and has_malformed_thinking(reasoning, answer):
         return config.malformed_thinking_advantage
-    if config.invalid_tool_call_advantage is not None and invalid_tool_call(reasoning, answer):
+    if config.invalid_tool_call_advantage is not None and has_invalid_tool_call(reasoning, answer):
         return config.invalid_tool_call_advantage
     return None
 
 
-def invalid_tool_call(reasoning: str, answer: str) -> bool:
-    """Whether a tag of a call is left in the text."""
+def has_invalid_tool_call(reasoning: str, answer: str) -> bool:
     return any(tag in reasoning or tag in answer for tag in CALL_TAGS)
 
 
-def malformed_thinking(reasoning: str, answer: str) -> bool:
-    """Whether reasoning tags stand where none should."""
+def has_malformed_thinking(reasoning: str, answer: str) -> bool:
     return any(tag in answer or reasoning.count(tag) > 1 for tag in THINKING_TAGS)
 
 
 def _parts(completion: Completion) -> tuple[str, str]:
-    """Reasoning and answer; of a text that could not be parsed, what stands before and after the reasoning's end."""
+    """Reasoning and answer; of a text that cannot be parsed, the parts before and after the end of the reasoning."""
     if completion.action is not None:
         return completion.action.reasoning or "", completion.action.content
     reasoning, end, answer = completion.text.partition("</think>")

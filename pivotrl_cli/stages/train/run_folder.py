@@ -1,7 +1,7 @@
 """The folder of a training run: metrics and rollouts as they come, checkpoints, and its name once it is complete.
 
-While a run goes on it lives in `OUTPUT.partial`, and a run that was ended there goes on from its last checkpoint. A
-checkpoint is a folder that transformers loads, with the optimizer's tensors and the data cursor beside the weights.
+Until then it is `OUTPUT.partial`, where a rerun resumes from the last checkpoint. A checkpoint is a folder that
+transformers loads, with the tensors of the optimizer and the state of the method beside the weights.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pivotrl_cli.rows import StepMetrics, TrainRollout
+from pivotrl_cli.stages.train.summary import TrainSummary
 from pivotrl_cli.storage.files import write_errors
 from pivotrl_cli.storage.folders import new_folder, read_note, replace_folder, sync_files, write_json, write_note
 from pivotrl_cli.storage.provenance import Provenance, differences, refuse_another
@@ -23,7 +24,7 @@ from pivotrl_cli.storage.table_writer import TableWriter
 if TYPE_CHECKING:
     from torch import Tensor
 
-_CURSOR = "cursor.json"
+_METHOD_STATE = "state.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +37,34 @@ class Checkpoint:
 
     @property
     def is_sharded(self) -> bool:
-        """Whether it is the parts that several processes had."""
+        """Whether it consists of the shards of several ranks."""
         return any(self.folder.glob("shard-*.safetensors"))
 
     @property
     def step(self) -> int:
-        """Steps that were taken."""
+        """Number of the last step before it."""
         return int(self.folder.name)
 
     def adapter(self) -> dict[str, Tensor]:
-        """The adapters' tensors by name, where they were what was saved."""
+        """The tensors of the adapters by name; only of a run with LoRA."""
         from safetensors.torch import load_file
 
         return load_file(self.folder / "adapter_model.safetensors")
 
-    def cursor(self) -> dict[str, Any]:
-        """Where the learner stood."""
-        found: dict[str, Any] = json.loads((self.folder / _CURSOR).read_text())
+    def method_state(self) -> dict[str, Any]:
+        """The `state_dict` of the method."""
+        found: dict[str, Any] = json.loads((self.folder / _METHOD_STATE).read_text())
         return found
 
-    def tensors(self) -> dict[str, Tensor]:
-        """The optimizer's tensors by name."""
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """The full `state_dict` of the optimizer."""
         from safetensors.torch import load_file
 
         return load_file(self.folder / self.TENSORS)
 
 
-def published(final: Path, provenance: Provenance) -> dict[str, Any] | None:
-    """The summary of a run that was complete but for its name when it was killed; it has it now."""
+def publish_complete(final: Path, provenance: Provenance) -> dict[str, Any] | None:
+    """Publish a run that was killed when it was complete but for its name; returns its summary, if there is one."""
     partial = partial_folder(final)
     stored = read_note(partial)
     if "summary" not in stored or differences(stored["provenance"], provenance.to_dict()):
@@ -74,12 +75,12 @@ def published(final: Path, provenance: Provenance) -> dict[str, Any] | None:
 
 
 def partial_folder(final: Path) -> Path:
-    """Where a run lives until it is complete."""
+    """Folder of an unfinished run."""
     return final.with_name(f"{final.name}.partial")
 
 
 class RunFolder:
-    """The output folder while it is being made."""
+    """The output folder while the run makes it."""
 
     def __init__(self, final: Path, provenance: Provenance, *, force: bool, keep: int) -> None:
         self.final, self.provenance, self.keep = final, provenance, keep
@@ -97,7 +98,7 @@ class RunFolder:
             write_note(self.partial, self.provenance)
 
     def _resume(self, force: bool) -> Checkpoint | None:
-        """The last checkpoint of an ended run; what came after it is forgotten. Refuses to lose another run's."""
+        """The last checkpoint of an earlier run, whose later steps are discarded; refuses one of another run."""
         kept = self._checkpoints()
         if force or not kept:
             return None
@@ -125,23 +126,23 @@ class RunFolder:
                 for rollout in rollouts:
                     part.write(rollout)
 
-    def write_checkpoint(self, write: Callable[[Path], None], cursor: dict[str, Any]) -> None:
-        """Have the state after the last step that was written saved into a folder; older ones beyond `keep` go."""
+    def write_checkpoint(self, write: Callable[[Path], None], method_state: dict[str, Any]) -> None:
+        """Write a checkpoint after the last step; `write` fills its folder. Removes older ones beyond `keep`."""
         place = self._place()
         with new_folder(place, place.with_suffix(".making")) as making:
             write(making)
-            write_json(making / _CURSOR, cursor)
+            write_json(making / _METHOD_STATE, method_state)
         for old in self._checkpoints()[: -self.keep]:
             shutil.rmtree(old.folder)
 
     def write_copy(self, write: Callable[[Path], None]) -> None:
-        """Have the model after the last step that was written saved to stay."""
+        """Write a copy of the model after the last step that stays; `write` fills its folder."""
         place = self.partial / "steps" / f"{self.metrics[-1].step:06d}"
         with new_folder(place, place.with_suffix(".making")) as making:
             write(making)
 
-    def finish(self, summary: dict[str, Any], card: str) -> None:
-        """Join the rollouts, note the provenance, add the model card, and give the folder its name."""
+    def finish(self, summary: TrainSummary, card: str) -> None:
+        """Merge the rollouts, write model card, provenance and summary, and rename the folder."""
         provenance = self.provenance.for_table(TrainRollout)
         with TableWriter(self.partial / "rollouts.parquet", TrainRollout, provenance) as out:
             for path in filter(Path.exists, (self._part(m.step) for m in self.metrics)):
@@ -151,7 +152,7 @@ class RunFolder:
         with write_errors(self.final):
             (self.partial / "README.md").write_text(card)
             sync_files(self.partial)
-            write_note(self.partial, self.provenance, summary)
+            write_note(self.partial, self.provenance, summary.stored())
             _publish(self.final)
 
     def _place(self) -> Path:
@@ -162,30 +163,30 @@ class RunFolder:
         return self.partial / "rollouts" / f"{step:06d}.parquet"
 
 
-class Onlooker(RunFolder):
-    """The folder as the processes know it that do not write it: what is in there, and no way to change it."""
+class ReadOnlyRunFolder(RunFolder):
+    """The folder on ranks above 0, which do not write it, but for their part of what all write together."""
 
-    def __init__(self, known: dict[str, Any]) -> None:
-        vars(self).update(known)
+    def __init__(self, of_rank0: RunFolder) -> None:
+        vars(self).update(vars(of_rank0))
 
     def write_step(self, metrics: StepMetrics, rollouts: list[TrainRollout]) -> None:
-        """Know of the step."""
+        """Keep the metrics."""
         self.metrics.append(metrics)
 
-    def write_checkpoint(self, write: Callable[[Path], None], cursor: dict[str, Any]) -> None:
-        """Add what this process has to the folder that the first one makes."""
+    def write_checkpoint(self, write: Callable[[Path], None], method_state: dict[str, Any]) -> None:
+        """Write this rank's shards into the folder that rank 0 makes."""
         write(self._place().with_suffix(".making"))
 
     def write_copy(self, write: Callable[[Path], None]) -> None:
-        """Take part in what the first process writes."""
+        """Take part in the collectives of `write`."""
         write(self.partial)
 
-    def finish(self, summary: dict[str, Any], card: str) -> None:
-        """Leave it to the first process."""
+    def finish(self, summary: TrainSummary, card: str) -> None:
+        """Nothing: rank 0 does it."""
 
 
 def _publish(final: Path) -> None:
-    """Give a complete folder its name."""
+    """Rename a complete folder, without its checkpoints."""
     partial = partial_folder(final)
     for name in ("rollouts", "checkpoints"):
         shutil.rmtree(partial / name, ignore_errors=True)

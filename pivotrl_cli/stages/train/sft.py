@@ -1,4 +1,4 @@
-"""Imitation of the demonstrated actions, the method's baseline on the same rows."""
+"""SFT steps: imitation of the demonstrated actions, the baseline on the same rows."""
 
 from __future__ import annotations
 
@@ -7,51 +7,49 @@ from pivotrl_cli.learn.optimizer import UnusableGradient
 from pivotrl_cli.learn.sft import sft_update
 from pivotrl_cli.model.chat import UnrenderableError
 from pivotrl_cli.rows import Candidate, StepMetrics, TrainRollout
-from pivotrl_cli.stages.train.method import Learner, step_metrics
+from pivotrl_cli.stages.train.method import Method, step_metrics
 from pivotrl_cli.stages.train.stopwatch import Stopwatch
 
-Demonstration = tuple[list[int], list[int]]
-"""Tokens of a prompt and of the action that was demonstrated there."""
 
-
-class Sft(Learner):
+class Sft(Method):
     """Imitate the demonstrated actions of the drawn rows."""
 
     def step(self, step: int) -> tuple[StepMetrics, list[TrainRollout]]:
         """Update on one batch of demonstrations."""
         watch = Stopwatch()
         with watch("train"):
-            rows = self.deck.draw(self.config.prompts_per_step)
-            drawn = [self._tokens(self.deck.at(row)) for row in rows]
+            rows = self.order.draw(self.config.prompts_per_step)
+            drawn = [self._tokens(self.order.at(row)) for row in rows]
             usable = [pair for pair in drawn if pair is not None]
-            rate = self.rate(step)
-            stats, unusable = self._update(usable, rate)
+            batch = Batch(prompts=[prompt for prompt, _ in usable], completions=[[action] for _, action in usable])
+            rate = self.learning_rate(step)
+            stats, skipped = self._update(batch, rate)
         metrics = step_metrics(
             step,
             rate,
             stats,
             watch,
-            sum(len(p) + len(c) for p, c in usable),
+            batch.n_tokens + sum(map(len, batch.prompts)),
             n_groups=len(usable),
             n_unusable=len(drawn) - len(usable),
-            n_active=len(self.deck.rows),
-            skipped=unusable,
+            n_active=len(self.order.rows),
+            skipped=skipped,
             policy_version=step - 1,
         )
         return metrics, []
 
-    def _update(self, pairs: list[Demonstration], rate: float) -> tuple[UpdateStats | None, str | None]:
-        """The update on these, and why it was not made."""
-        if not pairs:
+    def _update(self, batch: Batch, rate: float) -> tuple[UpdateStats | None, str | None]:
+        """Statistics of the update, and the reason if it was skipped."""
+        if not batch.prompts:
             return None, None
-        batch = Batch(prompts=[p for p, _ in pairs], completions=[[c] for _, c in pairs])
         budget = self.config.token_budget
         try:
             return sft_update(self.model, self.optimizer, batch, rate, token_budget=budget, tree=self.tree), None
         except UnusableGradient as error:
             return None, str(error)
 
-    def _tokens(self, candidate: Candidate) -> Demonstration | None:
+    def _tokens(self, candidate: Candidate) -> tuple[list[int], list[int]] | None:
+        """Tokens of the prompt and of the demonstrated action; null where they do not fit or cannot be rendered."""
         try:
             prompt = self.chat.prompt_ids(candidate.state, candidate.tools)
             completion = self.chat.completion_ids(candidate.state, candidate.tools, candidate.expected_action)

@@ -1,7 +1,7 @@
-"""A state that several processes hold in parts: each writes its own, and any number of processes reads it again.
+"""Sharded checkpoints: each rank writes its shards, and any number of ranks reads them again.
 
-torch's distributed checkpoint does it, in safetensors files that name the place of each part in its tensor: nothing is
-unpickled, and the parts are cut anew where there are other processes.
+torch's distributed checkpoint does it, in safetensors files that name the place of each shard in its tensor: nothing is
+unpickled, and tensors are resharded for another number of ranks.
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ Tensors = dict[str, "Tensor"]
 
 
 def write_shards(tensors: Tensors, folder: Path) -> None:
-    """Write what this process has of the tensors; a matter of all. The folder must not exist yet, or be empty."""
+    """Write this rank's shards into a new or empty folder. Collective: every rank must call it."""
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
     from torch.distributed.checkpoint.state_dict_saver import save
 
     try:
-        save(_flat(tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+        save(_with_dimension(tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
     except CheckpointException as error:
-        raise OutputError(f"{folder}: {_first(error)}", "choose a folder that every process can write") from error
+        raise OutputError(
+            f"{folder}: {_first_failure(error)}", "choose a folder that every process can write"
+        ) from error
 
 
-def read_shards(folder: Path, blank: Callable[[Collection[str]], Tensors]) -> Tensors:
-    """Tensors that `blank` makes for the names in the folder, filled with what was written; a matter of all."""
+def read_shards(folder: Path, empty: Callable[[Collection[str]], Tensors]) -> Tensors:
+    """Read into the tensors that `empty` makes for the names in the folder. Collective: every rank must call it."""
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
     from torch.distributed.checkpoint.state_dict_loader import load
@@ -40,24 +42,24 @@ def read_shards(folder: Path, blank: Callable[[Collection[str]], Tensors]) -> Te
     try:
         reader = HuggingFaceStorageReader(str(folder))
         names = reader.read_metadata().state_dict_metadata
-        tensors = blank(names)
+        tensors = empty(names)
         if lacking := sorted(tensors.keys() - names.keys()):
             raise ValueError(f"the checkpoint lacks {lacking[0]}")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a single process, that it is one
-            load(_flat(tensors), storage_reader=reader)
+            warnings.simplefilter("ignore")  # that a single process has no process group
+            load(_with_dimension(tensors), storage_reader=reader)
     except (CheckpointException, OSError, ValueError) as error:
-        raise InputError(f"{folder}: {_first(error)}", "begin again with --force") from error
+        raise InputError(f"{folder}: {_first_failure(error)}", "start over with --force") from error
     return tensors
 
 
-def _flat(tensors: Tensors) -> Tensors:
-    """The same memory, scalars as vectors of one: parts of a tensor have a place in it, which a scalar lacks."""
+def _with_dimension(tensors: Tensors) -> Tensors:
+    """Views of the tensors, scalars as vectors of one: a shard has an offset in its tensor, which a scalar lacks."""
     return {name: tensor if tensor.ndim else tensor.view(1) for name, tensor in tensors.items()}
 
 
-def _first(error: BaseException) -> str:
-    """What one process met, in a line."""
+def _first_failure(error: BaseException) -> str:
+    """The error of one rank, in a line."""
     failures = getattr(error, "failures", {})
     cause = next((cause for cause, _ in failures.values()), error)
     return next(iter(str(cause).strip().splitlines()), type(cause).__name__)

@@ -45,7 +45,17 @@ main()
 
 def process(folder: Path, output: str) -> subprocess.Popen[bytes]:
     """The shipped policy in the desk, in small batches that are logged."""
-    options = ["--limit", "4", "--token-budget", "2500", "--max-turns", "4", "--max-new-tokens", "48", "--exact-resume"]
+    options = [
+        "--limit",
+        "4",
+        "--sample-token-budget",
+        "2500",
+        "--max-turns",
+        "4",
+        "--max-new-tokens",
+        "48",
+        "--exact-resume",
+    ]
     return subprocess.Popen(
         [sys.executable, "process.py", "eval", "desk", "--engine", "hf", *options, "--device", "cpu", "-o", output],
         cwd=folder,

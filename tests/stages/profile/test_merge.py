@@ -65,9 +65,9 @@ def test_merged_shards_are_the_bytes_of_the_whole_run(folder, count):
 
 def test_merged_shards_of_a_model_are_the_bytes_of_the_whole_run(folder, tiny_model):
     options = {"engine": "hf", "model": str(tiny_model), "device": "cpu", "max_new_tokens": 6, "limit": 30, "n": 2}
-    shard(folder, None, "whole.parquet", token_budget=900, **options)
+    shard(folder, None, "whole.parquet", sample_token_budget=900, **options)
     for i in range(2):
-        shard(folder, f"{i}/2", f"s{i}.parquet", token_budget=900, **options)
+        shard(folder, f"{i}/2", f"s{i}.parquet", sample_token_budget=900, **options)
     merged(folder, "s0.parquet", "s1.parquet")
     assert (folder / "p.parquet").read_bytes() == (folder / "whole.parquet").read_bytes()
 

@@ -254,7 +254,14 @@ def model_run(folder: Path, model: Path, output: str, **options):
             for i in range(12)
         ]
         write(folder / "m.parquet", rows)
-    chosen = {"n": 3, "window": 8, "max_new_tokens": 8, "token_budget": 400, "device": "cpu", "verifier": "exact"}
+    chosen = {
+        "n": 3,
+        "window": 8,
+        "max_new_tokens": 8,
+        "sample_token_budget": 400,
+        "device": "cpu",
+        "verifier": "exact",
+    }
     config = ProfileConfig(
         candidates=str(folder / "m.parquet"), model=str(model), output=str(folder / output), **chosen | options
     )

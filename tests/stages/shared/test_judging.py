@@ -226,7 +226,7 @@ def test_training_asks_the_judge_and_keeps_its_cost_out_of_what_is_stored(tmp_pa
         summary = train.run(config.model_copy(update={"judge_url": url}))
     rollouts = read(tmp_path / "trained/rollouts.parquet", TrainRollout)
     assert {(r.text, r.reward) for r in rollouts} <= {("yes", 1.0), ("never", 0.0)}
-    assert summary["judge"]["calls"] == len(seen) <= 3  # twice for yes, once for never: the rest is cached
+    assert summary.judge.calls == len(seen) <= 3  # twice for yes, once for never: the rest is cached
     assert "judge" not in json.loads((tmp_path / "trained/pivotrl.json").read_text())["summary"]
 
 

@@ -105,7 +105,7 @@ def test_two_processes_train_what_one_does(config, tmp_path, changes):
     done = in_two(two, "--json", outside=one.method == "sft")
     assert (done.returncode, done.stderr) == (0, "")
     summary = json.loads(done.stdout)
-    assert (summary["steps"], summary["rows_unusable"]) == (4, sum(row["n_unusable"] for row in metrics_of(two.output)))
+    assert (summary.steps, summary.rows_unusable) == (4, sum(row["n_unusable"] for row in metrics_of(two.output)))
     assert_same(one.output, two.output)
 
 
@@ -122,7 +122,7 @@ def test_a_killed_process_ends_the_other_and_both_go_on_from_the_checkpoint(conf
     kept = sorted(int(folder.name) for folder in (tmp_path / "two.partial" / "checkpoints").iterdir())
     copy = tmp_path / "alone.partial"
     shutil.copytree(tmp_path / "two.partial", copy)
-    assert train.run(two.model_copy(update={"output": str(tmp_path / "alone")}))["resumed_after"] == kept[-1] > 0
+    assert train.run(two.model_copy(update={"output": str(tmp_path / "alone")})).resumed_after == kept[-1] > 0
     assert_same(config.output, tmp_path / "alone")
     done = in_two(two, "--json")
     assert (done.returncode, done.stderr) == (0, "")
@@ -169,7 +169,7 @@ def test_four_processes_hold_two_copies_or_share_rows_and_any_number_reads_their
     assert found == dict.fromkeys(four_processes.MODELS, "[True, True, True]")
     for name in four_processes.MODELS:
         alone = four_processes.opened(name)
-        alone.restore(Checkpoint(tmp_path / name))
+        alone.load_checkpoint(Checkpoint(tmp_path / name))
         assert four_processes.same(four_processes.state(alone), torch.load(tmp_path / f"{name}.pt"))
 
 
@@ -178,7 +178,7 @@ def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "000002").mkdir()
     save_file({"another": torch.zeros(1)}, tmp_path / "000002" / "shard-00001-model-00001-of-00001.safetensors")
     with pytest.raises(InputError, match=r"000002: the checkpoint lacks lm_head\.weight"):
-        alone.restore(Checkpoint(tmp_path / "000002"))
+        alone.load_checkpoint(Checkpoint(tmp_path / "000002"))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from tables import RIGHT, WRONG
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.engines import Completion
 from pivotrl_cli.model.chat import UnparsableError, parse_hermes
-from pivotrl_cli.stages.train.groups import ScoredGroup, ScoredRollout, Turn
-from pivotrl_cli.stages.train.penalties import invalid_tool_call, malformed_thinking, penalty
+from pivotrl_cli.stages.train.groups import ScoredGroup, ScoredRollout, StepGroups, Turn
+from pivotrl_cli.stages.train.penalties import has_invalid_tool_call, has_malformed_thinking, penalty
 
 CONFIG = TrainConfig(pivots="p", output="o", invalid_tool_call_advantage=-5.0, malformed_thinking_advantage=-7.0)
 
@@ -33,7 +33,7 @@ def completion(text: str) -> Completion:
     ],
 )
 def test_the_rules_are_nemo_rls(reasoning, answer, invalid, malformed):
-    assert (invalid_tool_call(reasoning, answer), malformed_thinking(reasoning, answer)) == (invalid, malformed)
+    assert (has_invalid_tool_call(reasoning, answer), has_malformed_thinking(reasoning, answer)) == (invalid, malformed)
 
 
 @pytest.mark.parametrize(
@@ -55,21 +55,35 @@ def test_a_sampled_turn_is_judged_by_what_parsing_left(text, expected):
 
 
 def group(rewards: list[float | None], *texts: str) -> ScoredGroup:
-    rollouts = [ScoredRollout([Turn([1], completion(t))], r, "") for r, t in zip(rewards, texts, strict=True)]
-    return ScoredGroup.of("q", rollouts, CONFIG)
+    turns = [Turn([1], completion(text), penalty(completion(text), CONFIG)) for text in texts]
+    return ScoredGroup("q", [ScoredRollout([turn], r, "") for turn, r in zip(turns, rewards, strict=True)])
 
 
 def test_a_penalty_takes_the_place_of_the_advantage():
     mixed = group([1.0, 0.0, 0.0, 1.0], RIGHT, WRONG, "<tool_call>", RIGHT)
-    assert mixed.advantages == [pytest.approx([a], rel=1e-5) for a in (1.0, -1.0, -5.0, 1.0)]
+    (advantages,) = StepGroups([mixed]).advantages("group")
+    assert advantages == [pytest.approx([a], rel=1e-5) for a in (1.0, -1.0, -5.0, 1.0)]
     assert mixed.n_penalised == 1
 
 
-def test_a_group_without_variance_teaches_only_its_penalties():
-    assert group([0.0, 0.0], WRONG, WRONG).advantages is None
-    assert group([0.0, 0.0], WRONG, "<tool_call>").advantages == [[0.0], [-5.0]]
+def test_a_group_without_variance_trains_only_on_its_penalties():
+    constant, penalised = group([0.0, 0.0], WRONG, WRONG), group([0.0, 0.0], WRONG, "<tool_call>")
+    assert (constant.trains, penalised.trains) == (False, True)
+    assert StepGroups([constant, penalised]).advantages("group") == [[[0.0], [-5.0]]]
 
 
 def test_what_was_not_measured_is_not_penalised():
-    assert group([None, None], "<tool_call>", "<tool_call>").n_penalised == 0
-    assert group([None, None], "<tool_call>", "<tool_call>").advantages is None
+    unmeasured = group([None, None], "<tool_call>", "<tool_call>")
+    assert (unmeasured.n_penalised, unmeasured.trains) == (0, False)
+
+
+def test_all_groups_of_a_step_get_their_advantages_at_once():
+    """One [P, G] batch: groups of equal rewards are left out, an unscored rollout has advantage 0 and no row of it."""
+    step = StepGroups([group(rewards, RIGHT, WRONG) for rewards in ([1.0, 0.0], [1.0, 1.0], [0.0, 0.5], [None, 1.0])])
+    advantages = step.advantages("no_std")
+    assert advantages == [[[0.5], [-0.5]], [[-0.25], [0.25]]]
+    batch = step.batch(advantages)
+    assert (batch.advantages, batch.rollouts) == ([[0.5, -0.5], [-0.25, 0.25]], [[0, 1], [2, 3]])
+    recorded = [row.advantage for row in step.table_rows(1, advantages)]
+    assert recorded == [0.5, -0.5, None, None, -0.25, 0.25, None, None]
+    assert {row.purpose for row in step.table_rows(1, None)} == {"reprofile"}

@@ -17,7 +17,7 @@ from pivotrl_cli.errors import ConfigError, InputError, OutputError, RunError
 from pivotrl_cli.learn import policy
 from pivotrl_cli.rows import Candidate, StepMetrics
 from pivotrl_cli.stages.train import run as train
-from pivotrl_cli.stages.train.pivot_order import Deck
+from pivotrl_cli.stages.train.pivot_order import PivotSampler
 from pivotrl_cli.stages.train.sft import Sft
 from pivotrl_cli.storage.table import Table
 
@@ -29,8 +29,8 @@ def test_grpo_makes_what_is_rewarded_likelier(config, verifiers, talker):
     assert says_yes(config.output) > 0.95
     metrics = metrics_of(config)
     assert np.mean([m.reward_mean for m in metrics[-3:]]) > np.mean([m.reward_mean for m in metrics[:3]]) + 0.2
-    assert summary["reward_first"] == metrics[0].reward_mean
-    assert summary["reward_last"] == metrics[-1].reward_mean
+    assert summary.reward_first == metrics[0].reward_mean
+    assert summary.reward_last == metrics[-1].reward_mean
 
 
 def test_every_number_of_a_step_can_be_found_in_its_rollouts(config, verifiers):
@@ -57,10 +57,10 @@ def test_every_number_of_a_step_can_be_found_in_its_rollouts(config, verifiers):
             rewards = np.array([r.reward for r in group])
             expected = (rewards - rewards.mean()) / (rewards.std() + 1e-6) if group in trained else [None] * 8
             assert [r.advantage for r in group] == (pytest.approx(expected) if group in trained else expected)
-    assert summary["rollout_turns"] == turns == len(rollouts)
-    assert summary["groups_trained"] == sum(m.n_groups for m in metrics_of(config))
-    assert summary["steps"] == 3
-    assert summary["stopped"] == "all steps done"
+    assert summary.rollout_turns == turns == len(rollouts)
+    assert summary.groups_trained == sum(m.n_groups for m in metrics_of(config))
+    assert summary.steps == 3
+    assert summary.stopped == "all steps done"
 
 
 def test_the_same_config_gives_the_same_weights_and_rollouts(config, verifiers, tmp_path):
@@ -97,7 +97,7 @@ def test_both_layouts_learn_the_same(config, verifiers, tmp_path, method, capsys
         changes = {"output": str(tmp_path / layout), "layout": layout, "method": method, "kl_coef": 0.1}
         run = config.model_copy(update={"verifier": f"{verifiers}:yes", **changes})
         summary = train.run(run)
-        assert summary["plain_layout"] == (None if layout == "tree" else "--layout plain")
+        assert summary.plain_layout == (None if layout == "tree" else "--layout plain")
         differ = MACHINE | {"prefix_reuse"}
         measured[layout] = [m.model_dump(exclude=differ, exclude_none=True) for m in metrics_of(run)]
         reuse = [m.prefix_reuse for m in metrics_of(run)]
@@ -111,7 +111,7 @@ def test_a_model_that_the_tree_does_not_know_takes_the_plain_layout_and_says_so(
     monkeypatch.setattr(policy, "TREE_MODELS", frozenset())
     config = config.model_copy(update={"verifier": f"{verifiers}:yes", "steps": 1})
     reason = "the layers of qwen3 are not among those that a prefix tree knows"
-    assert train.run(config)["plain_layout"] == reason
+    assert train.run(config).plain_layout == reason
     assert capsys.readouterr().err == f"train: plain layout, several times slower: {reason}\n"
 
 
@@ -131,14 +131,14 @@ def test_sft_lowers_the_loss_and_imitates(config, talker):
     summary = train.run(config)
     losses = [m.loss for m in metrics_of(config)]
     assert losses[-1] < losses[0] / 2
-    assert (summary["loss_first"], summary["loss_last"]) == (losses[0], losses[-1])
+    assert (summary.loss_first, summary.loss_last) == (losses[0], losses[-1])
     assert says_yes(config.output) > says_yes(talker) + 0.2
     assert rollouts_of(config) == []
     first = metrics_of(config)[0]
     assert (first.n_groups, first.reward_mean, first.rollout_turns) == (4, None, 0)
     # the first loss is the mean negative log-likelihood per token of `yes<|im_end|>` under the talker
     model = AutoModelForCausalLM.from_pretrained(talker)
-    chat = hf.open_engine(EngineConfig(model=str(talker), device="cpu", token_budget=1)).chat
+    chat = hf.open_engine(EngineConfig(model=str(talker), device="cpu", sample_token_budget=1)).chat
     from pivotrl_cli.learn.policy import completion_logprobs
 
     deck = drawn(config, 4)
@@ -152,7 +152,7 @@ def test_sft_lowers_the_loss_and_imitates(config, talker):
 def drawn(config: TrainConfig, n: int) -> list[Candidate]:
     """The first rows that a run draws."""
     with Table.open(config.pivots, Candidate) as table:
-        deck = Deck(table, np.arange(6), np.ones(6), config.seed)
+        deck = PivotSampler(table, np.arange(6), np.ones(6), config.seed)
         return [deck.at(row) for row in deck.draw(n)]
 
 
@@ -210,13 +210,13 @@ def test_groups_without_variance_are_replaced_counted_and_end_the_run(config, ve
     assert [(m.loss, m.grad_norm, m.n_groups, m.n_all_right, m.n_all_wrong) for m in metrics] == [
         (None, None, 0, 12, 0)
     ] * 3
-    assert summary["stopped"] == "step 3: no group varied in 3 steps, the pivots are used up"
-    assert summary["rollout_turns"] == 3 * 12 * 8
+    assert summary.stopped == "step 3: no group varied in 3 steps, the pivots are used up"
+    assert summary.rollout_turns == 3 * 12 * 8
     assert {r.advantage for r in rollouts_of(config)} == {None}
     before, after = (load_file(Path(folder) / "model.safetensors") for folder in (talker, config.output))
     assert all((before[name] == after[name]).all() for name in before)
     patient = config.model_copy(update={"max_empty_steps": 10, "output": f"{config.output}-patient"})
-    assert train.run(patient)["stopped"] == "all steps done"
+    assert train.run(patient).stopped == "all steps done"
     assert [m.n_all_right for m in metrics_of(patient)] == [12] * 9
 
 
@@ -260,7 +260,7 @@ def test_rows_that_do_not_fit_are_counted(config, tmp_path, method):
     mixed = config.model_copy(
         update={"pivots": str(write(tmp_path / "mixed.parquet", rows)), "method": method, "steps": 1, "max_refills": 0}
     )
-    assert train.run(mixed)["rows_unusable"] == 2
+    assert train.run(mixed).rows_unusable == 2
     long = mixed.model_copy(
         update={
             "pivots": str(write(tmp_path / "long.parquet", rows[1::2])),
@@ -350,7 +350,7 @@ def test_sft_goes_on_from_a_checkpoint_too(config, tmp_path, monkeypatch):
     monkeypatch.setattr(Sft, "step", ends)
     with pytest.raises(KeyboardInterrupt):
         train.run(config)
-    assert train.run(config)["resumed_after"] == 2
+    assert train.run(config).resumed_after == 2
     assert taken == [1, 2, 3, 4, 3, 4, 5]
     assert weights_of(config) == weights_of(whole)
 
@@ -366,12 +366,12 @@ def test_a_step_with_an_unusable_gradient_is_skipped_and_three_end_the_run(confi
 
 def test_the_deck_deals_every_row_once_an_epoch_and_follows_weights(questions):
     with Table.open(questions, Candidate) as table:
-        deck = Deck(table, np.array([1, 3, 5]), np.ones(3), seed=0)
+        deck = PivotSampler(table, np.array([1, 3, 5]), np.ones(3), seed=0)
         epochs = [deck.draw(3) for _ in range(20)]
         assert {tuple(sorted(epoch)) for epoch in epochs} == {(1, 3, 5)}
         assert len({tuple(epoch) for epoch in epochs}) > 1
         assert deck.at(3).candidate_id == "q3-0"
-        heavy = Deck(table, np.arange(6), np.array([5.0, 1.0, 1.0, 1.0, 1.0, 1.0]), seed=0)
+        heavy = PivotSampler(table, np.arange(6), np.array([5.0, 1.0, 1.0, 1.0, 1.0, 1.0]), seed=0)
         drawn = heavy.draw(3000)
     assert drawn.count(0) / 3000 == pytest.approx(0.5, abs=0.03)
     assert drawn.count(1) / 3000 == pytest.approx(0.1, abs=0.02)
@@ -379,10 +379,10 @@ def test_the_deck_deals_every_row_once_an_epoch_and_follows_weights(questions):
 
 def test_the_deck_leaves_rows_out_and_stands_where_it_stood(questions):
     with Table.open(questions, Candidate) as table:
-        decks = [Deck(table, np.arange(6), np.ones(6), seed=0) for _ in range(2)]
+        decks = [PivotSampler(table, np.arange(6), np.ones(6), seed=0) for _ in range(2)]
         drawn = decks[0].draw(5) + decks[0].draw(7, without={0, 3})
         assert not {0, 3} & set(drawn[5:])
-        decks[1].skip(decks[0].n_dealt)
+        decks[1].skip(decks[0].n_drawn)
         assert decks[0].draw(9, without={1}) == decks[1].draw(9, without={1})
         assert decks[0].draw(9, without=set(range(6))) == []
 
@@ -401,7 +401,7 @@ def test_only_the_training_split_trains(config, tmp_path):
     ]
     config = config.model_copy(update={"pivots": str(write(tmp_path / "held.parquet", rows)), "steps": 1})
     summary = train.run(config)
-    assert (summary["rows"], summary["holdout_rows_left_out"]) == (1, 2)
+    assert (summary.rows, summary.holdout_rows_left_out) == (1, 2)
     assert {r.candidate_id for r in rollouts_of(config)} == {"q0-0"}
     with pytest.raises(InputError, match="no rows in the train split"):
         train.run(config.model_copy(update={"pivots": str(write(tmp_path / "none.parquet", rows[1:]))}))

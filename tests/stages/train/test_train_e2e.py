@@ -120,8 +120,8 @@ def test_every_turn_is_counted_and_has_the_advantage_of_its_episode(config):
             expected = (values - values.mean()) / (values.std() + 1e-6) if values.std() else [None] * 8
             advantages = [episode[0].advantage for episode in group]
             assert advantages == (pytest.approx(expected) if values.std() else expected)
-    assert summary["rollout_turns"] == turns
-    assert (summary["rows"], summary["holdout_rows_left_out"]) == (5, 2)
+    assert summary.rollout_turns == turns
+    assert (summary.rows, summary.holdout_rows_left_out) == (5, 2)
 
 
 def test_its_rollouts_are_not_scored_by_verifiers(config):
@@ -167,7 +167,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(config, tmp_path):
     whole = config.model_copy(update={"output": str(tmp_path / "whole")})
     train.run(whole)
     kill(config, 150)
-    assert train.run(config)["resumed_after"] >= 1
+    assert train.run(config).resumed_after >= 1
     assert rollouts_of(config) == rollouts_of(whole)
     assert weights_of(config) == weights_of(whole)
 

@@ -12,7 +12,7 @@ from training import kill, metrics_of, rollouts_of, weights_of, without_seconds
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.stages.train import run as train
-from pivotrl_cli.stages.train.curriculum import RECENT_STEPS, Changes, Roster
+from pivotrl_cli.stages.train.curriculum import RECENT_STEPS, Changes, Curriculum
 
 VERIFIERS = """
 import os
@@ -55,81 +55,81 @@ def settings(**changes) -> TrainConfig:
 
 
 def test_equal_rewards_retire_and_different_ones_bring_back():
-    roster = Roster([3, 5, 7, 9], settings(reprofile_every=2))
+    curriculum = Curriculum([3, 5, 7, 9], settings(reprofile_every=2))
     for row, rewards in {3: [1.0] * 4, 5: [0.0] * 4, 7: [1.0, 0.0], 9: [1.0]}.items():
-        roster.note(row, rewards)
-    roster.note(9, [])
-    assert [roster.due(step) for step in (1, 2, 3)] == [False, False, True]
-    assert roster.settle(3) == Changes(n_retired_right=1, n_retired_wrong=1)
-    assert (roster.retired, roster.n_active) == ({3, 5}, 2)
-    assert [roster.due(step) for step in (3, 4, 5)] == [False, False, True]
-    roster.note(3, [1.0, 0.0, 1.0, 1.0])
-    roster.note(5, [0.0] * 4)
-    roster.note(7, [0.5, 0.5])
-    roster.note(7, [0.5, 1.0])
-    assert roster.settle(5) == Changes(n_readmitted=1)
-    assert roster.retired == {5}
+        curriculum.add_rewards(row, rewards)
+    curriculum.add_rewards(9, [])
+    assert [curriculum.should_update(step) for step in (1, 2, 3)] == [False, False, True]
+    assert curriculum.update(3) == Changes(n_retired_right=1, n_retired_wrong=1)
+    assert (curriculum.retired, curriculum.n_active) == ({3, 5}, 2)
+    assert [curriculum.should_update(step) for step in (3, 4, 5)] == [False, False, True]
+    curriculum.add_rewards(3, [1.0, 0.0, 1.0, 1.0])
+    curriculum.add_rewards(5, [0.0] * 4)
+    curriculum.add_rewards(7, [0.5, 0.5])
+    curriculum.add_rewards(7, [0.5, 1.0])
+    assert curriculum.update(5) == Changes(n_readmitted=1)
+    assert curriculum.retired == {5}
 
 
 def test_the_last_two_groups_decide():
-    roster = Roster([3], settings(reprofile_every=1))
+    curriculum = Curriculum([3], settings(reprofile_every=1))
     for rewards in ([1.0, 0.0, 0.0, 0.0], [1.0] * 4):
-        roster.note(3, rewards)
-    assert roster.settle(2) == Changes()
+        curriculum.add_rewards(3, rewards)
+    assert curriculum.update(2) == Changes()
     for rewards in ([1.0, 0.0, 0.0, 0.0], [1.0] * 4, [1.0] * 4):
-        roster.note(3, rewards)
-    assert roster.settle(3) == Changes(n_retired_right=1)
+        curriculum.add_rewards(3, rewards)
+    assert curriculum.update(3) == Changes(n_retired_right=1)
 
 
 def test_fresh_rollouts_go_to_those_that_have_waited_longest():
-    roster = Roster(range(8), settings(reprofile_every=1, reprofile_pivots=3))
+    curriculum = Curriculum(range(8), settings(reprofile_every=1, reprofile_pivots=3))
     for row in (0, 1):
-        roster.note(row, [1.0, 0.0])
-    first = roster.stale(2)
+        curriculum.add_rewards(row, [1.0, 0.0])
+    first = curriculum.least_recent(2)
     assert len(first) == 3
     assert not {0, 1} & set(first)
     for row in first:
-        roster.note(row, [1.0] * 4)
-    roster.settle(2)
-    second = roster.stale(3)
+        curriculum.add_rewards(row, [1.0] * 4)
+    curriculum.update(2)
+    second = curriculum.least_recent(3)
     assert set(second) == set(range(2, 8)) - set(first), "unmeasured rows come before measured ones"
     for row in second:
-        roster.note(row, [1.0, 0.0])
-    roster.settle(3)
-    assert set(roster.stale(4)) <= set(first) | {0, 1}
-    assert roster.stale(4) == roster.stale(4)
+        curriculum.add_rewards(row, [1.0, 0.0])
+    curriculum.update(3)
+    assert set(curriculum.least_recent(4)) <= set(first) | {0, 1}
+    assert curriculum.least_recent(4) == curriculum.least_recent(4)
 
 
 def test_a_low_mixed_share_calls_for_it_but_not_twice_in_a_row():
-    roster = Roster(range(4), settings(reprofile_below=0.5))
+    curriculum = Curriculum(range(4), settings(reprofile_below=0.5))
     for n_mixed in (4, 4, 1, 1, 5):
-        assert not roster.due(9)
-        roster.note_share(n_mixed, 5)
-    assert not roster.due(9)
-    roster.note_share(1, 5)
-    assert roster.due(9)
-    roster.settle(9)
+        assert not curriculum.should_update(9)
+        curriculum.add_step(n_mixed, 5)
+    assert not curriculum.should_update(9)
+    curriculum.add_step(1, 5)
+    assert curriculum.should_update(9)
+    curriculum.update(9)
     for _ in range(RECENT_STEPS):
-        assert not roster.due(10)
-        roster.note_share(0, 5)
-    assert roster.due(10)
+        assert not curriculum.should_update(10)
+        curriculum.add_step(0, 5)
+    assert curriculum.should_update(10)
 
 
 def test_its_state_survives_json():
-    roster = Roster(range(6), settings(reprofile_every=3))
+    curriculum = Curriculum(range(6), settings(reprofile_every=3))
     rng = np.random.default_rng(0)
     for step in range(2, 7):
         for row in rng.choice(6, 3).tolist():
-            roster.note(row, [1.0, 1.0] if row < 3 else [1.0, 0.25])
-        roster.note_share(1, 3)
+            curriculum.add_rewards(row, [1.0, 1.0] if row < 3 else [1.0, 0.25])
+        curriculum.add_step(1, 3)
         if step == 4:
-            roster.settle(step)
-    again = Roster(range(6), settings(reprofile_every=3))
-    again.restore(json.loads(json.dumps(roster.state())))
-    assert again.state() == roster.state()
-    assert again.retired == roster.retired != set()
-    assert again.stale(7) == roster.stale(7)
-    assert again.settle(7) == roster.settle(7)
+            curriculum.update(step)
+    again = Curriculum(range(6), settings(reprofile_every=3))
+    again.load_state_dict(json.loads(json.dumps(curriculum.state_dict())))
+    assert again.state_dict() == curriculum.state_dict()
+    assert again.retired == curriculum.retired != set()
+    assert again.least_recent(7) == curriculum.least_recent(7)
+    assert again.update(7) == curriculum.update(7)
 
 
 def test_solved_and_hopeless_pivots_retire_and_are_counted(config, verifiers):
@@ -146,7 +146,7 @@ def test_solved_and_hopeless_pivots_retire_and_are_counted(config, verifiers):
     assert {r.candidate_id for r in rollouts if r.step >= 3 and r.purpose == "train"} <= {
         f"q{i}-0" for i in (0, 3, 4, 5)
     }
-    assert (summary["rows_retired_right"], summary["rows_retired_wrong"]) >= (1, 1)
+    assert (summary.rows_retired_right, summary.rows_retired_wrong) >= (1, 1)
     assert metrics[-1].rollout_turns == len(rollouts)
     fresh = [r for r in rollouts if r.purpose == "reprofile"]
     assert {r.step for r in fresh} == {5}, "at step 3 the first two steps had told of every row"
@@ -183,9 +183,9 @@ def test_when_all_pivots_are_retired_training_stops_and_says_so(config, verifier
         update={"verifier": f"{verifiers}:always", "steps": 9, "reprofile_every": 1, "reprofile_pivots": 0}
     )
     summary = train.run(config)
-    assert summary["stopped"] == "step 2: all pivots are retired"
+    assert summary.stopped == "step 2: all pivots are retired"
     assert metrics_of(config)[-1].n_active == 0
-    assert summary["rows_retired_right"] == 6
+    assert summary.rows_retired_right == 6
 
 
 @pytest.mark.slow
@@ -196,7 +196,7 @@ def test_a_killed_run_goes_on_with_what_it_knew(config, verifiers, tmp_path):
     train.run(whole)
     assert sum(m.n_retired_right + m.n_retired_wrong for m in metrics_of(whole)) > 0
     kill(config, 8 * 16)
-    assert train.run(config)["resumed_after"] >= 2
+    assert train.run(config).resumed_after >= 2
     assert without_seconds(metrics_of(config)) == without_seconds(metrics_of(whole))
     assert rollouts_of(config) == rollouts_of(whole)
     assert weights_of(config) == weights_of(whole)

@@ -74,14 +74,14 @@ def test_after_each_push_the_logprobs_are_the_trainers():
 
 @pytest.mark.slow
 def test_after_each_push_the_logprobs_of_a_server_are_the_trainers(server, tmp_path):
-    engine = open_server(server, "desk", tmp_path / "weights")
+    engine = open_server(server, "desk", tmp_path / "weights", "run")
     model = load_model(resolve("desk"), torch.device("cpu"), torch.float32)
     torch.manual_seed(0)
     for version in (1, 2):
         with torch.no_grad():
             for weight in model.parameters():
                 weight.add_(0.1 * weight.std() * torch.randn_like(weight))
-        engine.push(dict(merged_weights(model)), version)
+        engine.push(merged_weights(model), version)
         assert engine.weight_version == version
         assert mean_gap(engine, model, 2.0) < 1e-4
     with Endpoint(replace(server, base_url=server.base_url.removesuffix("/v1"))) as another:
@@ -109,7 +109,7 @@ def config(tmp_path: Path) -> TrainConfig:
     return TrainConfig(
         pivots=str(write(tmp_path / "q.parquet", rows)),
         output=str(tmp_path / "trained"),
-        sampler="vllm",
+        engine="vllm",
         steps=3,
         prompts_per_step=4,
         group_size=8,
@@ -138,7 +138,7 @@ def test_steps_train_on_what_the_trainer_would_have_said(config, changes):
 @pytest.mark.slow
 @pytest.mark.parametrize("n_processes", [1, 2])
 def test_steps_train_on_what_a_server_sampled(server, config, n_processes):
-    config = config.model_copy(update={"sampler": "vllm-server", "endpoint": server.base_url})
+    config = config.model_copy(update={"engine": "vllm-server", "endpoint": server.base_url})
     if n_processes == 1:
         train.run(config)
     else:
