@@ -105,7 +105,7 @@ def test_two_processes_train_what_one_does(config, tmp_path, changes):
     done = in_two(two, "--json", outside=one.method == "sft")
     assert (done.returncode, done.stderr) == (0, "")
     summary = json.loads(done.stdout)
-    assert (summary.steps, summary.rows_unusable) == (4, sum(row["n_unusable"] for row in metrics_of(two.output)))
+    assert (summary["steps"], summary["rows_unusable"]) == (4, sum(row["n_unusable"] for row in metrics_of(two.output)))
     assert_same(one.output, two.output)
 
 
@@ -117,7 +117,7 @@ def test_a_killed_process_ends_the_other_and_both_go_on_from_the_checkpoint(conf
     killed = in_two(two, MORTAL="1")
     assert killed.returncode == 1
     assert killed.stderr == (
-        "error: process 1 of 2 was ended by SIGKILL\nhint: the same command goes on from the last checkpoint\n"
+        "error: process 1 of 2 was ended by SIGKILL\nhint: run the same command again to resume from the last checkpoint\n"
     )
     kept = sorted(int(folder.name) for folder in (tmp_path / "two.partial" / "checkpoints").iterdir())
     copy = tmp_path / "alone.partial"

@@ -78,6 +78,6 @@ def test_an_unknown_place_is_refused(config):
     with pytest.raises(ConfigError) as error:
         train.run(config.model_copy(update={"method": "sft", "log_to": ["paper"]}))
     assert (error.value.message, error.value.hint) == (
-        "--log-to paper: no such place",
+        "--log-to paper: no such logger",
         "use one of tensorboard, trackio, wandb",
     )
