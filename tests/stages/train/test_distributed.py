@@ -117,7 +117,8 @@ def test_a_killed_process_ends_the_other_and_both_go_on_from_the_checkpoint(conf
     killed = in_two(two, MORTAL="1")
     assert killed.returncode == 1
     assert killed.stderr == (
-        "error: process 1 of 2 was ended by SIGKILL\nhint: run the same command again to resume from the last checkpoint\n"
+        "error: process 1 of 2 was ended by SIGKILL\n"
+        "hint: run the same command again to resume from the last checkpoint\n"
     )
     kept = sorted(int(folder.name) for folder in (tmp_path / "two.partial" / "checkpoints").iterdir())
     copy = tmp_path / "alone.partial"

@@ -224,9 +224,10 @@ def test_when_nothing_can_be_scored_the_run_fails_and_says_why(config, verifiers
     with pytest.raises(RunError) as error:
         train.run(config.model_copy(update={"verifier": f"{verifiers}:broken", "max_refills": 0}))
     assert error.value.message == (
-        "step 3: no rollout could be scored: 32 truncated or failed, 0 rows that do not fit the context or the chat template"
+        "step 3: no rollout could be scored: 32 truncated or failed,"
+        " 0 rows that do not fit the context or the chat template"
     )
-    with pytest.raises(RunError, match="32 cut or failed"):
+    with pytest.raises(RunError, match="32 truncated or failed"):
         train.run(config.model_copy(update={"max_new_tokens": 1, "max_refills": 0}))
     assert not Path(config.output).exists()
 
