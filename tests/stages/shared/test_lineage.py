@@ -60,9 +60,9 @@ def test_training_takes_them_when_told_to_and_sft_needs_no_pass_rates(foreign, t
     allowed = training(
         foreign, talker, tmp_path / "out", allow_foreign_profile=True, truncated="zero", verifier="exact"
     )
-    assert train.run(allowed)["steps"] == 1
+    assert train.run(allowed).steps == 1
     sft = training(foreign, talker, tmp_path / "sft", method="sft")
-    assert train.run(sft)["steps"] == 1
+    assert train.run(sft).steps == 1
 
 
 def test_pivots_of_the_models_own_profile_are_taken_without_a_word(tmp_path, talker, capsys):
