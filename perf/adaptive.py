@@ -79,7 +79,7 @@ def partial_credit(candidate: Candidate, action: Message) -> Verdict:
 
 
 def record(profiles: Sequence[Path]) -> None:
-    """Keep the rewards of each profile as counts by value; rollouts without a reward are left out."""
+    """Keep the rewards of each profile as counts by value; rollouts without a reward are dropped."""
     tables = [
         pl.scan_parquet(path)
         .select("candidate_id", pl.col("rollouts").list.eval(pl.element().struct.field("reward")).alias("reward"))

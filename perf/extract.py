@@ -1,6 +1,6 @@
 """Extract: turns per second, output size and peak memory beside a naive converter, on the same input in one run.
 
-    python -m benchmarks.extract [--turns 8000] [--large-mb 300] [--data FOLDER]
+    python -m perf.extract [--turns 8000] [--large-mb 300] [--data FOLDER]
 
 The naive converter does what reference converters do: one JSON row per assistant turn that repeats the whole prefix,
 written to JSONL, and no check of anything. `pivotrl extract` parses strictly, derives ids from content, and runs each

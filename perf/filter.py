@@ -1,6 +1,6 @@
 """Filter: CPU seconds and peak memory of `pivotrl filter` on a large profile, beside a naive polars script.
 
-    python -m benchmarks.filter [--rows 1000000] [--rollouts 8] [--folder FOLDER]
+    python -m perf.filter [--rows 1000000] [--rollouts 8] [--folder FOLDER]
 
 The profile is synthetic: trajectories of four turns with short states, eight rollouts at each, pass rates such that
 some two thirds of the turns are without variance. `decision` is `--dry-run`, the funnel alone; `with copy` writes

@@ -1,8 +1,8 @@
 """Inspect and report: CPU seconds and peak memory on a large profile.
 
-    python -m benchmarks.look [--rows 1000000] [--rollouts 8] [--folder FOLDER]
+    python -m perf.look [--rows 1000000] [--rollouts 8] [--folder FOLDER]
 
-The profile is that of `benchmarks.filter`; each command runs in a process of its own, start-up included. The report is
+The profile is that of `perf.filter`; each command runs in a process of its own, start-up included. The report is
 of the profile and 20,000 pivots.
 """
 

@@ -1,8 +1,8 @@
 """Memory: the peak of each command as its input grows, in a process of its own.
 
-    python -m benchmarks.memory                                  20 and 100 MB of trajectories
-    python -m benchmarks.memory --gb 0.1 --gb 10
-    python -m benchmarks.memory --candidates 2000 --candidates 100000 -n 16
+    python -m perf.memory                                  20 and 100 MB of trajectories
+    python -m perf.memory --gb 0.1 --gb 10
+    python -m perf.memory --candidates 2000 --candidates 100000 -n 16
 
 extract, profile with the replay engine, and filter, on synthetic trajectories of ten calls: with replies of 50 kB for
 a size in GB, of 200 bytes for a number of candidates. The last column is the peak over that of the smallest size.

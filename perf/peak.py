@@ -1,4 +1,4 @@
-"""What a command costs: its peak memory, its processor time and the clock, each run in a process of its own.
+"""Peak memory, processor time and wall time of a command, each run in its own process.
 
 The command is the only child of a small process that does nothing else, because on Linux a process's peak begins with
 that of the one that started it.

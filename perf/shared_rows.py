@@ -1,6 +1,6 @@
-"""What it saves to share a row among processes: memory and time of each, of one forward and backward pass.
+"""Sequence parallelism: memory and time per process of one forward and backward pass of a shared row.
 
-    for n in 1 2 4; do torchrun --standalone --nproc-per-node $n -m benchmarks.shared_rows 8192; done
+    for n in 1 2 4; do torchrun --standalone --nproc-per-node $n -m perf.shared_rows 8192; done
 
 The row is a random prompt of so many tokens with four rollouts of 32. `peak` is the growth of a process's peak memory
 over the step, `seconds` its CPU time; the sum of the log-probabilities is the same however many share the row.

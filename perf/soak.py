@@ -1,7 +1,7 @@
 """Soak: many candidates through the whole chain with the replay engine; time, peak memory and counts of each command.
 
-    python -m benchmarks.soak                            2,000 candidates
-    python -m benchmarks.soak --candidates 200000
+    python -m perf.soak                            2,000 candidates
+    python -m perf.soak --candidates 200000
 
 extract, profile in four shards, merge, score with another verifier, filter, export, inspect, then a few SFT steps of
 the shipped policy on the pivots and its evaluation on some of them. What one command wrote is what the next one reads,

@@ -1,4 +1,4 @@
-"""Storage: what candidates cost beside the raw trajectories they come from, on disk and in memory.
+"""Storage: size of candidates on disk and in memory, compared with the raw trajectories they come from.
 
     python perf/storage.py [--trajectories 50] [--turns 100]
 

@@ -1,4 +1,4 @@
-"""Profiling: rollouts per second of the engines, each beside the plain way to do the same, in the same run.
+"""Profiling: rollouts per second of each engine, compared with a plain implementation in the same run.
 
     python perf/throughput.py vllm order
     python perf/throughput.py hf --candidates 8 -n 8

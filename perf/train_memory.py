@@ -1,9 +1,9 @@
 """Memory and time of training against the formulas of docs/scaling.md.
 
-    python -m benchmarks.train_memory
+    python -m perf.train_memory
 
-Counted are bytes of tensors, which are the same on every device: what autograd keeps of a forward pass, what a step of
-the optimizer holds, what a cache of keys and values holds. Models are random Qwen3 of different shapes. Time is CPU
+It counts the bytes of tensors, which are the same on every device: those autograd keeps of a forward pass, the
+optimizer's state, and a cache of keys and values. Models are random Qwen3 of different shapes. Time is CPU
 time of one thread for forward and backward; the first line sets the rate by which the others are predicted.
 """
 

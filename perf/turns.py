@@ -1,10 +1,10 @@
-"""What it saves to keep a turn's keys and values for the next one: rounds of desk episodes, with and without.
+"""Prefix cache between turns: CPU time of rounds of desk episodes, with and without it.
 
-    python -m benchmarks.turns [--episodes 64] [--turns 12] [--rounds 3]
+    python -m perf.turns [--episodes 64] [--turns 12] [--rounds 3]
 
 All episodes act at once, a turn at a time, as in `eval` and `train --method e2e`; their conversations are those of the
-agent with habits, so both ways sample at the same states. `saved` is the CPU time without over that with the kept
-turns, in pairs that alternate; `same` the share of turns at which both sample the same tokens.
+agent with habits, so both ways sample at the same states. `saved` is the CPU time without the cache over the time
+with it, in alternating pairs; `same` is the share of turns at which both sample the same tokens.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class Failed(Exception):
 def run_all(jobs: Iterable[Job], n_workers: int) -> None:
     """Run the jobs and all that they need, each once; raises `Failed` at the end where any failed.
 
-    A job that an earlier run has finished is left out, as long as nothing that it needs is run again.
+    A job that an earlier run finished is skipped unless something it needs is run again.
     """
     every = list(dict.fromkeys(_with_needs(jobs)))
     done: set[Job] = set()

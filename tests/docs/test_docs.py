@@ -94,6 +94,16 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in headings(file), f"{target}#{anchor}"
 
 
+@every_page
+def test_programs_and_files_in_the_text_exist(page: Path) -> None:
+    text = page.read_text()
+    modules = re.findall(r"python -m ((?:benchmarks|perf|study|tools)[\w.]*)", text)
+    found = [name for name in modules if not (ROOT / name.replace(".", "/")).with_suffix(".py").exists()]
+    assert [name for name in found if not (ROOT / name / "__main__.py").exists()] == []
+    files = re.findall(r"`((?:perf|tools|recipes|study|tests|docs|schemas|results)/[\w./-]*\w)`", text)
+    assert [name for name in files if not (ROOT / name.replace("NAME", "openai")).exists()] == []
+
+
 def headings(page: Path) -> set[str]:
     titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}

@@ -1,4 +1,4 @@
-"""The study of the paper's claims: which commands it runs, how it goes on, and what it makes of the scores."""
+"""The study of the paper's claims: which commands it runs, how it resumes, and what it makes of the scores."""
 
 from __future__ import annotations
 

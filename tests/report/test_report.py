@@ -48,7 +48,7 @@ def scored(benchmark: str, task: str, score: float | None) -> EvalResult:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run: a profile with pivots, training that goes on, two evaluations; `EVIL` wherever a text can be."""
+    """A run: a profile with pivots, training under way, two evaluations; `EVIL` wherever a text can be."""
     place = tmp_path_factory.mktemp("reports") / "run"
     place.mkdir()
     same = {"task_id": EVIL, "domain": EVIL, "n_turns": 3, "trajectory_id": "a"}
