@@ -20,7 +20,7 @@ from pivotrl_cli.stages.score.audit import audit
 from pivotrl_cli.stages.score.recorded_rollouts import Recorded, recorded_rollouts
 from pivotrl_cli.stages.score.summary import AuditSummary, ScoreSummary, describe
 from pivotrl_cli.stages.shared.judge import judge_usage, open_judge
-from pivotrl_cli.stages.shared.scoring import mapped, score, score_again
+from pivotrl_cli.stages.shared.scoring import map_concurrently, score, score_again
 from pivotrl_cli.storage.arrow import with_columns
 from pivotrl_cli.storage.provenance import Provenance, source_fingerprint
 from pivotrl_cli.storage.table import Table, cached_summary, rows_of
@@ -75,7 +75,7 @@ def _compare(config: ScoreConfig, verifiers: _Verifiers) -> ScoreSummary:
 
     agreement = Agreement()
     concurrency = verifiers.judge.concurrency if verifiers.judge else 1
-    for found in mapped(score_by_each, recorded_rollouts(config), concurrency):
+    for found in map_concurrently(score_by_each, recorded_rollouts(config), concurrency):
         if found is None:
             agreement.n_unscored += 1
         else:

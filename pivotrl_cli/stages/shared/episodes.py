@@ -1,11 +1,11 @@
-"""Episodes on their way: all advance together, one turn at a time, so that the engine always has a full batch.
+"""Episodes advance together, one turn at a time, so that the engine always has a full batch.
 
     while episodes are left:
-        draw an action for each from the engine        what the journal has is not drawn again
-        step each with its action                      worlds that ask somebody wait side by side
+        sample an action for each        replies in the journal are not sampled again
+        step each with its action        worlds that wait for a server do so concurrently
 
-What the policy does wrong (text that is no action, an answer without end, no end at all) scores 0; what could not be
-measured has no score. Failures are not journaled: a run that goes on tries them again.
+Mistakes of the policy (text that cannot be parsed, a truncated answer, too many turns) score 0; an episode that could
+not be measured has no score. Failures are not journaled: a resumed run retries them.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from pivotrl_cli.environments import Begins, Episode, Measured, WorldError
 from pivotrl_cli.errors import PivotRLError, RunError
 from pivotrl_cli.progress import Progress
 from pivotrl_cli.rows import EvalResult, Message, Row
-from pivotrl_cli.stages.shared.scoring import mapped
+from pivotrl_cli.stages.shared.scoring import map_concurrently
 from pivotrl_cli.storage.journal import Journal, MemoryJournal
 
 Status = Literal["ok", "truncated", "unparsable", "empty", "too_long", "max_turns", "infra_error"]
 ALL_FAIL = 8
-"""Requests of one round from which on it means that the engine is broken if all of them fail."""
+"""Requests of one round, all of which fail, from which on the engine counts as broken."""
 
 
 class Reply(Row):
-    """What the engine returned for one state; the journal keeps it."""
+    """What the engine returned for one state; the value of a journal entry."""
 
     status: Literal["ok", "too_long", "unrenderable"] = "ok"
     detail: str = ""
@@ -73,12 +73,12 @@ class Run:
     status: Status | None = None
     error: str | None = None
     n_recorded: int = 0
-    """Turns that the journal had; of such a run the time is not known."""
+    """Turns from the journal; the time of such a run is not known."""
     started: float = 0.0
     """On the monotonic clock."""
     seconds: float | None = None
     n_given: int = field(init=False)
-    """Messages of the state that the policy was given."""
+    """Messages of the initial state."""
 
     def __post_init__(self) -> None:
         self.n_given = len(self.episode.state)
@@ -94,7 +94,7 @@ class Run:
         return f"{self.key}/{self.n_turns}"
 
     def begin(self) -> None:
-        """Get the episode ready for the first turn."""
+        """Start the episode."""
         self.started = time.monotonic()
         try:
             if isinstance(self.episode, Begins):
@@ -105,16 +105,16 @@ class Run:
             self.status = "ok"
 
     def turn(self, reply: Reply | None, config: EvalConfig) -> EvalResult | None:
-        """Apply what the engine returned for the current state, if the run goes on; its row where it has ended."""
+        """Apply what the engine returned for the current state, if the episode is not over; its row if it is."""
         if reply is not None:
-            self.take(reply, config.max_turns)
+            self.apply(reply, config.max_turns)
         if self.status is None:
             return None
         if config.timings and not self.n_recorded:
             self.seconds = time.monotonic() - self.started
         return self._row(config)
 
-    def take(self, reply: Reply, max_turns: int) -> None:
+    def apply(self, reply: Reply, max_turns: int) -> None:
         """Apply what the engine returned for the current state."""
         if reply.status != "ok":
             self.status = "too_long" if reply.status == "too_long" else "infra_error"
@@ -168,7 +168,7 @@ class Run:
         )
 
     def outcome(self) -> tuple[float | None, Status, str | None]:
-        """Score, null where it could not be measured; how the finished run ended; and what failed in it."""
+        """Score, null if it could not be measured; how the finished run ended; and its error."""
         assert self.status is not None
         if self.status == "infra_error" or (self.status == "too_long" and self.n_turns == 0):
             return None, self.status, self.error
@@ -189,26 +189,26 @@ def play(
     waiting = iter(runs)
     active: list[Run] = []
     rows: dict[str, EvalResult] = {}
-    workers = max(getattr(run.episode, "concurrency", 1) for run in runs)  # above 1 where somebody is asked
+    workers = max(getattr(run.episode, "concurrency", 1) for run in runs)  # above 1 if a world waits for a server
     with Progress(f"eval {runs[0].benchmark}", len(runs), "episodes") as bar:
-        while active := active + _begun(islice(waiting, config.concurrency - len(active)), workers):
-            replies = _draw([run for run in active if run.status is None], engine, config, journal)
+        while active := active + _begin_runs(islice(waiting, config.concurrency - len(active)), workers):
+            replies = _sample_replies([run for run in active if run.status is None], engine, config, journal)
             pairs = [(run, replies.get(run.turn_key)) for run in active]
-            ended = list(mapped(lambda pair: pair[0].turn(pair[1], config), pairs, workers))
+            ended = list(map_concurrently(lambda pair: pair[0].turn(pair[1], config), pairs, workers))
             rows |= {run.key: row for run, row in zip(active, ended, strict=True) if row is not None}
             active = [run for run in active if run.status is None]
             bar.advance(sum(row is not None for row in ended), f"{len(active)} running")
     return [rows[run.key] for run in runs]
 
 
-def _begun(runs: Iterable[Run], workers: int) -> list[Run]:
-    """The runs, each ready for its first turn, or ended."""
+def _begin_runs(runs: Iterable[Run], workers: int) -> list[Run]:
+    """Start these runs."""
     new = list(runs)
-    list(mapped(Run.begin, new, workers))
+    list(map_concurrently(Run.begin, new, workers))
     return new
 
 
-def _draw(
+def _sample_replies(
     active: list[Run], engine: Callable[[], Engine], config: EvalConfig, journal: Journal | MemoryJournal
 ) -> dict[str, Reply]:
     """The replies to the current state of each, by the key of the turn."""
@@ -216,7 +216,7 @@ def _draw(
     for run in active:
         run.n_recorded += run.turn_key in old
     if len(old) == len(active):
-        return old  # or nobody is left to act
+        return old  # or every run has ended
     requests = [Request(key=run.turn_key, state=run.episode.state, tools=run.episode.tools) for run in active]
     sampling = Sampling(
         temperature=config.temperature,
@@ -240,7 +240,7 @@ def _stop_if_nothing_works(new: list[Reply]) -> None:
     if len(new) >= ALL_FAIL and all(reply.error for reply in new):
         raise RunError(
             f"all {len(new):,} requests of one round failed, the first: {new[0].error}",
-            "what is done is kept: the same command goes on from there",
+            "finished turns are kept: run the same command again to resume",
         )
 
 

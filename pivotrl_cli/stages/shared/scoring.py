@@ -22,8 +22,8 @@ def score(
 ) -> Rollout:
     """Score a completion against the candidate's demonstration.
 
-    Text that is not an action is a wrong action: reward 0. A completion whose sampling or verification failed has no
-    reward; one that was cut has none either, or 0 under `truncated="zero"`.
+    Text that cannot be parsed into an action gets reward 0. A completion whose sampling or verification failed has no
+    reward; one that was cut has none either, or 0 with `truncated="zero"`.
     """
     return Rollout(
         sample=sample,
@@ -45,7 +45,7 @@ def score_group(
     first: int = 0,
 ) -> list[Rollout]:
     """Score the samples of one candidate, in order, the first of which has index `first`."""
-    scored = mapped(
+    scored = map_concurrently(
         lambda item: score(candidate, item[0], item[1], verifier, truncated),
         enumerate(completions, first),
         getattr(verifier, "concurrency", 1),
@@ -54,14 +54,14 @@ def score_group(
 
 
 def score_again(candidate: Candidate, rollout: Rollout, verifier: Verifier) -> Rollout:
-    """A recorded rollout that was not cut and did not fail, with what this verifier says of it."""
+    """Score a recorded rollout, which was not cut, with another verifier."""
     completion = Completion(text=rollout.text, action=rollout.action, problem=rollout.detail)
     measured = {"error": None, "detail": ""} | _measure(candidate, completion, verifier, "exclude")
     return rollout.model_copy(update=measured)
 
 
-def mapped(function: Callable[[T], R], items: Iterable[T], concurrency: int) -> Iterator[R]:
-    """`map`, in order; several items at once where verifiers wait for a server and say so by their `concurrency`."""
+def map_concurrently(function: Callable[[T], R], items: Iterable[T], concurrency: int) -> Iterator[R]:
+    """`map`, in order, of several items at once; verifiers that wait for a server state their `concurrency`."""
     if concurrency == 1:
         yield from map(function, items)
         return
@@ -97,7 +97,7 @@ def repeats_itself(sequence: Sequence[Any]) -> bool:
 
 
 def _measure(candidate: Candidate, completion: Completion, verifier: Verifier, truncated: Truncated) -> dict[str, Any]:
-    """The rollout's reward, verdict, detail and error."""
+    """Reward, verdict, detail and error of a rollout."""
     if completion.error is not None:
         return {"reward": None, "verdict": "error", "error": completion.error}
     if completion.finish_reason == "length":

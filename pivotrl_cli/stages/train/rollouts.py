@@ -84,7 +84,7 @@ class _Episode:
     def step(self, group: Group, config: TrainConfig) -> None:
         """Act as the policy has sampled."""
         self.turns.extend(_turn(group, completion, config) for completion in group.completions)
-        self.run.take(Reply.of(group), config.max_turns)
+        self.run.apply(Reply.of(group), config.max_turns)
 
     def scored(self, truncated: Literal["exclude", "zero"]) -> ScoredRollout:
         """The rollout; an episode cut by the token limit has no reward, or 0 if the config says so."""
