@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pivotrl_cli.configs import JudgeConfig
 from pivotrl_cli.errors import ConfigError, OutputError
@@ -63,16 +63,6 @@ def usage_rows(usage: JudgeUsage | None) -> list[tuple[str, str, str]]:
             f"{usage.cached:,} answers cached, {usage.retries:,} retries, {tokens:,} tokens",
         )
     ]
-
-
-def judge_cost(judge: Judge | None) -> dict[str, Any]:
-    """For the summaries that are dictionaries still."""
-    return {"judge": dict(judge.usage)} if judge else {}
-
-
-def cost_row(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """For the summaries that are dictionaries still."""
-    return usage_rows(JudgeUsage(**summary["judge"]) if "judge" in summary else None)
 
 
 def _open(config: JudgeConfig, url: str) -> Judge:
