@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 from pivotrl_cli.endpoint import Endpoint, Reply
 from pivotrl_cli.engines import Request
-from pivotrl_cli.engines.openai import RAW_CALL, content_of, has_tools
+from pivotrl_cli.engines.openai import content_of, has_tools
 from pivotrl_cli.errors import ConfigError, RunError
+from pivotrl_cli.model.formats.known import RAW_CALL
 from pivotrl_cli.rows import Message
 
 MAX_STATES = 8

@@ -8,20 +8,18 @@ here and reads the completion here, from its token ids where the server returns 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from pivotrl_cli.engines import Completion, Group, Request
 from pivotrl_cli.engines.prompts import Prompt, read_completion, read_completion_text, render
-from pivotrl_cli.model.chat import ChatFormat, UnparsableError, build_action, split_reasoning, to_template, valid_text
+from pivotrl_cli.model import formats
+from pivotrl_cli.model.chat import ChatFormat, UnparsableError, to_message, to_template, valid_text
+from pivotrl_cli.model.formats.known import MESSAGES, RAW_CALL
 from pivotrl_cli.rows import Message
 
 Choice = dict[str, Any]
-
-RAW_CALL = re.compile(r"</?tool_call>|<function=|\[TOOL_CALLS\]|<\|python_tag\|>|<\|tool_call|<\uff5ctool\u2581call")
-"""Beginnings of tool calls in the text of common models."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,11 +138,11 @@ def read_message(choice: Choice, seed: int) -> Completion:
 def to_action(message: dict[str, Any]) -> Message:
     """An assistant message of the server as an action; raises `UnparsableError`. The server's call ids are dropped."""
     content, reasoning = content_of(message), _reasoning(message)
-    if reasoning is None:
-        reasoning, content = split_reasoning(content, reasoning_open=False)
-    if tag := RAW_CALL.search(content):
-        raise UnparsableError(f"the server found no tool call after {tag[0]}")
-    return build_action(content, reasoning, _calls(message))
+    reading = formats.read(MESSAGES, content) if reasoning is None else formats.Reading(content, reasoning)
+    if tag := RAW_CALL.search(reading.content):
+        raise UnparsableError(f"the server found no tool call after {tag[0].strip()}")
+    reading.calls = _calls(message)
+    return to_message(reading)
 
 
 def to_text(message: dict[str, Any]) -> str:

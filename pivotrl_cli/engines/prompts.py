@@ -65,7 +65,7 @@ def read_completion_text(chat: ChatFormat, prompt: Prompt, text: str, *, stopped
 
 
 def stop_ids(generation: GenerationConfig | None, chat: ChatFormat) -> frozenset[int]:
-    """Tokens that end an action: those of the model's generation config and the tokenizer's own."""
+    """Tokens that end an action: those of the model's generation config and those that the chat format knows."""
     configured = generation.eos_token_id if generation is not None else None
     ids = configured if isinstance(configured, list) else [configured]
-    return frozenset(i for i in [*ids, chat.tokenizer.eos_token_id] if isinstance(i, int))
+    return chat.stop_ids | {i for i in ids if isinstance(i, int)}

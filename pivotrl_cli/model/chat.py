@@ -2,20 +2,25 @@
 
 Profiling, training and evaluation all build their prompts here, so the prompts of local rollouts are those that the
 policy sees in use. A state is rendered as its own prompt, never cut out of a longer render, because many templates
-rewrite history. Messages go to the template in the shape that most templates accept: content as text, arguments as
-objects.
+rewrite history. Messages go to the template in the shape that it accepts.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pivotrl_cli.errors import InputError
+from pivotrl_cli.model import probe, target
+from pivotrl_cli.model.formats import Format, Reading, read
+from pivotrl_cli.model.formats.known import BY_NAME, KNOWN
+from pivotrl_cli.model.probe import Found, Marks, find_format
+from pivotrl_cli.model.shape import MessageShape
 from pivotrl_cli.rows import Message, ToolCall
-from pivotrl_cli.text import common_prefix_length
 
 if TYPE_CHECKING:  # would pull in transformers, 2 s
     from transformers import PreTrainedTokenizerBase
@@ -30,7 +35,7 @@ class UnrenderableError(ValueError):
 
 
 class ChatFormat:
-    """Renders states and reads actions with one model's tokenizer."""
+    """Renders states and reads actions with one model's tokenizer, in the format that its chat template shows."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         if not getattr(tokenizer, "chat_template", None):
@@ -39,11 +44,21 @@ class ChatFormat:
                 "add chat_template.jinja to the model folder, or use the instruction-tuned model",
             )
         self.tokenizer = tokenizer
-        self.opens_reasoning = self._generation_prompt_opens_reasoning()
+        self.found = self._find_format()
+        """The format, the shape of messages, the stops, and what each probe gave."""
+        self._tail = self._canned_tail()
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens at which a turn ends: the tokenizer's, the generation config's, and those that the template shows."""
+        ids = [self.tokenizer.convert_tokens_to_ids(stop) for stop in self.found.marks.stops]
+        return frozenset(i for i in ids if isinstance(i, int))
 
     def prompt_text(self, state: list[Message], tools: str) -> str:
         """Render a state with the generation prompt; raises `UnrenderableError`."""
-        return self._render(tuple(map(to_template, state)), tools, add_generation_prompt=True)
+        if self.found.format.body == "none" and _tool_list(tools):
+            raise self._without_calls()
+        return self._render(self.found.shape.messages(state), tools, add_generation_prompt=True)
 
     def prompt_ids(self, state: list[Message], tools: str) -> list[int]:
         """Token ids of `prompt_text`."""
@@ -52,24 +67,18 @@ class ChatFormat:
     def completion_text(self, state: list[Message], tools: str, action: Message) -> str:
         """The completion with which the policy would take `action` at `state`, its end token included.
 
-        It is the render with the action minus the prompt. Where the generation prompt has a part that a finished turn
-        lacks (an empty reasoning block), the completion begins after the common prefix of the two.
+        It begins where the prompt ends, contains what the template writes for the action, and ends with the first
+        token at which generation stops.
         """
-        messages = (*map(to_template, state), to_template(action))
-        full = self._render(messages, tools, add_generation_prompt=False)
-        prompt = self.prompt_text(state, tools)
-        if full.startswith(prompt):
-            completion = full[len(prompt) :]
-        else:
-            bare = self._render(messages[:-1], tools, add_generation_prompt=False)
-            header = prompt[len(bare) :] if prompt.startswith(bare) else ""
-            start = full[len(bare) :] if header and full.startswith(bare) else None
-            if start is None:
-                raise UnrenderableError("the template rewrites history when it renders the action")
-            completion = start[common_prefix_length([start, header]) :]
-        eos = self.tokenizer.eos_token
-        end = completion.rfind(eos) if isinstance(eos, str) else -1
-        return completion[: end + len(eos)] if end >= 0 else completion.rstrip("\n")
+        found = self.found
+        turn = probe.make_turn(self._render_for_probe, found.shape, state, action, tools)
+        marks = (*found.marks.tokens, *(mark.strip() for mark in found.format.reasoning or ()))
+        try:
+            text = target.body(turn, marks, found.format.reasoning)
+        except target.NoTarget as error:
+            raise UnrenderableError(str(error)) from error
+        rest = self._read(found.format, text, turn.prompt, tools).rest if action.tool_calls else ""
+        return target.end(turn, text, found.marks.stops, found.marks.endings, rest, appends=found.appends)
 
     def completion_ids(self, state: list[Message], tools: str, action: Message) -> list[int]:
         """Token ids of `completion_text`."""
@@ -77,43 +86,78 @@ class ChatFormat:
 
     def decode(self, token_ids: list[int]) -> str:
         """Completion text without the end token; other special tokens stay, since tags may be special tokens."""
-        if token_ids and token_ids[-1] == self.tokenizer.eos_token_id:
+        if token_ids and token_ids[-1] in self.stop_ids:
             token_ids = token_ids[:-1]
+        return self._text(token_ids)
+
+    def _text(self, token_ids: list[int]) -> str:
         text = self.tokenizer.decode(token_ids, skip_special_tokens=False)
         assert isinstance(text, str)
         return text
 
     def parse(self, text: str, prompt_ids: list[int] | None = None, tools: str = "[]") -> Message:
-        """Read a completion as an action; raises `UnparsableError`.
+        """Read a completion as an action, in the model's own format; raises `UnparsableError`.
 
-        With the tokenizer's own `response_template` where it has one (transformers' response parsing, which casts
-        arguments that are written without types by the schemas in `tools`), else as Hermes-style tags: `<think>` for
-        reasoning, `<tool_call>` around `{"name": ..., "arguments": {...}}`.
+        The end of the prompt says whether it began the reply; `tools` give types to values that are written without.
         """
-        if getattr(self.tokenizer, "response_template", None) is not None:
-            return self._parse_by_template(text, prompt_ids or [], tools)
-        return parse_hermes(text, reasoning_open=self.opens_reasoning)
+        tail = self._text(prompt_ids[-_TAIL_TOKENS:]) if prompt_ids else self._tail
+        return to_message(self._read(self.found.format, self.found.marks.without_end(text), tail, tools))
 
-    def _parse_by_template(self, text: str, prompt_ids: list[int], tools: str) -> Message:
+    def _read(self, form: Format, text: str, tail: str, tools: str) -> Reading:
+        return self._read_by_template(text, tail, tools) if form is RESPONSE_TEMPLATE else read(form, text, tail, tools)
+
+    def _read_by_template(self, text: str, prompt: str, tools: str) -> Reading:
+        prefix = self.encode(prompt)
         try:
-            parsed = self.tokenizer.parse_response(text, prefix=prompt_ids, tools=_tool_list(tools))
+            parsed = self.tokenizer.parse_response(text, prefix=prefix, tools=_tool_list(tools))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise UnparsableError(f"the tokenizer's response template does not match: {error}") from error
+            return Reading(problem=f"the tokenizer's response template does not match: {error}")
         calls = [call.get("function", call) if isinstance(call, dict) else call for call in _calls_of(parsed)]
         reasoning = parsed.get("reasoning_content") or parsed.get("thinking")
-        return build_action(str(parsed.get("content") or ""), str(reasoning) if reasoning else None, calls)
+        return Reading(str(parsed.get("content") or ""), str(reasoning) if reasoning else None, calls)
 
-    def _render(self, messages: tuple[dict[str, Any], ...], tools: str, *, add_generation_prompt: bool) -> str:
+    def _find_format(self) -> Found:
+        own = getattr(self.tokenizer, "response_template", None)
+        tokens = [str(token) for token in getattr(self.tokenizer, "added_tokens_decoder", {}).values()]
+        tokens += [token for token in self.tokenizer.all_special_tokens if token not in tokens]
+        marks = Marks(tuple(tokens), tuple(self._known_stops()))
+        key = (str(self.tokenizer.chat_template), json.dumps(own, default=str), marks)
+        if key not in _FOUND:
+            formats = (RESPONSE_TEMPLATE,) if own is not None else ()
+            found = find_format(self._render_for_probe, marks, formats, self._read) if formats else None
+            if found is None or found.format.body == "none":
+                found = find_format(self._render_for_probe, marks, KNOWN, self._read)
+            _FOUND[key] = found
+        return _FOUND[key]
+
+    def _known_stops(self) -> Iterator[str]:
+        """The tokenizer's end token and those of the generation config beside it."""
+        if isinstance(self.tokenizer.eos_token, str):
+            yield self.tokenizer.eos_token
+        try:
+            config = json.loads((Path(self.tokenizer.name_or_path) / "generation_config.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return
+        ids = config.get("eos_token_id")
+        for i in ids if isinstance(ids, list) else [ids]:
+            token = self.tokenizer.convert_ids_to_tokens(i) if isinstance(i, int) else None
+            if isinstance(token, str) and token != self.tokenizer.eos_token:
+                yield token
+
+    def _render_for_probe(self, messages: list[dict[str, Any]], tools: str, opened: bool) -> str:
+        return self._render(messages, tools, add_generation_prompt=opened)
+
+    def _render(self, messages: list[dict[str, Any]], tools: str, *, add_generation_prompt: bool) -> str:
         from jinja2.exceptions import TemplateError
 
         try:
             text = self.tokenizer.apply_chat_template(
-                list(messages),
+                messages,
                 tools=_tool_list(tools) or None,
                 add_generation_prompt=add_generation_prompt,
                 tokenize=False,
             )
-        except (TemplateError, TypeError, ValueError, KeyError, RecursionError) as error:
+        except (TemplateError, TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
             raise UnrenderableError(f"{type(error).__name__}: {error}") from error
         assert isinstance(text, str)
         return text
@@ -124,44 +168,49 @@ class ChatFormat:
         assert isinstance(ids, list)
         return ids
 
-    def _generation_prompt_opens_reasoning(self) -> bool:
+    def _canned_tail(self) -> str:
+        """How a prompt ends, for completions whose prompt is not known."""
         from jinja2.exceptions import TemplateSyntaxError
 
         try:
-            prompt = self.prompt_text([Message(role="user", content="?")], "[]")
+            messages = self.found.shape.messages([Message(role="user", content="?")])
+            return self._render(messages, "[]", add_generation_prompt=True)[-200:]
         except UnrenderableError as error:
             if isinstance(error.__cause__, TemplateSyntaxError):  # no state at all can be rendered
                 raise InputError(
                     f"{self.tokenizer.name_or_path}: the chat template is broken: {error.__cause__.message}",
                     "correct it in the model folder",
                 ) from error
-            return False
-        return prompt.rstrip().endswith("<think>")
+            return ""
+
+    def _without_calls(self) -> InputError:
+        name = self.tokenizer.name_or_path
+        if not self.found.wrote:
+            return InputError(
+                f"{name}: the chat template has no tools: it drops calls",
+                "put a template with tools into the model folder as chat_template.jinja (docs/models.md has one)",
+            )
+        return InputError(
+            f"{name}: no known format reads back a call as the chat template writes it: {self.found.wrote[:160]!r}",
+            "describe the format in the tokenizer's response_template, as docs/models.md shows",
+        )
+
+
+_TAIL_TOKENS = 48
+RESPONSE_TEMPLATE = Format("response-template", body="template", families="what the tokenizer's own template describes")
+_FOUND: dict[tuple[str, str, Marks], Found] = {}
+
+
+def to_message(reading: Reading) -> Message:
+    """A reading as an action; raises `UnparsableError`."""
+    if reading.problem:
+        raise UnparsableError(reading.problem)
+    return build_action(reading.content, reading.reasoning, reading.calls)
 
 
 def to_template(message: Message) -> dict[str, Any]:
-    """One message in the shape that chat templates read."""
-    shaped: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.reasoning is not None:
-        shaped["reasoning_content"] = message.reasoning
-    if message.tool_calls:
-        shaped["tool_calls"] = [_call_to_template(call) for call in message.tool_calls]
-    if message.tool_call_id is not None:
-        shaped["tool_call_id"] = message.tool_call_id
-    if message.name is not None:
-        shaped["name"] = message.name
-    return shaped
-
-
-def _call_to_template(call: ToolCall) -> dict[str, Any]:
-    try:
-        arguments = json.loads(call.arguments)
-    except (ValueError, RecursionError):
-        arguments = call.arguments  # recorded as it was: histories are not repaired
-    shaped: dict[str, Any] = {"type": "function", "function": {"name": call.name, "arguments": arguments}}
-    if call.id is not None:
-        shaped["id"] = call.id
-    return shaped
+    """One message in the shape that most chat templates read."""
+    return MessageShape().messages([message])[0]
 
 
 @lru_cache(maxsize=64)
@@ -171,9 +220,6 @@ def _tool_list(tools: str) -> list[Any]:
     return parsed
 
 
-_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
-
-
 def parse_hermes(text: str, *, reasoning_open: bool = False) -> Message:
     """Read Hermes-style text as an action; raises `UnparsableError`.
 
@@ -181,30 +227,7 @@ def parse_hermes(text: str, *, reasoning_open: bool = False) -> Message:
 
     Example: `'<tool_call>\\n{"name": "f", "arguments": {"x": 1}}\\n</tool_call>'` is one call of `f`.
     """
-    reasoning, rest = split_reasoning(text, reasoning_open)
-    calls = [_parse_json(body) for body in _CALL.findall(rest)]
-    content = _CALL.sub("", rest)
-    if "<tool_call>" in content or "</tool_call>" in content:
-        raise UnparsableError("a <tool_call> tag without its partner")
-    return build_action(content, reasoning, calls)
-
-
-def split_reasoning(text: str, reasoning_open: bool) -> tuple[str | None, str]:
-    """The `<think>` block that a text begins with, and the rest; raises `UnparsableError` where it does not end."""
-    opened = reasoning_open or text.lstrip().startswith("<think>")
-    reasoning, end, rest = text.partition("</think>")
-    if end and (opened or "<tool_call>" not in reasoning):  # else the tag is text inside a call
-        return reasoning.strip().removeprefix("<think>").strip() or None, rest
-    if opened:
-        raise UnparsableError("the reasoning does not end")
-    return None, text
-
-
-def _parse_json(body: str) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise UnparsableError(f"a tool call is not JSON: {str(error)[:80]}") from error
+    return to_message(read(BY_NAME["hermes"], text, "<think>" if reasoning_open else ""))
 
 
 def _calls_of(parsed: dict[str, Any]) -> list[Any]:
@@ -231,6 +254,8 @@ def _build_call(call: Any) -> ToolCall:
     name, arguments = call.get("name"), call.get("arguments", {})
     if not isinstance(name, str) or not name:
         raise UnparsableError("a tool call has no name")
+    if arguments is None or arguments == "":
+        arguments = {}  # a tool without arguments, in every spelling
     text = _escaped(arguments) if isinstance(arguments, str) else canonical_json(arguments)
     return ToolCall(name=valid_text(name), arguments=text)
 

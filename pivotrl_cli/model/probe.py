@@ -90,6 +90,12 @@ class Marks:
 
     tokens: tuple[str, ...]
     stops: tuple[str, ...]
+    endings: tuple[str, ...] = ()
+    """Ends of a turn that the template writes and the vocabulary lacks: plain text, behind which a stop follows."""
+
+    def without_end(self, text: str) -> str:
+        """A reply without the marks at its end that are not tokens."""
+        return text.rstrip().removesuffix(self.endings[0]) if self.endings else text
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,8 @@ class Found:
     """With the stops that the template showed."""
     probes: dict[str, str]
     """Each probe: empty where it came back, else why it did not."""
+    appends: bool = False
+    """Whether the template ends every render with something of its own."""
     wrote: str = ""
     """What the template wrote for a plain call, or why it refused, where no format reads it back."""
 
@@ -162,7 +170,7 @@ def _examine(render: Renderer, reader: Reader, form: Format, shape: MessageShape
     """All probes in one format, with the stops and the key of reasoning that they show."""
     shape = _reasoning_shape(render, shape)
     stops = [one for one in form.stops if one in marks.tokens]
-    marks = Marks(marks.tokens, tuple(dict.fromkeys((*marks.stops, *stops))))
+    marks = replace(marks, stops=tuple(dict.fromkeys((*marks.stops, *stops))))
     calls = form.body != "none"
     probes = {name: one for name, one in PROBES.items() if calls or not one.tool_calls}
     tools = TOOLS if calls else "[]"
@@ -173,7 +181,14 @@ def _examine(render: Renderer, reader: Reader, form: Format, shape: MessageShape
         probes["own tags"] = _says("", _write(text=f"Alpha {tags} omega"))
     turns = {name: make_turn(render, shape, STATE, one, tools) for name, one in probes.items()}
     given = {name: _fault(reader, form, turns[name], marks, probes[name]) for name in probes}
-    return Found(form, shape, marks, given)
+    return Found(form, shape, marks, given, appends=_appends(turns["message"], marks))
+
+
+def _appends(turn: Turn, marks: Marks) -> bool:
+    try:
+        return end(turn, turn.full, marks.stops) != end(turn, turn.full, marks.stops, appends=False)
+    except ValueError:
+        return False
 
 
 def _own_tags(text: str, marks: Marks) -> str:
@@ -195,7 +210,10 @@ def _with_stop(reader: Reader, form: Format, turn: Turn, action: Message, marks:
     if behind.startswith(marks.stops) or (not behind and text.rstrip().endswith(marks.stops)):
         return marks
     written = _first_mark(behind, marks.tokens) if behind else _first_mark(turn.after, marks.tokens)
-    return Marks(marks.tokens, (*marks.stops, written)) if written and written not in marks.stops else marks
+    if written:
+        return replace(marks, stops=(*marks.stops, written)) if written not in marks.stops else marks
+    ending = re.match(r"<[^<>\s]{1,40}>", behind)
+    return replace(marks, endings=(ending[0],)) if ending else marks
 
 
 def make_turn(render: Renderer, shape: MessageShape, state: list[Message], action: Message, tools: str) -> Turn:
@@ -269,7 +287,7 @@ def _fault(reader: Reader, form: Format, turn: Turn, marks: Marks, action: Messa
     """Why an action does not come back; empty where it does."""
     try:
         text = body(turn, _marks(form, marks), form.reasoning)
-        text = end(turn, text, marks.stops, reader(form, text, turn.prompt, TOOLS).rest)
+        text = end(turn, text, marks.stops, marks.endings, reader(form, text, turn.prompt, TOOLS).rest)
     except NoTarget as error:
         return str(error)
     except ValueError as error:
@@ -278,7 +296,7 @@ def _fault(reader: Reader, form: Format, turn: Turn, marks: Marks, action: Messa
     early = next((one for one in marks.stops if one in inside), None)
     if early is not None:
         return f"generation would stop in the middle, at {early}"
-    reading = reader(form, inside, turn.prompt, TOOLS)
+    reading = reader(form, marks.without_end(inside), turn.prompt, TOOLS)
     return reading.problem or difference(reading, action)
 
 

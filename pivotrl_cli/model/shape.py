@@ -28,7 +28,8 @@ class MessageShape:
 
     def messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         """Messages as the template takes them; ids are the same in a call and in the reply to it."""
-        shaped, waiting, count = [], [], 0
+        shaped, count = [], 0
+        waiting: list[tuple[str | None, str]] = []
         for message in messages:
             one = self._message(message)
             if message.tool_calls and self.ids != "recorded":

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from pivotrl_cli.text import common_prefix_length
+
 Render = Callable[[list[dict[str, Any]], bool], str]
 
 
@@ -67,12 +69,27 @@ def body(turn: Turn, marks: Collection[str], reasoning: tuple[str, str] | None) 
     return _close_reasoning(turn, begun, text, reasoning)
 
 
-def end(turn: Turn, text: str, stops: Collection[str], rest: str = "") -> str:
-    """The body up to the first stop behind the action; `rest` is what stands behind its last call."""
-    begin = len(text) - len(rest) if rest else _trailing(turn, text, stops)
-    found = _first(text, begin, stops)
-    if found:
+def end(
+    turn: Turn,
+    text: str,
+    stops: Collection[str],
+    endings: Collection[str] = (),
+    rest: str = "",
+    *,
+    appends: bool = True,
+) -> str:
+    """The body up to the first stop behind the action, or behind an ending that is no token.
+
+    `rest` is what stands behind the action's last call. `appends`: whether the template ends every render with
+    something of its own, such as the opening of the next reply.
+    """
+    begin = len(text) - len(rest) if rest else _trailing(text, (*stops, *endings))
+    if appends and not rest:
+        begin = min(begin, len(text) - common_prefix_length([turn.bare[::-1], text[::-1]]))
+    if found := _first(text, begin, stops):
         return text[:found]
+    if found := _first(text, begin, endings):
+        return text[:found] + next(iter(stops), "")
     after = turn.after
     ending = next((one for one in stops if after.lstrip().startswith(one)), None)
     if ending is not None:  # the next message writes the end of this one
@@ -80,12 +97,12 @@ def end(turn: Turn, text: str, stops: Collection[str], rest: str = "") -> str:
     return text.rstrip() + next(iter(stops), "")
 
 
-def _trailing(turn: Turn, text: str, stops: Collection[str]) -> int:
-    """Where that begins which a text ends with and the action did not ask for: stops, what every render ends with."""
+def _trailing(text: str, stops: Collection[str]) -> int:
+    """Where the stops begin that a text ends with."""
     done = text.rstrip()
     while ending := next((one for one in stops if done.endswith(one)), None):
         done = done[: -len(ending)].rstrip()
-    return min(len(done), len(text) - common_suffix(turn.bare, text))
+    return len(done)
 
 
 def _divide(turn: Turn, marks: Collection[str], reasoning: tuple[str, str] | None) -> tuple[str, str]:
@@ -93,9 +110,9 @@ def _divide(turn: Turn, marks: Collection[str], reasoning: tuple[str, str] | Non
     prompt, full = turn.prompt, turn.full
     if full.startswith(prompt):
         return "", full[len(prompt) :]
-    cut = _whole_marks(common_prefix(prompt, full), (prompt, full), marks)
+    cut = _whole_marks(common_prefix_length([prompt, full]), (prompt, full), marks)
     begun, text = prompt[cut:], full[cut:]
-    state = prompt[: common_prefix(prompt, turn.bare)].rstrip()
+    state = prompt[: common_prefix_length([prompt, turn.bare])].rstrip()
     if cut < len(state) and not _is_reasoning(begun, reasoning):  # the template rewrites the history
         opening = prompt[len(state) :].lstrip() or prompt[-8:]
         begin = full.rfind(opening.rstrip())
@@ -146,20 +163,3 @@ def _first(text: str, begin: int, stops: Collection[str]) -> int:
     """Where the first stop at or after `begin` ends; 0 where there is none."""
     places = [(place, -len(one)) for one in stops if (place := text.find(one, begin)) >= 0]
     return min(places)[0] - min(places)[1] if places else 0
-
-
-def common_prefix(left: str, right: str) -> int:
-    """How many characters two texts begin with alike; by halves, since prompts are long."""
-    low, high = 0, min(len(left), len(right))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if left[low:middle] == right[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def common_suffix(left: str, right: str) -> int:
-    """How many characters two texts end with alike."""
-    return common_prefix(left[::-1], right[::-1])

@@ -74,10 +74,10 @@ def tools_of(tools: Json) -> str:
 
 
 def arguments_of(arguments: Json) -> str:
-    """Arguments as JSON text: text as it is, anything else written compactly; empty where there are none."""
+    """Arguments as JSON text: text as it is, anything else written compactly; `{}` where there are none."""
     if isinstance(arguments.value, str):
-        return arguments.value
-    return compact(arguments.value) if arguments else ""
+        return "{}" if arguments.value.strip() in ("", "null") else arguments.value
+    return compact(arguments.value) if arguments else "{}"
 
 
 def call_of(call_id: Json, name: Json, arguments: Json) -> ToolCall:

@@ -82,9 +82,11 @@ def test_a_generation_prompt_with_an_empty_reasoning_block_is_not_repeated():
 
 
 def test_a_template_that_rewrites_history_is_unrenderable():
-    rewriting = chat("{{ messages | length }} messages{% for m in messages %}{{ m.content }}{% endfor %}")
+    rewriting = chat(
+        "{% for m in messages %}{{ m.content if messages | length < 2 else m.content | upper }}{% endfor %}"
+    )
     with pytest.raises(UnrenderableError, match="rewrites history"):
-        rewriting.completion_text([user("?")], "[]", says("Done."))
+        rewriting.completion_text([user("Who?")], "[]", says("Done."))
 
 
 def test_what_a_template_refuses_is_unrenderable():
@@ -234,13 +236,28 @@ RESPONSE_TEMPLATE = {
         "content": {},
     },
 }
-"""The form in which transformers describes completions; calls as tags, as Qwen3-Coder writes them."""
+"""The form in which transformers describes completions; calls as tags."""
+CALL_AS_TAGS = (
+    "<function={{ call.function.name }}>"
+    "{% for key, value in call.function.arguments.items() %}<{{ key }}>{{ value }}</{{ key }}>{% endfor %}</function>"
+)
+
+
+def test_a_response_template_that_does_not_read_back_is_not_used():
+    tokenizer = tiny_tokenizer()
+    tokenizer.response_template = RESPONSE_TEMPLATE
+    assert ChatFormat(tokenizer).found.format.name == "hermes"
 
 
 def test_a_tokenizer_with_a_response_template_reads_its_own_completions():
     tokenizer = tiny_tokenizer()
+    begin, end = (
+        tokenizer.chat_template.rindex(mark) for mark in ("<tool_call>", "{% endfor %}<|im_end|>\n{% endif %}\n")
+    )
+    tokenizer.chat_template = tokenizer.chat_template[:begin] + CALL_AS_TAGS + tokenizer.chat_template[end:]
     tokenizer.response_template = RESPONSE_TEMPLATE
     described = ChatFormat(tokenizer)
+    assert described.found.format.name == "response-template"
     prompt = described.prompt_ids([user("?")], TOOLS)
     assert described.parse("<think>Hm.</think> Done. ", prompt) == says("Done.", "Hm.")
     call = "<function=look><order>7</order></function>"

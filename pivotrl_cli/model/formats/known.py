@@ -1,13 +1,15 @@
 """The known formats, in the order in which they are tried."""
 
+# ruff: noqa: RUF001  the marks of DeepSeek have a full-width bar
+
 from __future__ import annotations
+
+import re
 
 from pivotrl_cli.model.formats.notation import Format
 
-_GLM_ARGUMENTS = {
-    "argument": r"\s*<arg_key(?::\w+)?>(?P<key>.*?)</arg_key(?::\w+)?>\s*<arg_value(?::\w+)?>",
-    "argument_end": r"</arg_value(?::\w+)?>",
-}
+_GLM_ARGUMENT = r"\s*<arg_key(?::\w+)?>(?P<key>.*?)</arg_key(?::\w+)?>\s*<arg_value(?::\w+)?>"
+_GLM_ARGUMENT_END = r"</arg_value(?::\w+)?>"
 _DSML = "<｜DSML｜"
 
 KNOWN: tuple[Format, ...] = (
@@ -44,7 +46,8 @@ KNOWN: tuple[Format, ...] = (
         "glm",
         body="tags",
         open=r"<tool_call>\s*(?P<name>[^\s<{}]+)",
-        **_GLM_ARGUMENTS,
+        argument=_GLM_ARGUMENT,
+        argument_end=_GLM_ARGUMENT_END,
         unclosed=r"(?=</tool_call>\s*\Z)",
         close=r"\s*</tool_call>",
         stray=r"</?tool_call>|</?arg_(?:key|value)>",
@@ -55,7 +58,8 @@ KNOWN: tuple[Format, ...] = (
         body="tags",
         section=(r"<tool_calls:\w+>", r"</tool_calls:\w+>"),
         open=r"<tool_call:\w+>\s*(?P<name>[^\s<{}]+)<tool_sep:\w+>",
-        **_GLM_ARGUMENTS,
+        argument=_GLM_ARGUMENT,
+        argument_end=_GLM_ARGUMENT_END,
         close=r"\s*</tool_call:\w+>",
         stray=r"</?tool_calls?:\w+>",
         reasoning=("<think:opensource>", "</think:opensource>"),
@@ -82,7 +86,10 @@ KNOWN: tuple[Format, ...] = (
     Format(
         "deepseek-dsml",
         body="tags",
-        section=(rf"{_DSML} ?(?:function_calls|tool_calls|calls)>", r"\s*</｜DSML｜ ?(?:function_calls|tool_calls|calls)>"),
+        section=(
+            rf"{_DSML} ?(?:function_calls|tool_calls|calls)>",
+            r"\s*</｜DSML｜ ?(?:function_calls|tool_calls|calls)>",
+        ),
         open=rf'{_DSML} ?invoke name="(?P<name>[^"]+)"(?:>|(?=/>))',
         argument=rf'\s*{_DSML} ?parameter name="(?P<key>[^"]+)" string="(?P<string>true|false)">',
         argument_end=r"</｜DSML｜ ?parameter>",
@@ -346,3 +353,11 @@ KNOWN: tuple[Format, ...] = (
 MESSAGES = Format("messages", body="none", families="models whose template writes no calls")
 
 BY_NAME = {one.name: one for one in (*KNOWN, MESSAGES)}
+
+RAW_CALL = re.compile(
+    r"</?tool_call>|<function=|\[TOOL_CALLS\]|<\|python_(?:tag|start)\|>|<\|tool_calls?\b|<｜tool▁call|<｜DSML｜|<arg_key>"
+    r"|<\w+:tool_call>|<tool_calls?[:>]|<TOOLCALL>|<\|tools_prefix\|>|<\|START_ACTION\|>|<\|action_start\|>"
+    r"|<\|function_call\|>|<\|open\|>call|<\|channel\|>commentary to=|\A\s*\[\w+\(\w+="
+    r"|\A\s*\[?\s*\{\s*\"name\"\s*:\s*\"[^\"]+\"\s*,\s*\"(?:arguments|parameters)\"\s*:"
+)
+"""What calls begin with in text: a server that returns one as text did not parse it."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Body = Literal["call", "calls", "keyed", "arguments", "tags", "elements", "python", "gemma", "harmony", "none"]
+Body = Literal[
+    "call", "calls", "keyed", "arguments", "tags", "elements", "python", "gemma", "harmony", "template", "none"
+]
 """What stands between a call's opening and its close:
 
 - `call`: a JSON object with the name and the arguments; `calls`: one or more of them, or a list;
 - `keyed`: a JSON list of `{name: arguments}`; `arguments`: the JSON arguments of a call named by the opening;
 - `tags`: one tag per argument with raw text; `elements`: nested tags, `<item>` for what stands in a list;
 - `python`: `[f(a=1), g()]`; `gemma`: `{key:<|"|>text<|"|>}`;
-- `harmony`: messages on channels, the recipient in the header; `none`: the model writes no calls.
+- `harmony`: messages on channels, the recipient in the header;
+- `template`: as the tokenizer's own response template says; `none`: the model writes no calls.
 """
 
 

@@ -122,8 +122,11 @@ def _read_call(
         calls, end = _BODIES[form.body](form, match, text, schemas)
         closing = re.compile(form.close).match(text, end)
         if closing is None:
-            raise Malformed(_PARTNER.format(match[0].strip()))
-    except Malformed:
+            extra = json.JSONDecodeError("Extra data", text[match.end() :], skip_space(text, end) - match.end())
+            raise Malformed(f"a tool call is not JSON: {extra}")
+    except Malformed as error:
+        if marked and form.close and not re.compile(form.close).search(text, match.end()):
+            raise Malformed(_PARTNER.format(match[0].strip())) from error
         if marked or first:
             raise
         calls = []
@@ -144,7 +147,7 @@ def _finish(form: Format, content: str, reading: Reading) -> None:
         content = re.sub(form.blank, "", content)
     stray = re.search(form.stray, content) if form.stray else None
     if stray is not None:
-        reading.problem = reading.problem or _PARTNER.format(stray[0])
+        reading.problem = reading.problem or _PARTNER.format(stray[0].replace("</", "<"))
         content = content[: stray.start()]
     reading.content = content
 
@@ -204,7 +207,8 @@ def _read_arguments(form: Format, match: re.Match[str], text: str, schemas: dict
 def _read_tags(form: Format, match: re.Match[str], text: str, schemas: dict[str, Schema]) -> Read:
     opening, ending, close = (re.compile(one, re.DOTALL) for one in (form.argument, form.argument_end, form.close))
     properties = _properties(schemas, match["name"])
-    at, arguments = match.end(), {}
+    at = match.end()
+    arguments: dict[str, Any] = {}
     while tag := opening.match(text, at):
         raw, at = _tagged_value(form, text, tag.end(), opening, ending, close)
         said = {name: value for name, value in tag.groupdict().items() if value is not None and name != "key"}
@@ -314,7 +318,9 @@ _HARMONY_END = re.compile(r"\s*(?:(?:<\|end\|>|<\|call\|>|<\|return\|>)\s*)?(?=<
 
 def _read_harmony(form: Format, text: str) -> Reading:
     """gpt-oss: messages with a channel and, for calls, a recipient in the header."""
-    reading, at, thoughts, said = Reading(), 0, [], []
+    reading, at = Reading(), 0
+    thoughts: list[str] = []
+    said: list[str] = []
     while at < len(text) and not reading.problem:
         head = _HARMONY_HEAD.match(text, at)
         if head is None:

@@ -69,20 +69,20 @@ def read_literal(text: str, at: int, quote: str = "") -> tuple[Any, int]:
 
 def _read_items(text: str, at: int, quote: str) -> tuple[Any, int]:
     """A list or an object; commas may be missing, since one public template forgets them."""
-    closing, items, keyed = ("}", {}, True) if text[at] == "{" else ("]", [], False)
+    keyed = text[at] == "{"
+    closing = "}" if keyed else "]"
+    keys: list[str] = []
+    values: list[Any] = []
     at = skip_space(text, at + 1)
     while not text.startswith(closing, at):
-        key = None
         if keyed:
             key, at = _read_key(text, at, quote)
+            keys.append(key)
         value, at = read_literal(text, at, quote)
-        if isinstance(items, dict):
-            items[key] = value
-        else:
-            items.append(value)
+        values.append(value)
         at = skip_space(text, at)
         at = skip_space(text, at + 1) if text.startswith(",", at) else at
-    return items, at + 1
+    return (dict(zip(keys, values, strict=True)) if keyed else values), at + 1
 
 
 def _read_key(text: str, at: int, quote: str) -> tuple[str, int]:

@@ -1,0 +1,274 @@
+"""Recorded outputs of nine families, and what 147 public chat templates write, read back."""
+
+# ruff: noqa: RUF001  the marks of DeepSeek have a full-width bar
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections import Counter
+from copy import copy
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from pivotrl_cli.model.chat import ChatFormat, UnparsableError, UnrenderableError, to_message
+from pivotrl_cli.model.formats import read
+from pivotrl_cli.model.formats.known import BY_NAME
+from pivotrl_cli.model.probe import PROBES
+from pivotrl_cli.model.probe import TOOLS as PROBE_TOOLS
+from pivotrl_cli.rows import Message
+
+DATA = Path(__file__).parents[2] / "../shared/data"
+TEMPLATES = sorted(DATA.glob("chat_templates/**/*.jinja"))
+needs_templates = pytest.mark.skipif(not TEMPLATES, reason="shared data chat_templates is not here")
+
+# Recorded outputs
+
+_PACKAGE = importlib.util.find_spec("canitoolcall")
+FIXTURES = Path(str(_PACKAGE.origin)).parent / "_data/fixtures" if _PACKAGE else Path("/none")
+needs_fixtures = pytest.mark.skipif(not FIXTURES.is_dir(), reason="canitoolcall is not installed")
+
+FORMATS = {"qwen3-hermes": "hermes", "qwen3-xml": "qwen-xml", "gemma4": "gemma-4", "glm": "glm", "gpt-oss": "gpt-oss"}
+VARIANTS = {
+    "DeepSeek-V3-0324": "deepseek-v3",
+    "DeepSeek-V3.1": "deepseek-v3.1",
+    "DeepSeek": "deepseek-dsml",
+    "Kimi-K3": "kimi-k3",
+    "Kimi-K2": "kimi-k2",
+    "Llama-3": "llama-json",
+    "Llama-4": "pythonic",
+    "Mistral-7B": "mistral-json",
+    "Magistral-Small-2506": "mistral-think-text",
+    "M": "mistral",
+    "Devstral": "mistral",
+}
+"""The first that a model's name begins with."""
+
+MISSES = {
+    "kimi/k3-bug-response-only-completion": "the prompt opened the reasoning, and the reply never closes it",
+    "qwen3-xml/llamacpp-q35-call-inside-think": "a call inside reasoning that never ends is not an action here",
+}
+
+
+@cache
+def records() -> list[dict]:
+    return [
+        json.loads(line) for path in sorted(FIXTURES.glob("*/*.jsonl")) for line in path.read_text("utf-8").splitlines()
+    ]
+
+
+def format_of(record: dict) -> str:
+    model = record["models"][0].split("/")[1].removeprefix("Meta-")
+    return FORMATS.get(record["family"]) or next(name for begin, name in VARIANTS.items() if model.startswith(begin))
+
+
+def reading_of(record: dict):
+    family = json.loads((FIXTURES / record["family"] / "family.json").read_text())
+    prompts = {one["repo"]: one["default_generation_prompt"] for one in family["reference_models"]}
+    prompt = record.get("generation_prompt")
+    prompt = prompts.get(record["models"][0], "") if prompt is None else prompt
+    return read(BY_NAME[format_of(record)], record["raw_output"], prompt, json.dumps(record["tools"]))
+
+
+def parts(content, reasoning, calls):
+    written = [(call["name"], json.dumps(call["arguments"], sort_keys=True)) for call in calls]
+    return (content or "").strip(), (reasoning or "").strip(), written
+
+
+@needs_fixtures
+def test_recorded_outputs_are_read_as_they_should_be():
+    right, wrong = Counter(), set()
+    for record in (one for one in records() if "expected" in one):
+        reading, expected = reading_of(record), record["expected"]
+        want = parts(expected["content"], expected["reasoning_content"], expected["tool_calls"])
+        if parts(reading.content, reading.reasoning, reading.calls) == want:
+            right[record["family"]] += 1
+        else:
+            wrong.add(record["id"])
+    assert wrong == set(MISSES)
+    assert right == {
+        "deepseek": 78,
+        "gemma4": 44,
+        "glm": 48,
+        "gpt-oss": 45,
+        "kimi": 45,
+        "llama": 32,
+        "mistral": 45,
+        "qwen3-hermes": 43,
+        "qwen3-xml": 52,
+    }
+
+
+@needs_fixtures
+def test_what_is_read_is_an_action_unless_it_was_cut():
+    """A cut output keeps its parts for whoever looks, and is no action."""
+    for record in (one for one in records() if "expected" in one and one["id"] not in MISSES):
+        reading, expected = reading_of(record), record["expected"]
+        if "truncated" in record["tags"] or not (expected["content"] or expected["tool_calls"]):
+            continue
+        action = to_message(reading)
+        assert [call.name for call in action.tool_calls] == [call["name"] for call in expected["tool_calls"]]
+
+
+@needs_fixtures
+def test_malformed_outputs_are_no_actions():
+    malformed = [one for one in records() if "expected" not in one]
+    assert len(malformed) == 35
+    for record in malformed:
+        with pytest.raises(UnparsableError):
+            to_message(reading_of(record))
+
+
+# Public templates
+
+MARK = re.compile(
+    r"<[|｜][^<>\s|｜]{1,40}[|｜]>|<\|/?[a-z_]+>|<[a-z_]+\|>|</?s>|<(?:start|end)_of_turn>|<seed:\w+>|<SPECIAL_\d+>|\[e~\["
+    r"|\[/?(?:INST|TOOL_CALLS|ARGS|CALL_ID|THINK|AVAILABLE_TOOLS|TOOL_RESULTS)\]|\]~b\]|<sep>|</assistant>"
+    r"|<end_of_(?:sentence|utterance)>"
+)
+EXTRA = ["<｜hy_eos:opensource｜>", "<｜hy_User:opensource｜>", "<|im_end|>", "<|endoftext|>"]
+END = [
+    "<｜end▁of▁sentence｜>",
+    "<|eot_id|>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<end_of_turn>",
+    "<turn|>",
+    "[e~[",
+    "<seed:eos>",
+    "<SPECIAL_12>",
+    "<|return|>",
+    "<end_of_sentence>",
+    "<|end_of_msg|>",
+    "<|role_end|>",
+    "<|eot|>",
+    "<|message_sep|>",
+    "<|end_of_text|>",
+    "<end_of_utterance>",
+    "<|im_end|>",
+]
+"""A template's end token is the first of these that it has; Mistral's is `</s>`."""
+
+REFUSED = {
+    "llama_cpp/GigaChat3-10B-A1.8B": "'<|message_sep|>",
+    "llama_cpp/Kimi-K2-Instruct": "refused: SecurityError",
+    "llama_cpp/Kimi-K2-Thinking": "refused: SecurityError",
+    "llama_cpp/fireworks-ai-llama-3-firefunction-v2": "refused: UndefinedError",
+    "llama_cpp/llama-cpp-deepseek-r1": "refused: TypeError",
+    "vllm/tool_chat_template_llama3.2_pythonic": "[probe_write(text=Alpha, count=3)]",
+    "vllm/tool_chat_template_toolace": "[probe_write(text=Alpha, count=3)]",
+}
+"""Templates that write calls which cannot be read back: strings without quotes, a stop in the middle, no render."""
+
+FOUND = {
+    "messages": 38,  # 31 have no tools, 7 are refused
+    "hermes": 20,
+    "qwen-xml": 17,
+    "glm": 9,
+    "llama-json": 9,
+    "deepseek-v3": 5,
+    "gemma-4": 4,
+    "mistral-json": 4,
+    "tool-calls": 4,
+    "deepseek-dsml": 3,
+    "gpt-oss": 3,
+    "mistral": 3,
+    "cohere": 2,
+    "deepseek-v3.1": 2,
+    "lfm": 2,
+    "pythonic": 2,
+    "xlam": 2,
+    "apertus": 1,
+    "apriel": 1,
+    "command-r": 1,
+    "functionary-3.1": 1,
+    "functionary-3.2": 1,
+    "gigachat-3.1": 1,
+    "granite-20b": 1,
+    "granite-3": 1,
+    "hunyuan-3": 1,
+    "internlm-2": 1,
+    "kimi-k2": 1,
+    "kimi-k3": 1,
+    "minicpm-5": 1,
+    "minimax-m2": 1,
+    "minimax-m3": 1,
+    "muse": 1,
+    "nemotron-v2": 1,
+    "seed-oss": 1,
+    "solar": 1,
+}
+LIMITS = {
+    "reasoning and message": 62,
+    "reasoning and call": 59,
+    "text beside a call": 31,
+    "two calls": 11,
+    "own tags": 4,  # Gemma 4: its quotation mark inside a string
+    "quotes": 3,  # LFM 2.5, Llama 4 (pythonic): strings that are not escaped
+}
+"""Of the 109 templates that write calls, how many cannot say it."""
+
+
+@cache
+def real_tokenizer():
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(DATA / "tokenizers/qwen3")
+    marks = {mark for path in TEMPLATES for mark in MARK.findall(path.read_text("utf-8"))}
+    tokenizer.add_special_tokens({"additional_special_tokens": sorted(marks | set(EXTRA))})
+    tokenizer.bos_token = "<s>"
+    return tokenizer
+
+
+@cache
+def format_of_template(path: Path) -> ChatFormat:
+    template = path.read_text("utf-8")
+    tokenizer = copy(real_tokenizer())
+    tokenizer._special_tokens_map = dict(tokenizer._special_tokens_map)
+    tokenizer.chat_template = template
+    tokenizer.eos_token = next(
+        (end for end in END if end in template), "</s>" if "[INST]" in template else "<|endoftext|>"
+    )
+    return ChatFormat(tokenizer)
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(DATA / "chat_templates").with_suffix(""))
+
+
+@needs_templates
+def test_public_templates_that_write_calls_read_them_back_or_are_refused_by_name():
+    formats, refused, limits = Counter(), {}, Counter()
+    for path in TEMPLATES:
+        found = format_of_template(path).found
+        if found.format.body == "none" and found.wrote:
+            refused[name_of(path)] = found.wrote
+        formats[found.format.name] += 1
+        if found.format.body != "none":
+            assert found.probes["call"] == "", path
+            limits.update(list(found.limits))
+    assert set(refused) == set(REFUSED)
+    assert all(REFUSED[name].strip("'") in wrote for name, wrote in refused.items())
+    assert formats == FOUND
+    assert limits == LIMITS
+
+
+@needs_templates
+def test_targets_of_public_templates_begin_at_the_prompt_and_end_on_a_stop():
+    ends, texts = Counter(), 0
+    for path in TEMPLATES:
+        chat = format_of_template(path)
+        for name, action in PROBES.items():
+            if action.tool_calls and chat.found.format.body == "none":
+                continue
+            try:
+                tools = PROBE_TOOLS if chat.found.format.body != "none" else "[]"
+                ids = chat.completion_ids([Message(role="user", content="Question")], tools, action)
+            except UnrenderableError:
+                continue
+            texts += 1
+            ends[ids[-1] in chat.stop_ids] += 1
+            assert ids[-1] in chat.stop_ids, (path, name)
+    assert ends == {True: texts}
