@@ -186,7 +186,7 @@ def _call_of(value: dict[str, Any]) -> Call:
     inner = value.get("function")
     value = inner if isinstance(inner, dict) else value
     name = next((value[key] for key in ("name", "tool_name", "function") if key in value), None)
-    arguments = next((value[key] for key in ("arguments", "parameters") if key in value), {})
+    arguments: Any = next((value[key] for key in ("arguments", "parameters") if key in value), {})
     return {"name": name, "arguments": arguments}
 
 
@@ -270,7 +270,8 @@ def _children(prefix: str, text: str, at: int, properties: dict[str, Schema]) ->
 def _read_python(form: Format, match: re.Match[str], text: str, schemas: dict[str, Schema]) -> Read:
     at, calls = match.end(), []
     while head := _PYTHON_CALL.match(text, at):
-        properties, arguments = _properties(schemas, head["name"]), {}
+        properties = _properties(schemas, head["name"])
+        arguments: dict[str, Any] = {}
         at = head.end()
         while key := _PYTHON_KEY.match(text, at):
             value, at = read_literal(text, key.end())
