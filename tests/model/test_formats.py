@@ -13,13 +13,16 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from tables import TOOLS, calls, says, user
+from tiny_models import tiny_tokenizer
 
+from pivotrl_cli.errors import InputError
 from pivotrl_cli.model.chat import ChatFormat, UnparsableError, UnrenderableError, to_message
 from pivotrl_cli.model.formats import read
-from pivotrl_cli.model.formats.known import BY_NAME
+from pivotrl_cli.model.formats.known import BY_NAME, KNOWN
 from pivotrl_cli.model.probe import PROBES
 from pivotrl_cli.model.probe import TOOLS as PROBE_TOOLS
-from pivotrl_cli.rows import Message
+from pivotrl_cli.rows import Message, ToolCall
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 TEMPLATES = sorted(DATA.glob("chat_templates/**/*.jinja"))
@@ -272,3 +275,171 @@ def test_targets_of_public_templates_begin_at_the_prompt_and_end_on_a_stop():
             ends[ids[-1] in chat.stop_ids] += 1
             assert ids[-1] in chat.stop_ids, (path, name)
     assert ends == {True: texts}
+
+
+# Kinds of wrong targets and readings (../shared/data/cases)
+
+WRITE = """[{"type": "function", "function": {"name": "look", "description": "Look.", "parameters": {"type": "object",
+"properties": {"city": {"type": "string", "description": "where"}}, "required": ["city"]}}}]"""
+ASKED = [Message(role="user", content="weather in Paris?")]
+LOOKED = Message(role="assistant", tool_calls=[ToolCall(id="call_1", name="look", arguments='{"city": "Paris"}')])
+STATE = [*ASKED, LOOKED, Message(role="tool", content="sunny", tool_call_id="call_1")]
+
+
+def qwen_with(template: str) -> ChatFormat:
+    """The real tokenizer without any mark of the template's family."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(DATA / "tokenizers/qwen3")
+    tokenizer.chat_template = (DATA / f"chat_templates/llama_cpp/{template}.jinja").read_text("utf-8")
+    return ChatFormat(tokenizer)
+
+
+TAGGED = "close with {} always"
+
+
+@pytest.mark.parametrize(
+    ("form", "tag", "text"),
+    [
+        ("hermes", "</tool_call>", '<tool_call>\n{"name": "look", "arguments": {"city": TEXT}}\n</tool_call>'),
+        ("mistral-json", "[TOOL_CALLS]", '[TOOL_CALLS][{"name": "look", "arguments": {"city": TEXT}}]'),
+        (
+            "kimi-k2",
+            "<|tool_call_end|>",
+            "<|tool_calls_section_begin|><|tool_call_begin|>functions.look:0"
+            '<|tool_call_argument_begin|>{"city": TEXT}<|tool_call_end|><|tool_calls_section_end|>',
+        ),
+        (
+            "qwen-xml",
+            "</parameter>",
+            "<tool_call>\n<function=look>\n<parameter=city>\nRAW\n</parameter>\n</function>\n</tool_call>",
+        ),
+        ("glm", "</arg_value>", "<tool_call>look<arg_key>city</arg_key><arg_value>RAW</arg_value></tool_call>"),
+        ("gemma-4", "<tool_call|>", '<|tool_call>call:look{city:<|"|>RAW<|"|>}<tool_call|>'),
+    ],
+)
+def test_a_closing_tag_inside_a_string_does_not_end_a_call(form, tag, text):
+    """Case 01."""
+    city = TAGGED.format(tag)
+    text = text.replace("TEXT", json.dumps(city)).replace("RAW", city)
+    reading = read(BY_NAME[form], text, "", WRITE)
+    assert (reading.problem, reading.calls) == ("", [{"name": "look", "arguments": {"city": city}}])
+
+
+@needs_templates
+def test_targets_do_not_begin_inside_a_tag():
+    """Case 02: where the prompt opens reasoning, the target closes it; where it closed it, the target is the call."""
+    for path in TEMPLATES:
+        chat = format_of_template(path)
+        if chat.found.format.body == "none":
+            continue
+        reasoning = chat.found.format.reasoning
+        text = chat.completion_text(STATE[:1], WRITE, LOOKED)
+        opened = bool(reasoning) and chat.prompt_text(ASKED, WRITE).rstrip().endswith(reasoning[0].strip())
+        assert not opened or reasoning[1] in text, path
+        assert chat.parse(text, chat.prompt_ids(ASKED, WRITE), WRITE).tool_calls[0].name == "look", path
+
+
+@needs_templates
+def test_the_target_of_qwq_is_the_whole_call():
+    text = qwen_with("Qwen-QwQ-32B").completion_text(ASKED, WRITE, LOOKED)
+    assert text == '<tool_call>\n{"name": "look", "arguments": {"city": "Paris"}}\n</tool_call><|im_end|>'
+
+
+@needs_templates
+def test_glm_stops_at_the_role_that_speaks_next():
+    """Case 03."""
+    chat = format_of_template(DATA / "chat_templates/llama_cpp/GLM-4.6.jinja")
+    assert chat.completion_text(ASKED, "[]", says("Hello.")) == "\n<think></think>\nHello.<|user|>"
+    assert chat.completion_text(ASKED, WRITE, LOOKED).endswith("</tool_call><|observation|>")
+    assert chat.stop_ids == set(chat.tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|user|>", "<|observation|>"]))
+
+
+@needs_templates
+def test_llama_calls_are_calls_whether_its_marks_are_tokens_or_not():
+    """Case 04."""
+    for chat in (
+        qwen_with("meta-llama-Llama-3.1-8B-Instruct"),
+        format_of_template(DATA / "chat_templates/llama_cpp/meta-llama-Llama-3.1-8B-Instruct.jinja"),
+    ):
+        ids = chat.completion_ids(ASKED, WRITE, LOOKED)
+        assert ids[-1] in chat.stop_ids
+        assert chat.parse(chat.decode(ids), None, WRITE) == calls("look", '{"city": "Paris"}')
+        with pytest.raises(UnparsableError):
+            chat.parse('{"name": "look", "parameters": {"city": "Par', None, WRITE)
+        assert chat.parse('{"city": "Paris"}', None, WRITE) == says('{"city": "Paris"}')
+
+
+@needs_templates
+@pytest.mark.parametrize("call_id", [None, "chatcmpl-tool-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "abc123XYZ"])
+def test_mistral_gets_ids_of_nine_letters_and_digits(call_id):
+    """Case 05: the same id in the call and in the reply, generated where there is none."""
+    chat = format_of_template(DATA / "chat_templates/llama_cpp/mistralai-Mistral-Nemo-Instruct-2407.jinja")
+    call = LOOKED.tool_calls[0].model_copy(update={"id": call_id})
+    state = [
+        ASKED[0],
+        Message(role="assistant", tool_calls=[call]),
+        Message(role="tool", content="ok", tool_call_id=call_id),
+    ]
+    ids = re.findall(r'"(?:id|call_id)": "(\w+)"', chat.prompt_text(state, WRITE))
+    assert len(ids) == 2
+    assert len(set(ids)) == 1
+    assert len(ids[0]) == 9
+    assert call_id != "abc123XYZ" or ids[0] == call_id
+
+
+def test_a_template_that_takes_ids_gets_them_where_they_are_absent():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        '{"name": {{ call', '{"id": {{ call.id | tojson }}, "name": {{ call'
+    )
+    chat = ChatFormat(tokenizer)
+    assert chat.found.shape.ids == "given"
+    call = ToolCall(name="look", arguments='{"city": "Paris"}')
+    state = [*ASKED, Message(role="assistant", tool_calls=[call])]
+    assert '{"id": "call_0", "name": "look"' in chat.prompt_text(state, TOOLS)
+
+
+@pytest.mark.parametrize("arguments", ["", " ", "null", "{}"])
+def test_no_arguments_are_an_empty_object_in_every_spelling(arguments):
+    """Case 11."""
+    chat = ChatFormat(tiny_tokenizer())
+    state = [*ASKED, Message(role="assistant", tool_calls=[ToolCall(id="c1", name="look", arguments=arguments)])]
+    assert '{"name": "look", "arguments": {}}' in chat.prompt_text(state, TOOLS)
+
+
+@pytest.mark.parametrize("written", ["{}", "null", '""'])
+def test_a_call_without_arguments_is_read_as_one(written):
+    reading = read(BY_NAME["hermes"], f'<tool_call>{{"name": "look", "arguments": {written}}}</tool_call>')
+    assert to_message(reading).tool_calls[0].arguments == "{}"
+
+
+# What is refused
+
+NO_TOOLS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
+)
+UNQUOTED = "{% for call in m.tool_calls or [] %}CALL {{ call.function.name }} {{ call.function.arguments }}{% endfor %}"
+
+
+def test_a_template_without_tools_takes_messages_only():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = NO_TOOLS
+    chat = ChatFormat(tokenizer)
+    assert chat.parse(chat.completion_text([user("?")], "[]", says("Done.")).removesuffix("<|im_end|>")) == says(
+        "Done."
+    )
+    with pytest.raises(InputError, match="the chat template has no tools: it drops calls"):
+        chat.prompt_text([user("?")], TOOLS)
+
+
+def test_a_call_that_no_format_reads_back_is_an_error_that_says_what_was_written():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = NO_TOOLS.replace("{{ m.content }}", "{{ m.content }}" + UNQUOTED)
+    chat = ChatFormat(tokenizer)
+    with pytest.raises(InputError, match=r"no known format reads back a call .*CALL probe_write"):
+        chat.prompt_text([user("?")], TOOLS)
+
+
+def test_names_of_formats_are_unique():
+    assert len({form.name for form in KNOWN}) == len(KNOWN)

@@ -21,7 +21,7 @@ Body = Literal[
 
 @dataclass(frozen=True)
 class Format:
-    """How one family writes reasoning, calls and text. Marks of reasoning are plain text, the rest regular expressions."""
+    """How one family writes an action. Marks of reasoning are plain text, the other marks regular expressions."""
 
     name: str
     body: Body = "call"
