@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import re
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 Body = Literal[
     "call", "calls", "keyed", "arguments", "tags", "elements", "python", "gemma", "harmony", "template", "none"
@@ -17,6 +20,9 @@ Body = Literal[
 - `harmony`: messages on channels, the recipient in the header;
 - `template`: as the tokenizer's own response template says; `none`: the model writes no calls.
 """
+
+
+_THINK = ("<think>", "</think>")
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Format:
     anywhere: bool = True
     """Whether the opening is a mark of its own; otherwise it is plain text, a call where it begins the reply or names
     a tool that is offered."""
-    reasoning: tuple[str, str] | None = ("<think>", "</think>")
+    reasoning: tuple[str, str] | None = _THINK
     implied: bool = True
     """Whether the close of reasoning alone means that the prompt opened it."""
     blank: str = ""
@@ -54,3 +60,19 @@ class Format:
     stops: tuple[str, ...] = ()
     """Tokens that end a turn beside those of the tokenizer and of the generation config."""
     families: str = ""
+
+
+_REGULAR_EXPRESSIONS = ("open", "close", "argument", "argument_end", "unclosed", "blank", "stray")
+
+
+def to_format(record: dict[str, Any]) -> Format:
+    """A record of `families.toml`, checked; raises `ValueError`. `reasoning = []` says that there are no marks."""
+    if unknown := set(record) - {one.name for one in fields(Format)}:
+        raise ValueError(f"no such field: {', '.join(sorted(unknown))}")
+    form = TypeAdapter(Format).validate_python({**record, "reasoning": record.get("reasoning", _THINK) or None})
+    for name in _REGULAR_EXPRESSIONS:
+        try:
+            re.compile(getattr(form, name))
+        except re.error as error:
+            raise ValueError(f"{name}: {error}") from error
+    return form
