@@ -16,13 +16,16 @@ import pytest
 from tables import TOOLS, calls, says, user
 from tiny_models import tiny_tokenizer
 
+from pivotrl_cli.configs import ExtractConfig
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.model.chat import ChatFormat, UnparsableError, UnrenderableError, to_message
 from pivotrl_cli.model.formats import read
 from pivotrl_cli.model.formats.known import BY_NAME, KNOWN
 from pivotrl_cli.model.probe import PROBES
 from pivotrl_cli.model.probe import TOOLS as PROBE_TOOLS
-from pivotrl_cli.rows import Message, ToolCall
+from pivotrl_cli.readers.sources import find_sources
+from pivotrl_cli.rows import Candidate, Message, ToolCall
+from pivotrl_cli.stages.extract.extraction import Extraction
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 TEMPLATES = sorted(DATA.glob("chat_templates/**/*.jinja"))
@@ -443,3 +446,13 @@ def test_a_call_that_no_format_reads_back_is_an_error_that_says_what_was_written
 
 def test_names_of_formats_are_unique():
     assert len({form.name for form in KNOWN}) == len(KNOWN)
+
+
+@needs_templates
+def test_calls_without_arguments_are_extracted_in_every_spelling():
+    """Case 11: as "", null, absent, "{}", {}, blank and "null"."""
+    config = ExtractConfig(sources=[str(DATA / "cases/case11_empty_arguments.jsonl")])
+    rows = list(Extraction.from_config(config).rows(find_sources(config.sources)))
+    called = [row.expected_action.tool_calls for row in rows if isinstance(row, Candidate)]
+    assert [calls[0].arguments for calls in called if calls] == ["{}"] * 7
+    assert len(rows) == 14

@@ -122,7 +122,7 @@ def test_content_null_missing_empty_or_blocks(content: dict[str, Any], text: str
             {"id": "x", "name": "f", "arguments": {"b": 1, "a": "é"}},
             ToolCall(id="x", name="f", arguments='{"b":1,"a":"é"}'),
         ),
-        ({"id": "x", "function": {"name": "f"}}, ToolCall(id="x", name="f", arguments="")),
+        ({"id": "x", "function": {"name": "f"}}, ToolCall(id="x", name="f", arguments="{}")),
         ({"id": "x", "function": {"name": "f", "arguments": "oops"}}, ToolCall(id="x", name="f", arguments="oops")),
         ({"id": "x", "function": {"name": "f", "arguments": [1]}}, ToolCall(id="x", name="f", arguments="[1]")),
     ],

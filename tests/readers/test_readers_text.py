@@ -105,7 +105,7 @@ ANSWER = "<tool_response>\n[]\n</tool_response>\n<tool_response>\n{}\n</tool_res
 SPOKEN = [("system", PROMPT), ("user", "hi"), ("assistant", ASK), ("tool", ANSWER), ("assistant", TWO)]
 HERMES = [
     *(system(PROMPT), user("hi"), calls(call("find", '{"q":1}'), text="Look.", reasoning="why")),
-    *(replies("[]"), replies("{}"), calls(call("find", ""), call("drop", "{}"))),
+    *(replies("[]"), replies("{}"), calls(call("find", "{}"), call("drop", "{}"))),
 ]
 
 

@@ -61,7 +61,6 @@ def test_a_folder_of_all_formats_becomes_candidates_or_rejects(tmp_path: Path) -
     candidates = [row for row in rows if isinstance(row, Candidate)]
     assert {row.source.partition("-")[0] for row in candidates} == set(RECORDS)
     assert {row.reason.value for row in rows if isinstance(row, Reject)} == {
-        "bad_arguments",
         "empty_action",
         "undeclared_tool",
     }
