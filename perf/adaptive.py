@@ -223,7 +223,7 @@ def measure(
     return np.array([*np.mean(stops, axis=0), found / true.sum(), found / kept.sum(), *of_kept])
 
 
-def fixed(k: int) -> Callable[[list[float]], tuple[int, int]]:
+def fixed_strategy(k: int) -> Callable[[list[float]], tuple[int, int]]:
     """The stop of a fixed K."""
     return lambda _: (k, 1)
 
@@ -235,11 +235,11 @@ def compared(drawn: list[tuple[Floats, Floats]], rules: list[AdaptiveRule], tole
     def over(stop: Callable[[list[float]], tuple[int, int]]) -> Floats:
         return np.array([measure(stop, rates, rewards, max_mean, tolerance) for rates, rewards in drawn])
 
-    ways = {f"K = {K}": over(fixed(K)), f"K = {K // 2}": over(fixed(K // 2))}
+    ways = {f"K = {K}": over(fixed_strategy(K)), f"K = {K // 2}": over(fixed_strategy(K // 2))}
     for rule in rules:
         found = over(partial(taken, rule))
         equal = max(2, round(found[:, 0].mean()))
-        ways |= {f"level {rule.level:g}": found, f"K = {equal}": over(fixed(equal))}
+        ways |= {f"level {rule.level:g}": found, f"K = {equal}": over(fixed_strategy(equal))}
     return ways
 
 

@@ -32,7 +32,7 @@ class PivotRLError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by message and hint, because subclasses take other arguments; errors travel between processes."""
-        return _unpickled, (type(self), self.message, self.hint)
+        return _unpickle, (type(self), self.message, self.hint)
 
 
 class InputError(PivotRLError, ValueError):
@@ -66,7 +66,7 @@ class Interrupted(PivotRLError):
     exit_code = 130
 
 
-def _unpickled(kind: type[PivotRLError], message: str, hint: str | None) -> PivotRLError:
+def _unpickle(kind: type[PivotRLError], message: str, hint: str | None) -> PivotRLError:
     error = kind.__new__(kind)
     PivotRLError.__init__(error, message, hint)
     return error

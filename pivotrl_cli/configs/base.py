@@ -64,13 +64,13 @@ class Config(BaseModel):
         """The part of the config that decides the result, as JSON values, for the provenance."""
         kinds = {name: shown(field).get("identity", True) for name, field in type(self).model_fields.items()}
         dumped = json.loads(self.model_dump_json(include={name for name, kind in kinds.items() if kind}))
-        return {name: _recorded(value, kinds[name]) for name, value in dumped.items()}
+        return {name: _recorded_value(value, kinds[name]) for name, value in dumped.items()}
 
 
-def _recorded(value: Any, kind: Any) -> Any:
+def _recorded_value(value: Any, kind: Any) -> Any:
     """The recorded form of a value; in a list, of each item."""
     if isinstance(value, list):
-        return [_recorded(item, kind) for item in value]
+        return [_recorded_value(item, kind) for item in value]
     if kind is True or not value:
         return value
     key, equals, name = value.partition("=") if kind == "key=name" else ("", "", value)

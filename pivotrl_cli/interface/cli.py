@@ -100,7 +100,7 @@ def _run(name: str, config: Any) -> None:
     if name == "train" and config.nproc > 1:
         from pivotrl_cli.stages.train import launch
 
-        if not launch.launched():
+        if not launch.is_launched():
             launch.launch(config, sys.argv[1:])
             return
     stage = COMMANDS[name].stage()

@@ -52,7 +52,7 @@ class Batch:
                 per_completion[field.name] = [values[s.prompt][s.start : s.stop] for s in slices]
         return replace(self, prompts=[self.prompts[s.prompt] for s in slices], **per_completion)
 
-    def weighted(self, weighting: Weighting, longest: int = 0) -> Self:
+    def with_token_weights(self, weighting: Weighting, longest: int = 0) -> Self:
         """With the token weights of a loss, see `token_weights`; the turns of a rollout count as one sequence."""
         lengths = [len(completion) for group in self.completions for completion in group]
         owners = range(len(lengths)) if self.rollouts is None else chain.from_iterable(self.rollouts)

@@ -98,7 +98,7 @@ def grpo_update(
     """
     if options.kl_coef > 0 and reference is None:
         raise ValueError("kl_coef is above 0 but there is no reference model")
-    batch = batch.weighted(LOSSES[options.loss].weighting, options.longest)
+    batch = batch.with_token_weights(LOSSES[options.loss].weighting, options.longest)
     stats = accumulate_gradients(
         batch,
         lambda part: grpo_loss(model, part, options, batch.n_tokens, reference),

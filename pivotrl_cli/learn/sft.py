@@ -31,5 +31,7 @@ def sft_update(
         entropy = scores.entropies.sum().item() / batch.n_tokens
         return loss, {"entropy": entropy, "n_positions": scores.n_positions}
 
-    stats = accumulate_gradients(batch.weighted("token"), loss_of, optimizer, token_budget=token_budget, tree=tree)
+    stats = accumulate_gradients(
+        batch.with_token_weights("token"), loss_of, optimizer, token_budget=token_budget, tree=tree
+    )
     return UpdateStats(grad_norm=optimizer.step(learning_rate), **stats)

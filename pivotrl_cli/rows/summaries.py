@@ -22,6 +22,6 @@ class Summary(SummaryPart):
     cached: bool = False
     """The output was up to date and nothing was run."""
 
-    def stored(self) -> dict[str, Any]:
+    def to_metadata(self) -> dict[str, Any]:
         """The part that the output's metadata keeps, as JSON values."""
         return self.model_dump(mode="json", exclude=set(self.THIS_RUN))

@@ -112,7 +112,7 @@ def _write(exporter: Exporter, table: Table[Candidate], config: ExportConfig, pr
             raise RunError(
                 f"{table.name}: nothing to export ({reasons})", "inspect the table, or choose another target"
             )
-        write_note(making, provenance, summary.stored())
+        write_note(making, provenance, summary.to_metadata())
     return summary
 
 

@@ -76,7 +76,7 @@ def run(config: ImportConfig) -> ImportSummary:
             for row in results.rows(sources):
                 out.write(row)
             summary = results.summary()
-            out.set_summary(summary.stored())
+            out.set_summary(summary.to_metadata())
     _check_errors(summary, config)
     return summary
 

@@ -57,9 +57,9 @@ class JournalReader:
                     raise self._foreign()
                 break
             if number == 1:
-                self.header = self._parsed(line, number, "journal")
+                self.header = self._parse_line(line, number, "journal")
             else:
-                self._places[self._parsed(line, number, "key")["key"]] = self._end
+                self._places[self._parse_line(line, number, "key")["key"]] = self._end
             self._end += len(line)
 
     @classmethod
@@ -90,7 +90,7 @@ class JournalReader:
                 return entry["value"]
         raise InputError(f"{self.path}: changed while it was read", "another run started it anew; look again")
 
-    def _parsed(self, line: bytes, number: int, expected: str) -> dict[str, Any]:
+    def _parse_line(self, line: bytes, number: int, expected: str) -> dict[str, Any]:
         """A whole line as an object that has the expected key."""
         with suppress(ValueError):
             parsed = json.loads(line)
@@ -215,7 +215,7 @@ class MemoryJournal(dict[str, Any]):
         self.clear()
 
 
-def unfinished(output: str | Path) -> dict[str, Any] | None:
+def unfinished_header(output: str | Path) -> dict[str, Any] | None:
     """Header of the journal beside an output, with its provenance and whether it was started by force; None if none."""
     try:
         with journal_path(output).open("rb") as file:

@@ -134,7 +134,7 @@ def test_gym_rows_hold_the_contract_and_are_read_back(desk_candidates, tmp_path)
     assert name == "nemo_gym"
     assert_same(given, found)
     spoken = [one for one in given if one.expected_action.tool_calls and one.expected_action.content]
-    assert summary.stored() == {
+    assert summary.to_metadata() == {
         "to": "nemo-gym",
         "n_given": len(given),
         "n_rows": len(given),

@@ -14,7 +14,7 @@ from search import examples
 from pivotrl_cli.configs import FilterConfig
 from pivotrl_cli.errors import InputError, OutputError
 from pivotrl_cli.rows import Pivot
-from pivotrl_cli.storage.journal import Journal, journal_path, unfinished
+from pivotrl_cli.storage.journal import Journal, journal_path, unfinished_header
 from pivotrl_cli.storage.provenance import Provenance
 
 
@@ -53,11 +53,19 @@ def test_work_of_a_run_made_differently_is_refused_and_forced(tmp_path):
         journal.add({"a": 1})
     with pytest.raises(OutputError, match=r"(?m)of an unfinished run made differently: config\.seed: 0 -> 1$"):
         opened(tmp_path, seed=1)
-    assert unfinished(tmp_path / "p.parquet") == {"journal": 1, "provenance": provenance().to_dict(), "forced": False}
+    assert unfinished_header(tmp_path / "p.parquet") == {
+        "journal": 1,
+        "provenance": provenance().to_dict(),
+        "forced": False,
+    }
     with opened(tmp_path, seed=1, force=True) as journal:
         assert len(journal) == 0
         journal.add({"b": 1})
-    assert unfinished(tmp_path / "p.parquet") == {"journal": 1, "provenance": provenance(1).to_dict(), "forced": True}
+    assert unfinished_header(tmp_path / "p.parquet") == {
+        "journal": 1,
+        "provenance": provenance(1).to_dict(),
+        "forced": True,
+    }
 
 
 def test_a_killed_run_that_finished_nothing_is_in_nobodys_way(tmp_path):

@@ -58,7 +58,7 @@ def _refuse_regression(summary: CompareSummary, limit: float) -> None:
     A regression is a mean paired difference below `-limit` whose test rejects chance (p < 0.05).
     """
 
-    def regressed(difference: PairedDifference) -> bool:
+    def has_regressed(difference: PairedDifference) -> bool:
         return difference.mean < -limit and difference.significant
 
     first, *others = summary.models
@@ -66,7 +66,7 @@ def _refuse_regression(summary: CompareSummary, limit: float) -> None:
         f"{label}: {model} {difference_cell(difference)}, p = {difference.p:.2g}"
         for label, one in benchmark_lines(summary)
         for model, difference in one.differences.items()
-        if regressed(difference)
+        if has_regressed(difference)
     ]
     faults += [
         f"{benchmark}: {model} lacks {len(items):,} items"

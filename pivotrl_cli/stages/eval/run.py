@@ -99,7 +99,7 @@ def _evaluate(
         with TableWriter(config.output, EvalResult, provenance) as out:
             for row in rows:
                 out.write(row)
-            out.set_summary(summary.stored())
+            out.set_summary(summary.to_metadata())
         may_pass = any(row.status == "infra_error" for row in rows)
         if not (may_pass and _has_too_many_errors(summary, config)):
             journal.remove()

@@ -50,7 +50,7 @@ def run(config: ExtractConfig) -> ExtractSummary:
         _write(extraction, sources, writers)
         summary = extraction.summary()
         for writer in writers:
-            writer.set_summary(summary.stored())
+            writer.set_summary(summary.to_metadata())
     return summary
 
 

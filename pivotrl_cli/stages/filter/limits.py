@@ -70,7 +70,7 @@ def _message_ratio(config: FilterConfig) -> Step | None:
     return step
 
 
-def _balanced(config: FilterConfig) -> Step | None:
+def _balance(config: FilterConfig) -> Step | None:
     """The first of every group, then the second of every group, and so on to the limit."""
     key, limit = config.balance, config.limit
     if key is None or limit is None:
@@ -94,7 +94,7 @@ LIMITS = (
     Limit(DropReason.TRAJECTORY_CAP, "per trajectory", _per_trajectory, ("trajectory_id",)),
     Limit(DropReason.TASK_CAP, "per task", _per_task, ("trajectory_id", "task_id")),
     Limit(DropReason.MESSAGE_RATIO, "message ratio", _message_ratio),
-    Limit(DropReason.BALANCE, "balanced", _balanced),
+    Limit(DropReason.BALANCE, "balanced", _balance),
     Limit(DropReason.LIMIT, "limit", _limit),
 )
 """In the order in which they apply."""

@@ -35,7 +35,7 @@ def run(config: FilterConfig) -> FilterSummary:
         if config.output is None:
             return would_keep(profile, config)
         provenance = Provenance.of("filter", Pivot, config, [profile.as_input()])
-        if (finished := _finished(config.output, config, provenance)) is not None:
+        if (finished := _summary_if_complete(config.output, config, provenance)) is not None:
             return finished
         decided, prior = decide(read_columns(profile, config), config)
         summary = summarize(decided, prior, config)
@@ -57,7 +57,7 @@ def _check_model(profile: Table[Profile], config: FilterConfig) -> None:
     check_profile(profile, config.model, found, "leave --model out to select for the other model")
 
 
-def _finished(output: str, config: FilterConfig, provenance: Provenance) -> FilterSummary | None:
+def _summary_if_complete(output: str, config: FilterConfig, provenance: Provenance) -> FilterSummary | None:
     """The summary of an earlier run, if everything that this run would write is there."""
     stored = current_summary(output, provenance, config.force)
     if config.dropped is not None:
@@ -97,14 +97,14 @@ def _write(
     assert config.output is not None
     kept = decided["drop_reason"].is_null().to_numpy()
     with TableWriter(config.output, Pivot, provenance) as out:
-        out.set_summary(summary.stored())
+        out.set_summary(summary.to_metadata())
         for table, numbers in profile.chosen(kept):
             part = decided[numbers]
             columns = {name: part[name].to_list() for name in ("rank", "keep_reason")}
             out.write_table(with_columns(table, Pivot, {"weight": [1.0] * len(part)} | columns))
     if config.dropped is not None:
         with TableWriter(config.dropped, Dropped, provenance.for_table(Dropped)) as out:
-            out.set_summary(summary.stored())
+            out.set_summary(summary.to_metadata())
             for table, numbers in profile.chosen(~np.asarray(kept)):
                 reasons = decided[numbers]["drop_reason"].to_list()
                 out.write_table(with_columns(table, Dropped, {"drop_reason": reasons}))

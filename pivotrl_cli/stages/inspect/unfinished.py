@@ -16,7 +16,7 @@ from pathlib import Path
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.rows import Row, StepMetrics
 from pivotrl_cli.storage.files import open_input, partial_path
-from pivotrl_cli.storage.journal import JournalReader, journal_path, unfinished
+from pivotrl_cli.storage.journal import JournalReader, journal_path, unfinished_header
 from pivotrl_cli.storage.table import Table, table_kind
 
 METRICS, ROLLOUTS = "metrics.parquet", "rollouts.parquet"
@@ -86,7 +86,7 @@ def _training_table(run: Path, wanted: Path) -> tuple[str, str]:
 
 def _progress(path: str) -> str:
     """How far a run with a journal is, from the keys of what it has finished."""
-    header = unfinished(path)
+    header = unfinished_header(path)
     with JournalReader.beside_output(path) as journal:
         keys = list(journal)
     match header["provenance"]["table"] if header and keys else None:

@@ -37,7 +37,7 @@ class Strategy(Protocol):
         ...
 
 
-def fixed(n: int) -> Strategy:
+def fixed_strategy(n: int) -> Strategy:
     """All `n` in one round."""
     return lambda rewards: n - len(rewards)
 

@@ -43,7 +43,7 @@ def run(config: MergeConfig) -> ProfileSummary:
                     out.write_table(group)
                     out.end_group()
             summary = tally.summary(shards[0].summary["left_out"])
-            out.set_summary(summary.stored())
+            out.set_summary(summary.to_metadata())
     return summary
 
 

@@ -269,7 +269,7 @@ class Worker:
             return error
 
     def _sample(self, number: int, old: Entries) -> tuple[Entries, int]:
-        setup, sampler = self._opened
+        setup, sampler = self._setup_and_sampler
         n_before = sampler.meter.retries
         assert isinstance(sampler.journal, MemoryJournal)
         sampler.journal.clear()
@@ -280,7 +280,7 @@ class Worker:
         return new, sampler.meter.retries - n_before
 
     @cached_property
-    def _opened(self) -> tuple[Setup, Sampler]:
+    def _setup_and_sampler(self) -> tuple[Setup, Sampler]:
         """The setup of the local run; file names are looked up from the folder that the driver runs in."""
         os.chdir(self._folder)
         setup = self._stack.enter_context(open_setup(self._config))

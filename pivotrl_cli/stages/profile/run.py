@@ -35,7 +35,7 @@ def run(config: ProfileConfig) -> ProfileSummary:
     """Profile a candidates table."""
     _check_executor(config)
     with open_setup(config) as setup:
-        summary = _finished(setup) or _profile(setup)
+        summary = _summary_if_complete(setup) or _profile(setup)
     if 0 < summary.rollouts == summary.errors:
         raise RunError(
             "no rollout could be measured", f"see the error column of {config.output}; --force samples again"
@@ -53,7 +53,7 @@ def _check_executor(config: ProfileConfig) -> None:
             raise ConfigError(f"--executor ray needs a file for {option}", "workers read it by its name")
 
 
-def _finished(setup: Setup) -> ProfileSummary | None:
+def _summary_if_complete(setup: Setup) -> ProfileSummary | None:
     """The summary of a complete output; a kill may have come before its journal was removed."""
     if setup.n_earlier:
         return None
@@ -76,7 +76,7 @@ def _profile(setup: Setup) -> ProfileSummary:
             open_sampler(setup, journal, meter := Meter(bar, config.n)) as sampler,
         ):
             summary = _append(out, setup, _sample_windows(setup, sampler)).summary(setup.plan.n_left_out)
-            out.set_summary(summary.stored())
+            out.set_summary(summary.to_metadata())
         journal.remove()
     of_this_run = {"retries": meter.retries, "resumed": n_resumed, "judge": judge_usage(setup.judge)}
     return summary.model_copy(update=of_this_run)

@@ -14,7 +14,7 @@ from pivotrl_cli.configs import ProfileConfig
 from pivotrl_cli.engines import fingerprints
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.rows import Candidate, Profile, ProfileStatus
-from pivotrl_cli.stages.profile.adaptive import AdaptiveRule, Strategy, fixed
+from pivotrl_cli.stages.profile.adaptive import AdaptiveRule, Strategy, fixed_strategy
 from pivotrl_cli.stages.profile.meter import Meter
 from pivotrl_cli.stages.profile.sampler import Sampler
 from pivotrl_cli.stages.profile.samples import Results, Samples
@@ -90,7 +90,7 @@ def open_sampler(setup: Setup, journal: Journal | MemoryJournal, meter: Meter) -
 def strategy(config: ProfileConfig) -> Strategy:
     """How many rollouts each candidate gets, and in which rounds."""
     if not config.adaptive:
-        return fixed(config.n)
+        return fixed_strategy(config.n)
     rule = AdaptiveRule(max_mean=config.adaptive_max_mean, budget=config.n, level=config.adaptive_level)
     return lambda rewards: rule.more([r for r in rewards if r is not None], unscored=rewards.count(None))
 

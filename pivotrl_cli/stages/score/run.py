@@ -106,7 +106,7 @@ def _write_profile(config: ScoreConfig, output: str, verifiers: _Verifiers) -> S
                 added = [_new_columns(row, verifiers[(config.verifier or [row.verifier])[0]]) for row in rows]
                 kept = table.select(list(Candidate.model_fields))
                 out.write_table(with_columns(kept, Profile, {name: [a[name] for a in added] for name in ADDED}))
-            out.set_summary(summary.stored())
+            out.set_summary(summary.to_metadata())
     return summary
 
 

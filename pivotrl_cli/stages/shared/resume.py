@@ -11,7 +11,7 @@ from pivotrl_cli.configs import EvalConfig, ProfileConfig
 from pivotrl_cli.engines import Engine, open_engine
 from pivotrl_cli.errors import Interrupted
 from pivotrl_cli.rows import Summary
-from pivotrl_cli.storage.journal import Journal, MemoryJournal, unfinished
+from pivotrl_cli.storage.journal import Journal, MemoryJournal, unfinished_header
 from pivotrl_cli.storage.provenance import Provenance, differences
 from pivotrl_cli.storage.table import cached_summary
 
@@ -27,7 +27,7 @@ def finished_summary(
     """
     if config.output == "-" or config.force:
         return None, False
-    header = unfinished(config.output)
+    header = unfinished_header(config.output)
     is_ours = header is not None and not differences(header["provenance"], provenance.to_dict())
     if is_ours and header is not None and header["forced"]:
         return None, True

@@ -90,7 +90,7 @@ class StepGroups:
     n_unusable: int = 0
 
     @property
-    def trained(self) -> list[ScoredGroup]:
+    def varied(self) -> list[ScoredGroup]:
         """Groups to train on."""
         return [group for group in self.groups if group.trains]
 
@@ -101,7 +101,7 @@ class StepGroups:
 
     def advantages(self, kind: str) -> list[TurnAdvantages]:
         """Advantages of the trained groups [P][G][turns]: every turn has that of its rollout, or its own penalty."""
-        rewards = [[torch.nan if r.reward is None else r.reward for r in group.rollouts] for group in self.trained]
+        rewards = [[torch.nan if r.reward is None else r.reward for r in group.rollouts] for group in self.varied]
         if not rewards:
             return []
         of_groups = advantages(torch.tensor(rewards, dtype=torch.float64), kind).tolist()  # [P, G]
@@ -110,7 +110,7 @@ class StepGroups:
                 [advantage if turn.penalty is None or r.reward is None else turn.penalty for turn in r.turns]
                 for r, advantage in zip(group.rollouts, of_group, strict=True)
             ]
-            for group, of_group in zip(self.trained, of_groups, strict=True)
+            for group, of_group in zip(self.varied, of_groups, strict=True)
         ]
 
     def batch(self, advantages: Sequence[TurnAdvantages]) -> GrpoBatch:
@@ -118,7 +118,7 @@ class StepGroups:
         batch = GrpoBatch(prompts=[], completions=[], sampler_logprobs=[], advantages=[], rollouts=[])
         assert batch.rollouts is not None
         numbers = count()
-        for group, of_group in zip(self.trained, advantages, strict=True):
+        for group, of_group in zip(self.varied, advantages, strict=True):
             places: dict[tuple[int, ...], int] = {}
             for rollout, of_turns in zip(group.rollouts, of_group, strict=True):
                 if rollout.reward is None or not rollout.turns:
@@ -181,7 +181,7 @@ class GroupSampler:
         """Sample until `prompts_per_step` groups can be trained on, or the refills are spent."""
         result = StepGroups()
         for round_ in range(self.config.max_refills + 1):
-            rows = self.order.draw(self.config.prompts_per_step - len(result.trained), retired)
+            rows = self.order.draw(self.config.prompts_per_step - len(result.varied), retired)
             if not rows:
                 break
             self.sample_rows(result, f"{step}/{round_}", rows, watch)

@@ -58,7 +58,7 @@ class Grpo(Method):
         sampled = self.sampler.sample_step(step, self.curriculum.retired, watch)
         self.engine.sleep()
         self._record(sampled)
-        self.curriculum.add_step(len(sampled.trained), len(sampled.groups))
+        self.curriculum.add_step(len(sampled.varied), len(sampled.groups))
         turns = fresh.turns + sampled.turns
         self.rollout_turns += len(turns)
         rate = self.learning_rate(step)
@@ -172,7 +172,7 @@ def group_metrics(sampled: StepGroups, advantages: list[TurnAdvantages]) -> dict
     constant = [group.rewards for group in sampled.groups if group.rewards and not group.trains]
     trained = [
         advantage
-        for group, of_group in zip(sampled.trained, advantages, strict=True)
+        for group, of_group in zip(sampled.varied, advantages, strict=True)
         for rollout, of_turns in zip(group.rollouts, of_group, strict=True)
         if rollout.reward is not None
         for advantage in of_turns
@@ -182,7 +182,7 @@ def group_metrics(sampled: StepGroups, advantages: list[TurnAdvantages]) -> dict
         "reward_mean": float(np.mean(flat)) if flat else None,
         "reward_std": float(np.mean([np.std(group) for group in rewards])) if rewards else None,
         "advantage_std": float(np.std(trained)) if trained else None,
-        "n_groups": len(sampled.trained),
+        "n_groups": len(sampled.varied),
         "n_all_right": sum(group[0] == 1.0 for group in constant),
         "n_all_wrong": sum(group[0] < 1.0 for group in constant),
         "n_unscored": sum(len(g.rollouts) for g in sampled.groups) - len(flat),

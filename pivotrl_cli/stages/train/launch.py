@@ -28,7 +28,7 @@ LINGER_SECONDS = 10.0
 """How long a rank whose connection broke waits for the message of the rank that failed."""
 
 
-def launched() -> bool:
+def is_launched() -> bool:
     """Whether torchrun started this process as one of several ranks."""
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
@@ -68,7 +68,7 @@ def process_group(config: TrainConfig) -> Iterator[None]:
 
     The store that torchrun keeps decides which: the first to fail. The others exit without a message.
     """
-    if not launched():
+    if not is_launched():
         _check(config, 1)
         yield
         return

@@ -71,7 +71,7 @@ class EpisodeRollouts:
         """The group; null where the first state, which all share, does not fit or cannot be rendered."""
         if not any(episode.turns for episode in episodes):
             return None
-        return ScoredGroup(task_id, [episode.scored(self.config.truncated) for episode in episodes])
+        return ScoredGroup(task_id, [episode.to_rollout(self.config.truncated) for episode in episodes])
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class _Episode:
         self.turns.extend(_turn(group, completion, config) for completion in group.completions)
         self.run.apply(Reply.of(group), config.max_turns)
 
-    def scored(self, truncated: Literal["exclude", "zero"]) -> ScoredRollout:
+    def to_rollout(self, truncated: Literal["exclude", "zero"]) -> ScoredRollout:
         """The rollout; an episode cut by the token limit has no reward, or 0 if the config says so."""
         score, status, error = self.run.outcome()
         reward = None if status == "truncated" and truncated == "exclude" else score

@@ -152,7 +152,7 @@ class RunFolder:
         with write_errors(self.final):
             (self.partial / "README.md").write_text(card)
             sync_files(self.partial)
-            write_note(self.partial, self.provenance, summary.stored())
+            write_note(self.partial, self.provenance, summary.to_metadata())
             _publish(self.final)
 
     def _place(self) -> Path:

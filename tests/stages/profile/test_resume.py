@@ -512,7 +512,7 @@ def test_rollouts_that_always_fail_do_not_change_how_it_ends(folder, breaking):
     for after in (5, 17, 40):
         breaking(after)
     summary = run(folder, "p.parquet")
-    assert summary.stored() == whole.stored()
+    assert summary.to_metadata() == whole.to_metadata()
     assert (folder / "p.parquet").read_bytes() == (folder / "undisturbed.parquet").read_bytes()
 
 

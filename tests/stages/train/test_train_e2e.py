@@ -207,9 +207,9 @@ def test_turns_of_a_rollout_weigh_as_one_sequence():
         advantages=[[1.0, -1.0], [1.0]],
         rollouts=[[0, 1], [0]],
     )
-    assert batch.weighted("sequence").weights == [[1 / 8, 1 / 4], [1 / 8]]
-    assert batch.weighted("token").weights == [[1 / 6, 1 / 6], [1 / 6]]
-    assert batch.weighted("constant", 10).weights == [[1 / 20, 1 / 20], [1 / 20]]
+    assert batch.with_token_weights("sequence").weights == [[1 / 8, 1 / 4], [1 / 8]]
+    assert batch.with_token_weights("token").weights == [[1 / 6, 1 / 6], [1 / 6]]
+    assert batch.with_token_weights("constant", 10).weights == [[1 / 20, 1 / 20], [1 / 20]]
 
 
 @pytest.mark.slow
