@@ -12,7 +12,7 @@ from pivotrl_cli.configs.evaluation import CompareConfig, EvalConfig, HarnessCon
 from pivotrl_cli.configs.filtering import FilterConfig
 from pivotrl_cli.configs.looking import DoctorConfig, InspectConfig, ReportConfig
 from pivotrl_cli.configs.profiling import MergeConfig, ProfileConfig, ScoreConfig
-from pivotrl_cli.configs.shared import EngineConfig, JudgeConfig
+from pivotrl_cli.configs.shared import EngineConfig, JudgeConfig, PolicyConfig
 from pivotrl_cli.configs.training import TrainConfig
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "InspectConfig",
     "JudgeConfig",
     "MergeConfig",
+    "PolicyConfig",
     "ProfileConfig",
     "ReportConfig",
     "ScoreConfig",

@@ -29,6 +29,10 @@ class PolicyConfig(Config):
 
     model: str = option("desk", panel="Engine", metavar="MODEL", identity="name")
     """Model folder, hub name, or `desk` for the policy that ships with the package."""
+    chat_template: Path | None = option(None, panel="Engine", metavar="FILE", identity=False)
+    """Jinja file to use instead of the model's own chat template, which may have no tools."""
+    response_template: Path | None = option(None, panel="Engine", metavar="FILE", identity=False)
+    """TOML or JSON file that says how the model writes reasoning and calls, where no known format fits."""
     endpoint: str | None = option(None, panel="Engine", metavar="URL", identity=False)
     """Base URL of a server, such as http://127.0.0.1:8000/v1. Engine endpoint: any OpenAI-compatible one, with
     `--model` as the model's name there; engine vllm-server: one that can read train's output folder."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.errors import ConfigError
+from pivotrl_cli.model.folder import template_fingerprints
 from pivotrl_cli.rows import Message
 
 if TYPE_CHECKING:  # torch costs seconds, and an endpoint needs none
@@ -174,7 +175,7 @@ def fingerprints(config: EngineConfig) -> dict[str, str]:
     """Name of the engine and what identifies the policy behind it, for the provenance."""
     name = choose(config)
     found: dict[str, str] = import_module(ENGINES[name]).fingerprints(config)
-    return {"engine": name} | found
+    return {"engine": name} | found | template_fingerprints(config)
 
 
 def sample_seed(seed: int, key: str, sample: int) -> int:

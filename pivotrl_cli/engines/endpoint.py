@@ -74,7 +74,7 @@ def _server(config: EngineConfig) -> Endpoint:
 def _completions_api(config: EngineConfig, server: Endpoint) -> CompletionsApi:
     lengths = [one.get("max_model_len") for one in served_models(server)[0] if one.get("id") == config.model]
     context_length = next((length for length in lengths if isinstance(length, int)), _NO_LIMIT)
-    return CompletionsApi(ChatFormat(load_tokenizer(_tokenizer_folder(config))), context_length)
+    return CompletionsApi(ChatFormat(load_tokenizer(_tokenizer_folder(config), config)), context_length)
 
 
 def _tokenizer_folder(config: EngineConfig) -> Path:

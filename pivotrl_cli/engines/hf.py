@@ -29,7 +29,7 @@ from pivotrl_cli.text import common_prefix_length
 def open_engine(config: EngineConfig) -> HFEngine:
     """Load a model folder, hub name or shipped policy."""
     folder = resolve(config.model)
-    chat = ChatFormat(load_tokenizer(folder))
+    chat = ChatFormat(load_tokenizer(folder, config))
     device, dtype = resolve_device_and_dtype(config.device, config.dtype)
     return HFEngine(load_model(folder, device, dtype), chat, config.sample_token_budget)
 

@@ -71,7 +71,7 @@ def open_training_engine(config: EngineConfig) -> VLLMEngine:
 def _open(config: EngineConfig, arguments: dict[str, Any]) -> VLLMEngine:
     llm = start(arguments)
     folder = resolve(config.model)
-    chat = ChatFormat(load_tokenizer(folder))
+    chat = ChatFormat(load_tokenizer(folder, config))
     return VLLMEngine(llm, chat, stop_ids(load_generation_config(folder), chat))
 
 

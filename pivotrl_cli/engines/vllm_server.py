@@ -16,6 +16,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pivotrl_cli.configs import PolicyConfig
 from pivotrl_cli.endpoint import Endpoint, EndpointSettings, Reply
 from pivotrl_cli.engines import Group, Request, Sampling
 from pivotrl_cli.engines.canary import served_models
@@ -36,8 +37,10 @@ START = (
 MODE = "processed_logprobs"
 
 
-def open_server(settings: EndpointSettings, model: str, folder: Path, run: str, *, pushes: bool = True) -> VLLMServer:
-    """Connect to a server that has the model of this name or folder.
+def open_server(
+    settings: EndpointSettings, config: PolicyConfig, folder: Path, run: str, *, pushes: bool = True
+) -> VLLMServer:
+    """Connect to a server that has the config's model.
 
     `folder` is for weights on their way to it, `run` a token of this run for the labels of its weights; only the rank
     that `pushes` writes weights.
@@ -46,8 +49,8 @@ def open_server(settings: EndpointSettings, model: str, folder: Path, run: str, 
     models, reply = served_models(server)
     if not models:
         raise RunError(f"no vLLM answers at {server.address}: {reply.error or 'it serves no model'}", START)
-    begin = resolve(model)
-    chat = ChatFormat(load_tokenizer(begin))
+    begin = resolve(config.model)
+    chat = ChatFormat(load_tokenizer(begin, config))
     api = CompletionsApi(chat, int(models[0].get("max_model_len") or 0))
     stop = stop_ids(load_generation_config(begin), chat)
     return VLLMServer(server, api, str(models[0]["id"]), stop, folder, run, pushes=pushes)

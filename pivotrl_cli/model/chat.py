@@ -18,6 +18,7 @@ from pivotrl_cli.errors import InputError
 from pivotrl_cli.model import probe, target
 from pivotrl_cli.model.formats import Format, Reading, read
 from pivotrl_cli.model.formats.known import BY_NAME, KNOWN
+from pivotrl_cli.model.formats.notation import OWN_FORMAT, to_format
 from pivotrl_cli.model.probe import Found, Marks, find_format
 from pivotrl_cli.model.shape import MessageShape
 from pivotrl_cli.rows import Message, ToolCall
@@ -117,14 +118,20 @@ class ChatFormat:
         return Reading(str(parsed.get("content") or ""), str(reasoning) if reasoning else None, calls)
 
     def _find_format(self) -> Found:
-        own = getattr(self.tokenizer, "response_template", None)
+        own, given = getattr(self.tokenizer, "response_template", None), self.tokenizer.init_kwargs.get(OWN_FORMAT)
         tokens = [str(token) for token in getattr(self.tokenizer, "added_tokens_decoder", {}).values()]
         tokens += [token for token in self.tokenizer.all_special_tokens if token not in tokens]
         marks = Marks(tuple(tokens), tuple(self._known_stops()))
-        key = (str(self.tokenizer.chat_template), json.dumps(own, default=str), marks)
+        key = (str(self.tokenizer.chat_template), json.dumps([own, given], default=str), marks)
         if key not in _FOUND:
-            formats = (RESPONSE_TEMPLATE,) if own is not None else ()
-            found = find_format(self._render_for_probe, marks, formats, self._read) if formats else None
+            first = ([to_format(given)] if given else []) + ([RESPONSE_TEMPLATE] if own is not None else [])
+            found = find_format(self._render_for_probe, marks, first, self._read) if first else None
+            if given and found and found.format.body == "none":
+                raise InputError(
+                    f"{self.tokenizer.name_or_path}: the response template does not read back a call as the chat "
+                    f"template writes it: {found.wrote[:160]!r}",
+                    "see docs/models.md",
+                )
             if found is None or found.format.body == "none":
                 found = find_format(self._render_for_probe, marks, KNOWN, self._read)
             _FOUND[key] = found
@@ -188,11 +195,11 @@ class ChatFormat:
         if not self.found.wrote:
             return InputError(
                 f"{name}: the chat template has no tools: it drops calls",
-                "put a template with tools into the model folder as chat_template.jinja (docs/models.md has one)",
+                "add --chat-template FILE with a template that has them; docs/models.md has one",
             )
         return InputError(
             f"{name}: no known format reads back a call as the chat template writes it: {self.found.wrote[:160]!r}",
-            "describe the format in the tokenizer's response_template, as docs/models.md shows",
+            "describe the format with --response-template FILE, as docs/models.md shows",
         )
 
 

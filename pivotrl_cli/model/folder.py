@@ -7,15 +7,20 @@ folder is ever run.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pivotrl_cli.configs import PolicyConfig
 from pivotrl_cli.errors import ConfigError, InputError
+from pivotrl_cli.model.formats.notation import OWN_FORMAT, to_format
 from pivotrl_cli.storage.files import write_errors
+from pivotrl_cli.storage.provenance import file_input
 
 if TYPE_CHECKING:  # torch and transformers cost seconds
     import torch
@@ -70,14 +75,46 @@ def fingerprint(folder: Path, *, weights: bool = True) -> str:
     return digest.hexdigest()
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: Path, policy: PolicyConfig | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer, with the templates that the config of a policy names instead of the folder's."""
     _quiet()
     from transformers import AutoTokenizer
 
     tokenizer: PreTrainedTokenizerBase = _load_or_raise(
         folder, "tokenizer", lambda: AutoTokenizer.from_pretrained(folder, local_files_only=True)
     )
+    if policy is not None and policy.chat_template is not None:
+        tokenizer.chat_template = _text_of(policy.chat_template)
+    if policy is not None and policy.response_template is not None:
+        _use_response_template(tokenizer, policy.response_template)
     return tokenizer
+
+
+def _use_response_template(tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+    """Keep it with the tokenizer, so that a folder written from it has it too."""
+    text = _text_of(path)
+    try:
+        record = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
+        if "fields" in record:
+            tokenizer.response_template = record  # transformers' own notation
+        else:
+            to_format(record)
+            tokenizer.init_kwargs[OWN_FORMAT] = record
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: not a response template: {error}", "see docs/models.md") from error
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: {error}", "check the path") from error
+
+
+def template_fingerprints(policy: PolicyConfig) -> dict[str, str]:
+    """What the templates are that are used instead of the folder's, for the provenance."""
+    given = {"chat template": policy.chat_template, "response template": policy.response_template}
+    return {name: file_input(path).sha256 for name, path in given.items() if path is not None}
 
 
 def load_generation_config(folder: Path) -> GenerationConfig:

@@ -11,7 +11,7 @@ from faulty_server import Answer, faulty_server
 from safetensors.torch import load_file
 from tables import user
 
-from pivotrl_cli.configs import TrainConfig
+from pivotrl_cli.configs import PolicyConfig, TrainConfig
 from pivotrl_cli.endpoint import EndpointSettings
 from pivotrl_cli.engines import Request, Sampling, each_group
 from pivotrl_cli.engines.vllm_server import START, open_server
@@ -48,7 +48,12 @@ def opened(answer: Answer, model: Path, folder: Path, faults=lambda _: None, tim
     """A connection to a scripted server, with what it was asked."""
     with faulty_server(answer, faults) as (address, seen):
         yield (
-            open_server(EndpointSettings(base_url=address, timeout=timeout, max_retries=0), str(model), folder, "run"),
+            open_server(
+                EndpointSettings(base_url=address, timeout=timeout, max_retries=0),
+                PolicyConfig(model=str(model)),
+                folder,
+                "run",
+            ),
             seen,
         )
 

@@ -16,9 +16,10 @@ import pytest
 from tables import TOOLS, calls, says, user
 from tiny_models import tiny_tokenizer
 
-from pivotrl_cli.configs import ExtractConfig
+from pivotrl_cli.configs import EngineConfig, ExtractConfig
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.model.chat import ChatFormat, UnparsableError, UnrenderableError, to_message
+from pivotrl_cli.model.folder import load_tokenizer
 from pivotrl_cli.model.formats import read
 from pivotrl_cli.model.formats.known import BY_NAME, KNOWN
 from pivotrl_cli.model.probe import PROBES
@@ -456,3 +457,62 @@ def test_calls_without_arguments_are_extracted_in_every_spelling():
     called = [row.expected_action.tool_calls for row in rows if isinstance(row, Candidate)]
     assert [calls[0].arguments for calls in called if calls] == ["{}"] * 7
     assert len(rows) == 14
+
+
+# Templates from files (docs/models.md)
+
+DOCS = (Path(__file__).parents[2] / "docs/models.md").read_text("utf-8")
+ANGLES = (
+    "{% for call in m.tool_calls or [] %}<<{{ call.function.name }}{% for k, v in call.function.arguments.items() %}"
+    ' {{ k }}="{{ v }}"{% endfor %}>>{% endfor %}'
+)
+
+
+def block(kind: str) -> str:
+    return DOCS.split(f"```{kind}\n")[1].split("\n```")[0]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = NO_TOOLS
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "qwen3"}')
+    return tmp_path
+
+
+def test_the_chat_template_of_the_docs_gives_tools_to_a_model_without(folder):
+    (folder / "tools.jinja").write_text(block("jinja"))
+    tokenizer = load_tokenizer(folder, EngineConfig(model=str(folder), chat_template=folder / "tools.jinja"))
+    found = ChatFormat(tokenizer).found
+    assert (found.format.name, found.limits) == ("hermes", {})
+
+
+def test_the_response_template_of_the_docs_reads_back_and_is_kept(folder):
+    (folder / "angles.jinja").write_text(NO_TOOLS.replace("{{ m.content }}", "{{ m.content }}" + ANGLES))
+    (folder / "angles.toml").write_text(block("toml"))
+    config = EngineConfig(
+        model=str(folder), chat_template=folder / "angles.jinja", response_template=folder / "angles.toml"
+    )
+    tokenizer = load_tokenizer(folder, config)
+    found = ChatFormat(tokenizer).found
+    assert (found.format.name, found.probes["call"], found.probes["two calls"]) == ("angles", "", "")
+    tokenizer.save_pretrained(folder / "kept")
+    assert ChatFormat(load_tokenizer(folder / "kept")).found.format == found.format
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("open = '('", "not a response template: name: Field required"),
+        ("name = 'a'\nopen = '('", "open: missing"),
+        ("name = 'a'\nwhere = 'x'", "no such field: where"),
+        ("name = 'a'\nopen = 'CALL '", "does not read back a call"),
+    ],
+)
+def test_a_response_template_that_cannot_be_right_is_refused(folder, text, problem):
+    (folder / "calls.jinja").write_text(NO_TOOLS.replace("{{ m.content }}", "{{ m.content }}" + UNQUOTED))
+    (folder / "r.toml").write_text(text)
+    config = EngineConfig(model=str(folder), chat_template=folder / "calls.jinja", response_template=folder / "r.toml")
+    with pytest.raises(InputError, match=problem):
+        ChatFormat(load_tokenizer(folder, config))

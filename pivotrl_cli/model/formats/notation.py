@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 Body = Literal[
     "call", "calls", "keyed", "arguments", "tags", "elements", "python", "gemma", "harmony", "template", "none"
@@ -62,6 +62,8 @@ class Format:
     families: str = ""
 
 
+OWN_FORMAT = "pivotrl_format"
+"""The key under which `tokenizer_config.json` keeps a record of this notation."""
 _REGULAR_EXPRESSIONS = ("open", "close", "argument", "argument_end", "unclosed", "blank", "stray")
 
 
@@ -69,7 +71,11 @@ def to_format(record: dict[str, Any]) -> Format:
     """A record of `families.toml`, checked; raises `ValueError`. `reasoning = []` says that there are no marks."""
     if unknown := set(record) - {one.name for one in fields(Format)}:
         raise ValueError(f"no such field: {', '.join(sorted(unknown))}")
-    form = TypeAdapter(Format).validate_python({**record, "reasoning": record.get("reasoning", _THINK) or None})
+    try:
+        form = TypeAdapter(Format).validate_python({**record, "reasoning": record.get("reasoning", _THINK) or None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     for name in _REGULAR_EXPRESSIONS:
         try:
             re.compile(getattr(form, name))

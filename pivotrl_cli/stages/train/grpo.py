@@ -130,10 +130,13 @@ class Grpo(Method):
         self.engine.close()
 
 
+_TOKENIZER = {"model", "chat_template", "response_template"}
+
+
 def _open_engine(config: TrainConfig, model: PreTrainedModel, chat: ChatFormat) -> Engine:
     """The engine that samples rollouts: the trained model itself, a whole copy where it is sharded, or vLLM."""
     if config.engine == "vllm":
-        shared = config.model_dump(include={"model", "device", "dtype", "engine_args"})
+        shared = config.model_dump(include={"device", "dtype", "engine_args", *_TOKENIZER})
         return vllm.open_training_engine(EngineConfig(engine="vllm", **shared))
     if config.engine == "vllm-server":
         settings = EndpointSettings(
@@ -144,7 +147,7 @@ def _open_engine(config: TrainConfig, model: PreTrainedModel, chat: ChatFormat) 
         )
         folder = partial_folder(Path(config.output)) / "weights"
         run = from_rank0(lambda: secrets.token_hex(4))
-        return open_server(settings, config.model, folder, run, pushes=rank() == 0)
+        return open_server(settings, config, folder, run, pushes=rank() == 0)
     if world_size() == 1:
         return HFEngine(model, chat, config.sample_token_budget)
     return HFCopyEngine(load_unsharded(config), chat, config.sample_token_budget)

@@ -18,7 +18,7 @@ import numpy as np
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.environments import load_environment
 from pivotrl_cli.errors import ConfigError, InputError
-from pivotrl_cli.model.folder import fingerprint, load_tokenizer, resolve
+from pivotrl_cli.model.folder import fingerprint, load_tokenizer, resolve, template_fingerprints
 from pivotrl_cli.rows import Candidate, StepMetrics
 from pivotrl_cli.stages.shared.judge import judge_usage, open_judge
 from pivotrl_cli.stages.shared.model_check import check_profile
@@ -73,7 +73,7 @@ def _run(config: TrainConfig) -> TrainSummary:
         plug_ins: dict[str, Any] = {f"verifier {Path(name).name}": one for name, one in verifiers.items()}
         plug_ins |= {f"environment {Path(name).name}": one for name, one in environments.items()}
         fingerprints = {name: source_fingerprint(one) for name, one in sorted(plug_ins.items())}
-        fingerprints["model"] = fingerprint(resolve(config.model))
+        fingerprints |= {"model": fingerprint(resolve(config.model))} | template_fingerprints(config)
         if config.method == "grpo" and not config.allow_foreign_profile:
             check_profile(table, config.model, fingerprints["model"], "add --allow-foreign-profile")
         provenance = Provenance.of("train", StepMetrics, config, [table.as_input()], fingerprints)
@@ -98,7 +98,7 @@ def _train(
     from pivotrl_cli.stages.train.state import open_state
 
     state = open_state(config, output.resumed)
-    chat = ChatFormat(load_tokenizer(resolve(config.model)))
+    chat = ChatFormat(load_tokenizer(resolve(config.model), config))
     order = PivotSampler(table, rows.numbers, rows.weights, config.seed)
     plain_layout = plain_layout_reason(config, state.model)
     parts, tree = (config, state.model, chat, state.optimizer, order), plain_layout is None

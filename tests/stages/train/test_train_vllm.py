@@ -17,7 +17,7 @@ from tables import candidate, read, says, user, write
 from training import in_two
 from vllm_process import serve
 
-from pivotrl_cli.configs import EngineConfig, TrainConfig
+from pivotrl_cli.configs import EngineConfig, PolicyConfig, TrainConfig
 from pivotrl_cli.endpoint import Endpoint, EndpointSettings
 from pivotrl_cli.engines import Request, Sampling, each_group, vllm
 from pivotrl_cli.engines.vllm_server import VLLMServer, open_server
@@ -74,7 +74,7 @@ def test_after_each_push_the_logprobs_are_the_trainers():
 
 @pytest.mark.slow
 def test_after_each_push_the_logprobs_of_a_server_are_the_trainers(server, tmp_path):
-    engine = open_server(server, "desk", tmp_path / "weights", "run")
+    engine = open_server(server, PolicyConfig(model="desk"), tmp_path / "weights", "run")
     model = load_model(resolve("desk"), torch.device("cpu"), torch.float32)
     torch.manual_seed(0)
     for version in (1, 2):
