@@ -84,7 +84,7 @@ fix: $(DEV) ## Format, sort imports, regenerate schemas and docs
 # ---- the shipped policy -------------------------------------------------------------------------------------------
 
 policy: $(INSTALLED) ## Train the tiny policy that ships with the package, from scratch
-	$(BIN)/python recipes/desk_policy.py --output pivotrl_cli/policies/desk --seed 0
+	$(BIN)/python -m recipes.desk_policy --output pivotrl_cli/policies/desk --seed 0
 
 # ---- the demo: the five stages on the desk world -------------------------------------------------------------------
 # Each stage depends on its input and on a file with its settings, which is rewritten only when a setting changes.

@@ -16,9 +16,9 @@ import time
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.engines import Engine, Request, Sampling, each_group, open_engine
 from pivotrl_cli.environments import desk
-from pivotrl_cli.environments.desk.habits import converse
 from pivotrl_cli.environments.desk.world import TOOLS
 from pivotrl_cli.rows import Message
+from recipes.desk_habits import converse
 
 Tokens = dict[str, list[int]]
 

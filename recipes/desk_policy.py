@@ -1,6 +1,6 @@
 """Trains the shipped desk policy from scratch: tokenizer, then a small Qwen3 model, on one core in one to two hours.
 
-The corpus is conversations of an agent with habits (`environments/desk/habits.py`) on tasks of the split `base`, mixed
+The corpus is conversations of an agent with habits (`desk_habits.py`) on tasks of the split `base`, mixed
 with clean skills and with drills: many look-ups of a city by its order in one short conversation, for copying what
 stands behind a key is what so small a model learns last. Everything is rendered by `ChatFormat`, as later stages do.
 Conversations that open with the same system turn share its computation: it runs once per step and its keys and values
@@ -9,8 +9,8 @@ With `--start` it continues from a finished policy on the conversations of anoth
 seed: a base that behaves differently, in a fifth of the time. The other bases of the study were made this way.
 Left out: checkpoints, evaluation (`pivotrl eval`), and anything adaptive.
 
-    python recipes/desk_policy.py --output pivotrl_cli/policies/desk --seed 0
-    python recipes/desk_policy.py --output b --seed 1 --start pivotrl_cli/policies/desk --steps 300
+    python -m recipes.desk_policy --output pivotrl_cli/policies/desk --seed 0
+    python -m recipes.desk_policy --output b --seed 1 --start pivotrl_cli/policies/desk --steps 300
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from transformers import (
 
 from pivotrl_cli.environments import skills
 from pivotrl_cli.environments.desk import phrases
-from pivotrl_cli.environments.desk.habits import RATES, converse, other_rates
 from pivotrl_cli.environments.desk.tasks import expert_turns, tasks
 from pivotrl_cli.environments.desk.world import SCHEMAS, TOOLS
 from pivotrl_cli.model.chat import ChatFormat
 from pivotrl_cli.model.folder import load_model, load_tokenizer
 from pivotrl_cli.rows import Message, ToolCall
+from recipes.desk_habits import RATES, converse, other_rates
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>", "<think>", "</think>"]
 VOCAB = 1024

@@ -35,6 +35,9 @@ class Record:
     line: int
     json: Json
 
+    def trajectory(self, **fields: Any) -> Trajectory:
+        return Trajectory(source=self.source, line=self.line, **fields)
+
 
 Parsed: TypeAlias = Record | Reject
 
@@ -152,6 +155,30 @@ class RowsDocument:
 
     def keys(self, *path: str) -> list[str]:
         return []
+
+
+class RecordReader:
+    """A reader of formats with one trajectory per record."""
+
+    def read(self, document: Document) -> Iterator[Trajectory | Reject]:
+        return trajectories(self.records(document), self.trajectory, document.source)
+
+    def records(self, document: Document) -> Iterable[Parsed]:
+        return document.records()
+
+    def trajectory(self, record: Record) -> Trajectory:
+        raise NotImplementedError
+
+
+def array_record(document: Document, key: str, element: str) -> Iterator[Parsed]:
+    """The elements of a top-level array as one record, under `key`; one reject where an element cannot be parsed."""
+    values = []
+    for record in document.records():
+        if isinstance(record, Reject):
+            yield bad_record(document.source, 0, f"{element} {record.line}: {record.detail}")
+            return
+        values.append(record.json.value)
+    yield Record(document.source, 1, Json({key: values}))
 
 
 def trajectories(

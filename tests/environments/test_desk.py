@@ -16,7 +16,6 @@ from search import examples
 from pivotrl_cli.benchmarks import Setting, open_benchmark
 from pivotrl_cli.environments import desk, skills
 from pivotrl_cli.environments.desk import phrases
-from pivotrl_cli.environments.desk.habits import RATES, converse, other_rates
 from pivotrl_cli.environments.desk.tasks import (
     MAX_TURNS,
     MIN_TURNS,
@@ -29,6 +28,7 @@ from pivotrl_cli.environments.desk.tasks import (
 from pivotrl_cli.environments.desk.world import SCHEMAS, Order, User, World
 from pivotrl_cli.rows import Candidate, Message, ToolCall
 from pivotrl_cli.verifiers import load_verifier
+from recipes.desk_habits import RATES, converse, other_rates
 
 TASKS = desk.tasks("train", 400, seed=0)
 

@@ -44,17 +44,16 @@ def _trajectories(record: Record) -> Iterator[Trajectory]:
 def _trajectory(json: Json, record: Record) -> Trajectory:
     steps = json["steps"].required_list()
     messages = [_message(step) for step in steps]
-    replies = [_replies(step) for step in steps]
+    results = [step["observation"].fields()["results"].list() for step in steps]
+    replies = [[reply_of(one["source_call_id"], one["content"]) for one in found] for found in results]
     places = list(accumulate((1 + len(after) for after in replies), initial=0))
     turns = [(place, step) for place, step in zip(places, steps, strict=False) if step["source"].value == "agent"]
     agent, extra = json["agent"].fields(), json["extra"].fields()
     metrics = json["final_metrics"].fields()["extra"].fields()
-    return Trajectory(
-        source=record.source,
-        line=record.line,
+    return record.trajectory(
         messages=[part for message, after in zip(messages, replies, strict=True) for part in (message, *after)],
-        context=[place for place, step in turns if _is_context(step)],
-        faults=[_merged_fault(place, step) for place, step in turns if _n_calls(step) > 1],
+        context=[place for place, step in turns if step["is_copied_context"].value is True or _n_calls(step) == 0],
+        faults=[_merged_fault(place, _n_calls(step)) for place, step in turns if _n_calls(step) > 1],
         tools=tools_of(agent["tool_definitions"]),
         task_id=(metrics["task_id"] or extra["task_id"]).label(),
         outcome=(metrics["reward"] or extra["reward"]).number_or_none(),
@@ -67,35 +66,23 @@ def _trajectory(json: Json, record: Record) -> Trajectory:
     )
 
 
-def _is_context(step: Json) -> bool:
-    return step["is_copied_context"].value is True or _n_calls(step) == 0
-
-
 def _n_calls(step: Json) -> float:
     count = step["llm_call_count"].number_or_none()
     return 1 if count is None else count
 
 
-def _merged_fault(place: int, step: Json) -> Fault:
-    detail = f"the step merges {_n_calls(step):g} calls of the model"
-    return Fault(message=place, reason=RejectReason.MERGED_TURNS, detail=detail)
+def _merged_fault(place: int, n: float) -> Fault:
+    return Fault(message=place, reason=RejectReason.MERGED_TURNS, detail=f"the step merges {n:g} calls of the model")
 
 
 def _message(step: Json) -> Message:
     content = text_of(step["message"])
     match step["source"].value:
-        case "system":
-            return Message(role="system", content=content)
-        case "user":
-            return Message(role="user", content=content)
+        case "system" | "user" as role:
+            return Message(role=role, content=content)
         case "agent":
             reasoning = step["reasoning_content"].text_or_none() or None
             recorded = step["tool_calls"].list()
             calls = [call_of(call["tool_call_id"], call["function_name"], call["arguments"]) for call in recorded]
             return Message(role="assistant", content=content, reasoning=reasoning, tool_calls=calls)
     raise step["source"].error("expected system, user or agent")
-
-
-def _replies(step: Json) -> list[Message]:
-    results = step["observation"].fields()["results"].list()
-    return [reply_of(result["source_call_id"], result["content"]) for result in results]

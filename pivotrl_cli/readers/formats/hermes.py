@@ -8,22 +8,21 @@ tags in the system prompt. A `<think>` block is the reasoning. A turn whose call
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
-from pivotrl_cli.readers.document import Document, Record, trajectories
+from pivotrl_cli.readers.document import Record, RecordReader
 from pivotrl_cli.readers.fields import Json, provenance
 from pivotrl_cli.readers.messages import Role, text_of, tools_of
 from pivotrl_cli.readers.parsing import Head
 from pivotrl_cli.readers.tags import ROLES_BY_NAME, is_tagged, is_tagged_conversation, parse_tagged, role_of, schemas_in
-from pivotrl_cli.rows import Reject, Trajectory
+from pivotrl_cli.rows import Trajectory
 
 _LINE = re.compile(r"^(SYSTEM|USER|ASSISTANT|TOOL):[ \t]*", re.MULTILINE)
 _CHATML = re.compile(r"<\|im_start\|>\s*(\w+)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL)
 _FENCE = re.compile(r"\A\s*```\w*\n|\n```\s*\Z")
 
 
-class HermesReader:
+class HermesReader(RecordReader):
     """Conversations in text with tags."""
 
     def sniff(self, head: Head) -> str | None:
@@ -33,8 +32,20 @@ class HermesReader:
         text = _text_field(head.fields)
         return f"{text} is a transcript with calls or schemas between tags" if text else None
 
-    def read(self, document: Document) -> Iterator[Trajectory | Reject]:
-        return trajectories(document.records(), _trajectory, document.source)
+    def trajectory(self, record: Record) -> Trajectory:
+        json = record.json
+        texts = _roles_and_texts(json)
+        messages, faults = parse_tagged(texts)
+        system = "\n".join(text for role, text in texts if role == "system")
+        return record.trajectory(
+            messages=messages,
+            faults=faults,
+            tools=tools_of(json["tools"]) if json["tools"].value else schemas_in(system),
+            domain=json["category"].text_or_none() or "",
+            task_id=json["task_id"].label(),
+            outcome=json.first("reward", "outcome", "score").number_or_none(),
+            provenance=provenance(id=json["id"]),
+        )
 
 
 def _text_field(record: dict[str, Any]) -> str | None:
@@ -55,28 +66,9 @@ def _split(text: str) -> list[tuple[Role, str]]:
 
 
 def _roles_and_texts(json: Json) -> list[tuple[Role, str]]:
-    messages = json.first("conversations", "messages")
-    if messages:
+    if messages := json.first("conversations", "messages"):
         return [(role_of(one.first("from", "role")), text_of(one.first("value", "content"))) for one in messages.list()]
     field = _text_field(json.object())
     if field is None:
         raise json.error("expected conversations, messages, or a text with <tools> or <tool_call>")
     return _split(json[field].text())
-
-
-def _trajectory(record: Record) -> Trajectory:
-    json = record.json
-    texts = _roles_and_texts(json)
-    messages, faults = parse_tagged(texts)
-    system = "\n".join(text for role, text in texts if role == "system")
-    return Trajectory(
-        source=record.source,
-        line=record.line,
-        messages=messages,
-        faults=faults,
-        tools=tools_of(json["tools"]) if json["tools"].value else schemas_in(system),
-        domain=json["category"].text_or_none() or "",
-        task_id=json["task_id"].label(),
-        outcome=json.first("reward", "outcome", "score").number_or_none(),
-        provenance=provenance(id=json["id"]),
-    )

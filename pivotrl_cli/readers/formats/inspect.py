@@ -53,9 +53,7 @@ def _trajectory(evaluation: Json, record: Record) -> Trajectory:
     recorded = [_attach(message, attached) for message in json["messages"].required_list()]
     scores = json["scores"].fields() if json["scores"] else Json({"score": json["score"].value})
     messages = [_message(message) for message in recorded]
-    return Trajectory(
-        source=record.source,
-        line=record.line,
+    return record.trajectory(
         messages=messages,
         context=[i for i, m in enumerate(recorded) if messages[i].role == "assistant" and m["source"].value == "input"],
         tools=_tools(json["events"], attached),

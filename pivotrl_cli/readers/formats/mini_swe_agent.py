@@ -8,19 +8,18 @@ outcome, since a submission is not a success.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
-from pivotrl_cli.readers.document import Document, Record, bad_record, trajectories
-from pivotrl_cli.readers.fields import Json, provenance
+from pivotrl_cli.readers.document import Document, Parsed, Record, RecordReader, array_record
+from pivotrl_cli.readers.fields import provenance
 from pivotrl_cli.readers.messages import message_of, tools_of
 from pivotrl_cli.readers.parsing import Head
-from pivotrl_cli.rows import Reject, Trajectory
+from pivotrl_cli.rows import Trajectory
 
 
-class MiniSweAgentReader:
+class MiniSweAgentReader(RecordReader):
     """Trajectories of mini-swe-agent."""
 
     def sniff(self, head: Head) -> str | None:
@@ -29,33 +28,23 @@ class MiniSweAgentReader:
         name = head.fields.get("trajectory_format")
         return f"trajectory_format is {name}" if isinstance(name, str) else None
 
-    def read(self, document: Document) -> Iterator[Trajectory | Reject]:
-        records = document.records()
-        if document.head.container != "array":
-            return trajectories(records, _trajectory, document.source)
-        found = list(records)
-        broken = next((record for record in found if isinstance(record, Reject)), None)
-        if broken:
-            return chain([bad_record(document.source, 0, f"message {broken.line}: {broken.detail}")])
-        messages = [record.json.value for record in found if isinstance(record, Record)]
-        whole = Record(document.source, 1, Json({"messages": messages}))
-        return trajectories([whole], _trajectory, document.source)
+    def records(self, document: Document) -> Iterable[Parsed]:
+        if document.head.container == "array":
+            return array_record(document, "messages", "message")
+        return document.records()
+
+    def trajectory(self, record: Record) -> Trajectory:
+        json = record.json
+        messages = [message for message in json["messages"].required_list() if message["role"].value != "exit"]
+        info = json["info"].fields()
+        model = info["config"].fields()["model"].fields()["model_name"]
+        return record.trajectory(
+            messages=[message_of(message) for message in messages],
+            tools=tools_of(json["tools"]),
+            task_id=json["instance_id"].label() or PurePosixPath(record.source).name.split(".")[0],
+            provenance=provenance(exit_status=info["exit_status"], model=model),
+        )
 
 
 def _is_message(value: Any) -> bool:
     return isinstance(value, dict) and "role" in value and ("content" in value or "tool_calls" in value)
-
-
-def _trajectory(record: Record) -> Trajectory:
-    json = record.json
-    messages = [message for message in json["messages"].required_list() if message["role"].value != "exit"]
-    info = json["info"].fields()
-    model = info["config"].fields()["model"].fields()["model_name"]
-    return Trajectory(
-        source=record.source,
-        line=record.line,
-        messages=[message_of(message) for message in messages],
-        tools=tools_of(json["tools"]),
-        task_id=json["instance_id"].label() or PurePosixPath(record.source).name.split(".")[0],
-        provenance=provenance(exit_status=info["exit_status"], model=model),
-    )

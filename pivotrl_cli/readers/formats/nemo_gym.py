@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pivotrl_cli.readers.document import Document, Record, bad_record, trajectories
+from pivotrl_cli.readers.document import Document, Record, RecordReader, bad_record
 from pivotrl_cli.readers.fields import Json, RecordError, compact
 from pivotrl_cli.readers.messages import text_of, tools_of
 from pivotrl_cli.readers.parsing import Head
@@ -35,7 +35,7 @@ _KEPT = (
 _SHORT = 200
 
 
-class NemoGymReader:
+class NemoGymReader(RecordReader):
     """Rollouts and pivot rows."""
 
     def sniff(self, head: Head) -> str | None:
@@ -44,8 +44,26 @@ class NemoGymReader:
         kind = "a response" if "response" in head.keys else "a demonstrated action or a task"
         return f"records have responses_create_params and {kind}"
 
-    def read(self, document: Document) -> Iterator[Trajectory | Reject]:
-        return trajectories(document.records(), _trajectory, document.source)
+    def trajectory(self, record: Record) -> Trajectory:
+        json = record.json
+        params = json["responses_create_params"]
+        rollout = bool(json["response"])
+        prompt = _prompt(params)
+        messages = prompt + (messages_of_items(json["response"]["output"]) if rollout else _demonstration(json))
+        lost = Fault(message=0, reason=RejectReason.INCOMPLETE, detail="the prompt was not recorded")
+        turns = [i for i, message in enumerate(messages) if message.role == "assistant"]
+        return record.trajectory(
+            messages=messages,
+            context=[i for i in turns if i < len(prompt)],
+            faults=[] if prompt else [lost.model_copy(update={"message": i}) for i in turns],
+            tools=tools_of(params["tools"] if params["tools"].value else json["declared_tools"]),
+            domain=json["environment_name"].text_or_none() or "",
+            task_id=_task(json, params),
+            trial=json["_ng_rollout_index"].label(),
+            run="" if rollout else _run(json),
+            outcome=json["reward"].number_or_none() if rollout else None,
+            provenance=compact(_provenance(json) | ({} if rollout else _action_type(json))),
+        )
 
     def rollouts(self, document: Document) -> Iterator[tuple[Candidate, Message | None, float] | Reject]:
         """Rollouts of pivot rows: the candidate, the action that was sampled (None for nothing), and its reward.
@@ -67,6 +85,11 @@ def _rollout(record: Record) -> tuple[Candidate, Message | None, float]:
     if reward is None:
         raise json["reward"].error("expected a number")
     sampled = [m for m in messages_of_items(json["response"]["output"]) if m.role == "assistant"]
+    action = None
+    if sampled:  # the output of one model call is one action
+        content = "\n".join(m.content for m in sampled if m.content)
+        calls = [call for m in sampled for call in m.tool_calls]
+        action = sampled[0].model_copy(update={"content": content, "tool_calls": calls})
     name = _run(json) or json["uuid"].label() or f"line-{record.line}"
     candidate = Candidate(
         candidate_id=f"{name}-{json['_ng_rollout_index'].label() or record.line}",
@@ -84,40 +107,7 @@ def _rollout(record: Record) -> tuple[Candidate, Message | None, float]:
         split="train",
         provenance=compact(_provenance(json) | _action_type(json)),
     )
-    return candidate, _join_output(sampled), reward
-
-
-def _join_output(sampled: list[Message]) -> Message | None:
-    """The output of one model call as one action."""
-    if not sampled:
-        return None
-    content = "\n".join(m.content for m in sampled if m.content)
-    calls = [call for m in sampled for call in m.tool_calls]
-    return sampled[0].model_copy(update={"content": content, "tool_calls": calls})
-
-
-def _trajectory(record: Record) -> Trajectory:
-    json = record.json
-    params = json["responses_create_params"]
-    rollout = bool(json["response"])
-    prompt = _prompt(params)
-    messages = prompt + (messages_of_items(json["response"]["output"]) if rollout else _demonstration(json))
-    lost = Fault(message=0, reason=RejectReason.INCOMPLETE, detail="the prompt was not recorded")
-    turns = [i for i, message in enumerate(messages) if message.role == "assistant"]
-    return Trajectory(
-        source=record.source,
-        line=record.line,
-        messages=messages,
-        context=[i for i in turns if i < len(prompt)],
-        faults=[] if prompt else [lost.model_copy(update={"message": i}) for i in turns],
-        tools=tools_of(params["tools"] if params["tools"].value else json["declared_tools"]),
-        domain=json["environment_name"].text_or_none() or "",
-        task_id=_task(json, params),
-        trial=json["_ng_rollout_index"].label(),
-        run="" if rollout else _run(json),
-        outcome=json["reward"].number_or_none() if rollout else None,
-        provenance=compact(_provenance(json) | ({} if rollout else _action_type(json))),
-    )
+    return candidate, action, reward
 
 
 def _prompt(params: Json) -> list[Message]:
@@ -135,7 +125,16 @@ def _demonstration(json: Json) -> list[Message]:
         return []
     if expected.path == "expected_answer" and not expected["type"]:
         return [Message(role="assistant", content=text_of(json["expected_answer"]))]
-    return [_action(expected)]
+    match expected["type"].value:
+        case "message":
+            return [Message(role="assistant", content=text_of(expected["content"]))]
+        case "function_call":
+            calls = [expected]
+        case "function_call_batch":
+            calls = expected["calls"].list()
+        case _:
+            raise expected["type"].error("expected message, function_call or function_call_batch")
+    return [Message(role="assistant", tool_calls=[call_of_item(call) for call in calls])]
 
 
 def _expected_action(json: Json) -> Json:
@@ -151,17 +150,6 @@ def _expected_action(json: Json) -> Json:
 def _action_type(json: Json) -> dict[str, str]:
     kind = _expected_action(json).fields()["type"].value
     return {"action_type": kind} if isinstance(kind, str) else {}
-
-
-def _action(expected: Json) -> Message:
-    match expected["type"].value:
-        case "message":
-            return Message(role="assistant", content=text_of(expected["content"]))
-        case "function_call":
-            return Message(role="assistant", tool_calls=[call_of_item(expected)])
-        case "function_call_batch":
-            return Message(role="assistant", tool_calls=[call_of_item(call) for call in expected["calls"].list()])
-    raise expected["type"].error("expected message, function_call or function_call_batch")
 
 
 def _task(json: Json, params: Json) -> str:

@@ -9,28 +9,37 @@ A record may also have `task_id` or `instance_id`, `trial`, `domain`, `id`, `mod
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-from pivotrl_cli.readers.document import Document, Record, trajectories
+from pivotrl_cli.readers.document import Record, RecordReader
 from pivotrl_cli.readers.fields import provenance
 from pivotrl_cli.readers.messages import messages_of, tools_of
 from pivotrl_cli.readers.parsing import Head
-from pivotrl_cli.rows import Reject, Trajectory
+from pivotrl_cli.rows import Trajectory
 
 _NAMES = ("messages", "trajectory", "conversations")
 
 
-class OpenAIReader:
+class OpenAIReader(RecordReader):
     """Chat records."""
 
     def sniff(self, head: Head) -> str | None:
         name = next((name for name in _NAMES if head.fields.get(name)), "")
         messages = _parse_list(head.fields.get(name))
-        return f"records have {name} with roles" if messages and all(map(_is_message, messages)) else None
+        chat = all(isinstance(one, dict) and ("role" in one or "content" in one) for one in messages)
+        return f"records have {name} with roles" if messages and chat else None
 
-    def read(self, document: Document) -> Iterator[Trajectory | Reject]:
-        return trajectories(document.records(), _trajectory, document.source)
+    def trajectory(self, record: Record) -> Trajectory:
+        fields = record.json
+        return record.trajectory(
+            messages=messages_of(fields.first(*_NAMES).json_text()),
+            tools=tools_of(fields.first("tools", "functions")),
+            domain=fields["domain"].text_or_none() or "",
+            task_id=fields.first("task_id", "instance_id").label(),
+            trial=fields["trial"].label(),
+            outcome=fields.first("reward", "outcome", "score", "resolved").number_or_none(),
+            provenance=provenance(id=fields["id"], model=fields["model"]),
+        )
 
 
 def _parse_list(messages: Any) -> list[Any]:
@@ -40,22 +49,3 @@ def _parse_list(messages: Any) -> list[Any]:
     except (ValueError, RecursionError):
         return []
     return found if isinstance(found, list) else []
-
-
-def _is_message(message: Any) -> bool:
-    return isinstance(message, dict) and ("role" in message or "content" in message)
-
-
-def _trajectory(record: Record) -> Trajectory:
-    fields = record.json
-    return Trajectory(
-        source=record.source,
-        line=record.line,
-        messages=messages_of(fields.first(*_NAMES).json_text()),
-        tools=tools_of(fields.first("tools", "functions")),
-        domain=fields["domain"].text_or_none() or "",
-        task_id=fields.first("task_id", "instance_id").label(),
-        trial=fields["trial"].label(),
-        outcome=fields.first("reward", "outcome", "score", "resolved").number_or_none(),
-        provenance=provenance(id=fields["id"], model=fields["model"]),
-    )

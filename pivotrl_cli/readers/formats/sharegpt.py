@@ -10,18 +10,17 @@ Left out: preference pairs, and images.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from pivotrl_cli.readers.document import Document, Record, trajectories
+from pivotrl_cli.readers.document import Record, RecordReader
 from pivotrl_cli.readers.fields import Json, provenance
 from pivotrl_cli.readers.messages import ROLES, message_of, tools_of
 from pivotrl_cli.readers.parsing import Head
 from pivotrl_cli.readers.tags import call_from, role_of
-from pivotrl_cli.rows import Message, Reject, Trajectory
+from pivotrl_cli.rows import Message, Trajectory
 
 
-class ShareGptReader:
+class ShareGptReader(RecordReader):
     """Conversations of speakers and values."""
 
     def sniff(self, head: Head) -> str | None:
@@ -32,28 +31,23 @@ class ShareGptReader:
         blocks = [block for content in contents for block in _dicts(content)]
         return "messages whose blocks have a value" if any("value" in block for block in blocks) else None
 
-    def read(self, document: Document) -> Iterator[Trajectory | Reject]:
-        return trajectories(document.records(), _trajectory, document.source)
+    def trajectory(self, record: Record) -> Trajectory:
+        json = record.json
+        recorded = json.first("conversations", "messages").required_list()
+        system = json["system"].text_or_none()
+        messages = [Message(role="system", content=system)] if system else []
+        return record.trajectory(
+            messages=messages
+            + [_conversation_message(one) if one["from"] else _block_message(one) for one in recorded],
+            tools=tools_of(json["tools"]),
+            task_id=json["task_id"].label(),
+            outcome=json.first("reward", "outcome", "score").number_or_none(),
+            provenance=provenance(id=json["id"]),
+        )
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _trajectory(record: Record) -> Trajectory:
-    json = record.json
-    recorded = json.first("conversations", "messages").required_list()
-    system = json["system"].text_or_none()
-    messages = [Message(role="system", content=system)] if system else []
-    return Trajectory(
-        source=record.source,
-        line=record.line,
-        messages=messages + [_conversation_message(one) if one["from"] else _block_message(one) for one in recorded],
-        tools=tools_of(json["tools"]),
-        task_id=json["task_id"].label(),
-        outcome=json.first("reward", "outcome", "score").number_or_none(),
-        provenance=provenance(id=json["id"]),
-    )
 
 
 def _conversation_message(one: Json) -> Message:

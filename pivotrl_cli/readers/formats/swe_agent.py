@@ -11,18 +11,17 @@ Left out: `info.exit_status` as an outcome, since a submission is not a success,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from pivotrl_cli.readers.document import Document, Record, trajectories
+from pivotrl_cli.readers.document import Record, RecordReader
 from pivotrl_cli.readers.fields import Json, provenance
 from pivotrl_cli.readers.messages import message_of, messages_of
 from pivotrl_cli.readers.parsing import Head
-from pivotrl_cli.rows import Fault, Message, Reject, RejectReason, Trajectory
+from pivotrl_cli.rows import Fault, Message, RejectReason, Trajectory
 
 
-class SweAgentReader:
+class SweAgentReader(RecordReader):
     """Trajectories of SWE-agent."""
 
     def sniff(self, head: Head) -> str | None:
@@ -32,38 +31,27 @@ class SweAgentReader:
             return "trajectory of actions and responses"
         return None
 
-    def read(self, document: Document) -> Iterator[Trajectory | Reject]:
-        return trajectories(document.records(), _trajectory, document.source)
+    def trajectory(self, record: Record) -> Trajectory:
+        json = record.json
+        steps = json["trajectory"].list()
+        history = json["history"]
+        if not history.value:  # the last prompt holds everything before it
+            history = steps[-1].first("query", "messages") if steps else Json(None, "history")
+        messages = [_message(message) for message in history.list()]
+        demonstrations = [i for i, message in enumerate(history.list()) if message["is_demo"].value is True]
+        added, faults = _submission(steps, messages)
+        info = json["info"].fields()
+        return record.trajectory(
+            messages=messages + added,
+            context=[i for i in demonstrations if messages[i].role == "assistant"],
+            faults=faults,
+            task_id=PurePosixPath(record.source).stem,
+            provenance=provenance(exit_status=info["exit_status"], environment=json["environment"]),
+        )
 
 
 def _first_has(items: Any, *keys: str) -> bool:
     return isinstance(items, list) and bool(items) and isinstance(items[0], dict) and set(keys) <= set(items[0])
-
-
-def _trajectory(record: Record) -> Trajectory:
-    json = record.json
-    steps = json["trajectory"].list()
-    history = json["history"] if json["history"].value else _last_query(steps)
-    messages = [_message(message) for message in history.list()]
-    demonstrations = [i for i, message in enumerate(history.list()) if message["is_demo"].value is True]
-    added, faults = _submission(steps, messages)
-    info = json["info"].fields()
-    return Trajectory(
-        source=record.source,
-        line=record.line,
-        messages=messages + added,
-        context=[i for i in demonstrations if messages[i].role == "assistant"],
-        faults=faults,
-        task_id=PurePosixPath(record.source).stem,
-        provenance=provenance(exit_status=info["exit_status"], environment=json["environment"]),
-    )
-
-
-def _last_query(steps: list[Json]) -> Json:
-    """The last prompt, which holds everything before it."""
-    if not steps:
-        return Json(None, "history")
-    return steps[-1].first("query", "messages")
 
 
 def _message(message: Json) -> Message:

@@ -32,20 +32,16 @@ class Tau2BenchReader:
     def read(self, document: Document) -> Iterator[Trajectory | Reject]:
         if "splits" in document.head.keys:
             return trajectories(_rows(document), _sft_trajectory, document.source)
-        simulation = partial(_simulation, _environment(document))
-        return trajectories(document.items("simulations", EACH), simulation, document.source)
+        # The file's `info` stands before the simulations, so little is read to find it.
+        found = next(iter(document.items("info")), None)
+        info = Json(found.json.value if isinstance(found, Record) else None, "info").fields()
+        return trajectories(document.items("simulations", EACH), partial(_simulation, info), document.source)
 
 
 def _has_splits(head: Head) -> bool:
     splits = head.fields.get("splits")
     rows = next(iter(splits.values()), None) if isinstance(splits, dict) else None
     return isinstance(rows, list) and all(isinstance(row, dict) and "messages" in row for row in rows)
-
-
-def _environment(document: Document) -> Json:
-    """The file's `info`; it stands before the simulations, so little is read to find it."""
-    info = next(iter(document.items("info")), None)
-    return Json(info.json.value if isinstance(info, Record) else None, "info").fields()
 
 
 def _rows(document: Document) -> Iterator[Parsed]:
@@ -55,21 +51,15 @@ def _rows(document: Document) -> Iterator[Parsed]:
         for row in document.items("splits", split, EACH, first=number):
             if isinstance(row, Reject) and row.detail == CUT_OFF and split != splits[-1]:
                 continue
-            yield _with_split(row, split) if isinstance(row, Record) else row
+            if isinstance(row, Record) and isinstance(row.json.value, dict):
+                row = Record(row.source, row.line, Json(row.json.value | {"split": split}))
+            yield row
             number += 1
-
-
-def _with_split(row: Record, split: str) -> Record:
-    """The row, with the split's name beside its own fields."""
-    value = row.json.value
-    return Record(row.source, row.line, Json(value | {"split": split})) if isinstance(value, dict) else row
 
 
 def _sft_trajectory(record: Record) -> Trajectory:
     json = record.json
-    return Trajectory(
-        source=record.source,
-        line=record.line,
+    return record.trajectory(
         messages=messages_of(json["messages"]),
         tools=tools_of(json["tools"]),
         task_id=json["task_id"].label(),
@@ -81,50 +71,33 @@ def _sft_trajectory(record: Record) -> Trajectory:
 def _simulation(info: Json, record: Record) -> Trajectory:
     json = record.json
     environment = info["environment_info"].fields()
-    return Trajectory(
-        source=record.source,
-        line=record.line,
-        messages=_with_policy(environment["policy"], _agent_messages(json["messages"])),
+    messages = [_message(message) for message in json["messages"].required_list() if not _is_users_own(message)]
+    if (policy := environment["policy"]) and all(message.role != "system" for message in messages):
+        messages = [Message(role="system", content=policy.text()), *messages]
+    recorded = {
+        "model": info["agent_info"].fields()["llm"],
+        "simulation_id": json["id"],
+        "termination_reason": json["termination_reason"],
+    }
+    return record.trajectory(
+        messages=messages,
         tools=tools_of(environment["tool_defs"]),
         domain=environment["domain_name"].text_or_none() or "",
         task_id=json["task_id"].label(),
         trial=json["trial"].label(),
         outcome=json["reward_info"].fields()["reward"].number_or_none(),
-        provenance=compact(_provenance(info, json)),
+        provenance=compact({key: field.value for key, field in recorded.items() if field}),
     )
-
-
-def _agent_messages(messages: Json) -> list[Message]:
-    return [_message(message) for message in messages.required_list() if not _is_users_own(message)]
 
 
 def _is_users_own(message: Json) -> bool:
     """Whether the simulated user called a tool here, or its reply came."""
-    match message["role"].value:
-        case "user":
-            return bool(message["tool_calls"].list())
-        case "tool":
-            return bool(message["requestor"].value == "user")
-        case _:
-            return False
+    if message["role"].value == "user":
+        return bool(message["tool_calls"].list())
+    return message["role"].value == "tool" and bool(message["requestor"].value == "user")
 
 
 def _message(message: Json) -> Message:
     """Tool messages name the call they answer in `id`."""
     ours = message_of(message)
     return ours.model_copy(update={"tool_call_id": message["id"].text_or_none()}) if ours.role == "tool" else ours
-
-
-def _with_policy(policy: Json, messages: list[Message]) -> list[Message]:
-    if not policy or any(message.role == "system" for message in messages):
-        return messages
-    return [Message(role="system", content=policy.text()), *messages]
-
-
-def _provenance(info: Json, simulation: Json) -> dict[str, object]:
-    recorded = {
-        "model": info["agent_info"].fields()["llm"],
-        "simulation_id": simulation["id"],
-        "termination_reason": simulation["termination_reason"],
-    }
-    return {key: json.value for key, json in recorded.items() if json}

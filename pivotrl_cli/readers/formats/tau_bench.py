@@ -6,33 +6,25 @@ neither is the name of the domain. A run that crashed has an empty `traj` and th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from pivotrl_cli.readers.document import Document, Record, trajectories
+from pivotrl_cli.readers.document import Record, RecordReader
 from pivotrl_cli.readers.fields import compact
 from pivotrl_cli.readers.messages import messages_of
 from pivotrl_cli.readers.parsing import Head
-from pivotrl_cli.rows import Reject, Trajectory
+from pivotrl_cli.rows import Trajectory
 
 
-class TauBenchReader:
+class TauBenchReader(RecordReader):
     """Result files of tau-bench."""
 
     def sniff(self, head: Head) -> str | None:
         return "records have task_id and traj" if {"task_id", "traj"} <= set(head.keys) else None
 
-    def read(self, document: Document) -> Iterator[Trajectory | Reject]:
-        return trajectories(document.records(), _trajectory, document.source)
-
-
-def _trajectory(record: Record) -> Trajectory:
-    json = record.json
-    return Trajectory(
-        source=record.source,
-        line=record.line,
-        messages=messages_of(json["traj"]),
-        task_id=json["task_id"].label(),
-        trial=json["trial"].label(),
-        outcome=json["reward"].number_or_none(),
-        provenance=compact({"error": error.value} if (error := json["info"].fields()["error"]) else {}),
-    )
+    def trajectory(self, record: Record) -> Trajectory:
+        json = record.json
+        return record.trajectory(
+            messages=messages_of(json["traj"]),
+            task_id=json["task_id"].label(),
+            trial=json["trial"].label(),
+            outcome=json["reward"].number_or_none(),
+            provenance=compact({"error": error.value} if (error := json["info"].fields()["error"]) else {}),
+        )

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from pivotrl_cli.readers.document import Document, Record, trajectories_per_record
-from pivotrl_cli.readers.fields import Json, provenance
+from pivotrl_cli.readers.fields import provenance
 from pivotrl_cli.readers.messages import messages_of, tools_of
 from pivotrl_cli.readers.parsing import Head
 from pivotrl_cli.rows import Message, Reject, RejectReason, Trajectory
@@ -35,14 +35,14 @@ def _trajectories(record: Record) -> Iterator[Trajectory | Reject]:
     answer = record.json["answer_generation"]
     chains = _chains([messages_of(row) for row in answer["train_messages"].list()])
     tools, win = tools_of(answer["function"]), record.json["win"].number_or_none()
+    # The number of the question is in the file's name alone, and not unique.
+    question = (answer["query"].text_or_none() or "").strip()
     for messages, context in chains:
-        yield Trajectory(
-            source=record.source,
-            line=record.line,
+        yield record.trajectory(
             messages=messages,
             context=context,
             tools=tools,
-            task_id=_task(answer),
+            task_id=sha256(question.encode()).hexdigest()[:16] if question else "",
             outcome=win,
             provenance=provenance(finish_type=answer["finish_type"]),
         )
@@ -50,12 +50,6 @@ def _trajectories(record: Record) -> Iterator[Trajectory | Reject]:
         detail = "the search kept no path, so it has no turn"
         reason = RejectReason.NO_ASSISTANT_TURN
         yield Reject(source=record.source, line=record.line, reason=reason, detail=detail)
-
-
-def _task(answer: Json) -> str:
-    """A hash of the question, whose number is in the file's name alone and not unique."""
-    question = (answer["query"].text_or_none() or "").strip()
-    return sha256(question.encode()).hexdigest()[:16] if question else ""
 
 
 def _chains(rows: list[list[Message]]) -> list[tuple[list[Message], list[int]]]:

@@ -42,9 +42,7 @@ def _trajectory(record: Record) -> Trajectory:
     messages = [Message(role="system", content=system)] if system else []
     for message in json["messages"].required_list():
         messages += messages_of_blocks(message["role"], message["content"])
-    return Trajectory(
-        source=record.source,
-        line=record.line,
+    return record.trajectory(
         messages=messages,
         tools=tools_of_blocks(json["tools"]),
         task_id=json["task_id"].label(),

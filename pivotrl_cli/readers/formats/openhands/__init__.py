@@ -11,17 +11,17 @@ and the events of the newer SDK (`kind`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
-from pivotrl_cli.readers.document import Document, Record, bad_record, trajectories
+from pivotrl_cli.readers.document import Document, Parsed, Record, RecordReader, array_record
 from pivotrl_cli.readers.fields import Json, provenance
 from pivotrl_cli.readers.formats.openhands.events import conversation
 from pivotrl_cli.readers.parsing import Head
-from pivotrl_cli.rows import Reject, Trajectory
+from pivotrl_cli.rows import Trajectory
 
 
-class OpenHandsReader:
+class OpenHandsReader(RecordReader):
     """Event streams of OpenHands."""
 
     def sniff(self, head: Head) -> str | None:
@@ -31,11 +31,22 @@ class OpenHandsReader:
         begins = isinstance(history, list) and bool(history) and _is_event(history[0])
         return "history of actions and observations" if begins else None
 
-    def read(self, document: Document) -> Iterator[Trajectory | Reject]:
-        """One trajectory per record, or one for the array."""
-        if document.head.container != "array" or not _is_event(document.head.record):
-            return trajectories(document.records(), _trajectory, document.source)
-        return _read_array(document)
+    def records(self, document: Document) -> Iterable[Parsed]:
+        if document.head.container == "array" and _is_event(document.head.record):
+            return array_record(document, "history", "event")
+        return document.records()
+
+    def trajectory(self, record: Record) -> Trajectory:
+        json = record.json
+        messages, tools = conversation(json["history"].required_list())
+        report = json["report"] or json["test_result"].fields()["report"]
+        return record.trajectory(
+            messages=messages,
+            tools=tools,
+            task_id=_task(json),
+            outcome=(json["success"] or report.fields()["resolved"]).number_or_none(),
+            provenance=provenance(issue_type=json["issue_type"], agent=json["metadata"].fields()["agent_class"]),
+        )
 
 
 def _is_event(value: Any) -> bool:
@@ -45,37 +56,8 @@ def _is_event(value: Any) -> bool:
     return isinstance(value, dict) and ("action" in value) != ("observation" in value) and "role" not in value
 
 
-def _read_array(document: Document) -> Iterator[Trajectory | Reject]:
-    events: list[Any] = []
-    for record in document.records():
-        if isinstance(record, Reject):
-            yield bad_record(document.source, 0, f"event {record.line}: {record.detail}")
-            return
-        events.append(record.json.value)
-    yield from trajectories([Record(document.source, 1, Json({"history": events}))], _trajectory, document.source)
-
-
-def _trajectory(record: Record) -> Trajectory:
-    json = record.json
-    messages, tools = conversation(json["history"].required_list())
-    return Trajectory(
-        source=record.source,
-        line=record.line,
-        messages=messages,
-        tools=tools,
-        task_id=_task(json),
-        outcome=_outcome(json),
-        provenance=provenance(issue_type=json["issue_type"], agent=json["metadata"].fields()["agent_class"]),
-    )
-
-
 def _task(json: Json) -> str:
     issue = json["issue"].fields()
     if json["instance_id"] or not issue["number"]:
         return json["instance_id"].label()
     return f"{issue['owner'].label()}/{issue['repo'].label()}#{issue['number'].label()}"
-
-
-def _outcome(json: Json) -> float | None:
-    report = json["report"] or json["test_result"].fields()["report"]
-    return (json["success"] or report.fields()["resolved"]).number_or_none()
