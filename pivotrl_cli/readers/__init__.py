@@ -59,11 +59,8 @@ def load_reader(name: str) -> Reader:
 
 def detect(document: Document) -> tuple[str, str] | None:
     """Format of the document and the reason for it, or None."""
-    for name in READERS:
-        why = load_reader(name).sniff(document.head)
-        if why:
-            return name, why
-    return None
+    reasons = ((name, load_reader(name).sniff(document.head)) for name in READERS)
+    return next(((name, why) for name, why in reasons if why), None)
 
 
 def unknown_format(document: Document) -> InputError:

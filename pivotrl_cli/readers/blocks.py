@@ -21,15 +21,14 @@ def is_api_record(record: dict[str, Any]) -> bool:
     messages, tools = record.get("messages"), record.get("tools")
     if not isinstance(messages, list):
         return False
-    schemas = isinstance(tools, list) and any(isinstance(tool, dict) and "input_schema" in tool for tool in tools)
-    roles = [message.get("role") for message in messages if isinstance(message, dict)]
-    return _has_blocks(messages) or schemas or ("system" in record and "system" not in roles)
-
-
-def _has_blocks(messages: list[Any]) -> bool:
-    contents = [message.get("content") for message in messages if isinstance(message, dict)]
+    messages = [message for message in messages if isinstance(message, dict)]
+    contents = [message.get("content") for message in messages]
     blocks = [block for content in contents if isinstance(content, list) for block in content]
-    return any(isinstance(block, dict) and block.get("type") in _BLOCK_TYPES for block in blocks)
+    return (
+        any(isinstance(block, dict) and block.get("type") in _BLOCK_TYPES for block in blocks)
+        or (isinstance(tools, list) and any(isinstance(tool, dict) and "input_schema" in tool for tool in tools))
+        or ("system" in record and all(message.get("role") != "system" for message in messages))
+    )
 
 
 def messages_of_blocks(role: Json, content: Json) -> list[Message]:
@@ -38,7 +37,13 @@ def messages_of_blocks(role: Json, content: Json) -> list[Message]:
         case "assistant":
             return [_assistant(_blocks(content))]
         case "user":
-            return _user(_blocks(content))
+            blocks = _blocks(content)
+            results = [block for block in blocks if block["type"].value == "tool_result"]
+            others = [block.value for block in blocks if block["type"].value != "tool_result"]
+            messages = [reply_of(result["tool_use_id"], result["content"]) for result in results]
+            if others or not results:
+                messages.append(Message(role="user", content=text_of(Json(others, "content"))))
+            return messages
         case "system":
             return [Message(role="system", content=text_of(content))]
     raise role.error("expected user, assistant or system")
@@ -46,7 +51,15 @@ def messages_of_blocks(role: Json, content: Json) -> list[Message]:
 
 def tools_of_blocks(tools: Json) -> str:
     """Schemas in the nested form, from `{name, description, input_schema}`."""
-    return compact([_tool(tool) for tool in tools.list()])
+    functions = [
+        {
+            "name": tool["name"].text(),
+            "description": tool["description"].text_or_none() or "",
+            "parameters": tool["input_schema"].object(),
+        }
+        for tool in tools.list()
+    ]
+    return compact([{"type": "function", "function": function} for function in functions])
 
 
 def _blocks(content: Json) -> list[Json]:
@@ -73,17 +86,3 @@ def _assistant(blocks: list[Json]) -> Message:
                 raise block["type"].error("expected text, thinking or tool_use")
     reasoning = "\n".join(filter(None, thinking)) or None
     return Message(role="assistant", content="".join(text), reasoning=reasoning, tool_calls=calls)
-
-
-def _user(blocks: list[Json]) -> list[Message]:
-    results = [block for block in blocks if block["type"].value == "tool_result"]
-    others = [block.value for block in blocks if block["type"].value != "tool_result"]
-    messages = [reply_of(result["tool_use_id"], result["content"]) for result in results]
-    if others or not results:
-        messages.append(Message(role="user", content=text_of(Json(others, "content"))))
-    return messages
-
-
-def _tool(tool: Json) -> dict[str, Any]:
-    function = {"name": tool["name"].text(), "description": tool["description"].text_or_none() or ""}
-    return {"type": "function", "function": function | {"parameters": tool["input_schema"].object()}}

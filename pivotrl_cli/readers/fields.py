@@ -50,18 +50,13 @@ class Json:
         return self if self else Json({}, self.path)
 
     def required_list(self) -> list[Json]:
-        """The elements of a list, which must be there."""
-        if self.value is None:
-            raise self.error("expected a list")
-        return self.list()
-
-    def list(self) -> list[Json]:
-        """The elements of a list; none where the field is null."""
-        if self.value is None:
-            return []
         if not isinstance(self.value, list):
             raise self.error("expected a list")
         return [Json(value, f"{self.path}.{i}" if self.path else str(i)) for i, value in enumerate(self.value)]
+
+    def list(self) -> list[Json]:
+        """The elements of a list; none where the field is null."""
+        return self.required_list() if self else []
 
     def text(self) -> str:
         if not isinstance(self.value, str):
@@ -69,7 +64,6 @@ class Json:
         return self.value
 
     def text_or_none(self) -> str | None:
-        """Text, or None where the field is null."""
         return self.text() if self else None
 
     def label(self) -> str:
@@ -79,11 +73,16 @@ class Json:
         return self.text() if self else ""
 
     def number_or_none(self) -> float | None:
-        """A number or a truth value as a float, or None where the field is null."""
-        if not isinstance(self.value, int | float | None):
+        """A number or a truth value as a float."""
+        if self.value is None:
+            return None
+        if not isinstance(self.value, int | float):
             raise self.error("expected a number")
-        number = None if self.value is None else _finite(self.value)
-        if number is None and self:
+        try:
+            number = float(self.value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
             raise self.error("expected a finite number")
         return number
 
@@ -97,7 +96,6 @@ class Json:
             raise RecordError(f"{self.path}: not JSON text: {error}") from error
 
     def error(self, expected: str) -> RecordError:
-        """The error for this value, with its path and kind."""
         return RecordError(f"{self.path or 'record'}: {expected}, got {_kind(self.value)}")
 
 
@@ -114,27 +112,18 @@ def provenance(**fields: Json) -> str:
     return compact({name: field.label() for name, field in fields.items() if field})
 
 
-def _finite(value: float) -> float | None:
-    """The number, or None where it is infinite or too large for a float."""
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
+_KINDS = {
+    type(None): "nothing",
+    bool: "a truth value",
+    int: "a number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "an object",
+}
 
 
 def _kind(value: Any) -> str:
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return "a truth value"
-        case int() | float():
-            return "a number"
-        case str():
-            return f"'{value}'" if len(value) <= 20 else "text"
-        case list():
-            return "a list"
-        case dict():
-            return "an object"
-        case _:
-            return type(value).__name__
+    if isinstance(value, str) and len(value) <= 20:
+        return f"'{value}'"
+    return _KINDS.get(type(value), type(value).__name__)

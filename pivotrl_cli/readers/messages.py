@@ -37,15 +37,23 @@ def messages_of(messages: Json) -> list[Message]:
 
 
 def message_of(message: Json) -> Message:
-    role = _role(message["role"])
+    role = chat_role(message["role"])
     content, reasoning = text_of(message["content"]), None
     if role == "assistant":
         content, reasoning = _reasoning(message, content)
+    calls, legacy = message["tool_calls"].list(), message["function_call"]
+    if role != "assistant" and (calls or legacy):
+        raise message["tool_calls"].error(f"a {role} message cannot make calls")
+    if legacy and not calls:
+        made = [call_of(Json(None), legacy["name"], legacy["arguments"])]
+    else:
+        functions = [(call["id"], call["function"] or call) for call in calls]
+        made = [call_of(call_id, function["name"], function["arguments"]) for call_id, function in functions]
     return Message(
         role=role,
         content=content,
         reasoning=reasoning,
-        tool_calls=_tool_calls(message, role),
+        tool_calls=made,
         tool_call_id=message["tool_call_id"].text_or_none() if role == "tool" else None,
         name=message["name"].text_or_none() if role == "tool" else None,
     )
@@ -88,7 +96,7 @@ def reply_of(call_id: Json, content: Json) -> Message:
     return Message(role="tool", content=text_of(content), tool_call_id=call_id.text_or_none())
 
 
-def _role(role: Json) -> Role:
+def chat_role(role: Json) -> Role:
     if role.text() not in ROLES:
         raise role.error(f"expected one of {', '.join(ROLES)}")
     return ROLES[role.text()]
@@ -110,16 +118,6 @@ def _reasoning(message: Json, content: str) -> tuple[str, str | None]:
         return content, given or None
     thought = content[:end].lstrip().removeprefix(_THINK).strip("\n")
     return content[end + len(_END_THINK) :].lstrip("\n"), thought or None
-
-
-def _tool_calls(message: Json, role: Role) -> list[ToolCall]:
-    calls, legacy = message["tool_calls"].list(), message["function_call"]
-    if role != "assistant" and (calls or legacy):
-        raise message["tool_calls"].error(f"a {role} message cannot make calls")
-    if legacy and not calls:
-        return [call_of(Json(None), legacy["name"], legacy["arguments"])]
-    functions = [call["function"] or call for call in calls]
-    return [call_of(call["id"], f["name"], f["arguments"]) for call, f in zip(calls, functions, strict=True)]
 
 
 def _tool(tool: Json) -> dict[str, object]:

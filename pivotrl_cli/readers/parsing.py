@@ -51,8 +51,11 @@ def parse_head(data: bytes) -> Head:
     first, _, rest = data.partition(b"\n")
     match data[:1]:
         case b"[" if not (is_json(first) and rest.strip()):
-            return Head("array", _first_element(data))
-        case b"{" if _continues(first, rest):
+            splitter = Splitter((EACH,))
+            whole = next(splitter.values(BytesIO(data)), None)
+            return Head("array", _partial(splitter.rest if whole is None else whole))
+        # An object that the first line opens and the next ones continue, instead of a broken line.
+        case b"{" if not is_json(first) and (first.strip() == b"{" or rest.lstrip()[:1] in (b'"', b"}")):
             return Head("object", _partial(data))
     whole = next((value for line in data.split(b"\n") if isinstance(value := _json_or_none(line), dict | list)), None)
     if whole is None and data[:1] == b"{":
@@ -78,11 +81,6 @@ def parse_json(raw: bytes) -> Any:
     return value
 
 
-def _continues(first: bytes, rest: bytes) -> bool:
-    """Whether an object that the first line opens continues on the next ones, instead of being a broken line."""
-    return not is_json(first) and (first.strip() == b"{" or rest.lstrip()[:1] in (b'"', b"}"))
-
-
 def is_json(raw: bytes) -> bool:
     """Whether these bytes are one JSON value other than null."""
     return _json_or_none(raw) is not None
@@ -93,12 +91,6 @@ def _json_or_none(raw: bytes) -> Any:
         return parse_json(raw)
     except ValueError:
         return None
-
-
-def _first_element(data: bytes) -> Any:
-    splitter = Splitter((EACH,))
-    whole = next(splitter.values(BytesIO(data)), None)
-    return _partial(splitter.rest if whole is None else whole)
 
 
 def _partial(data: bytes) -> Any:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from glob import glob, has_magic
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +47,8 @@ class Source:
             yield from _splits(self.name, path=self.path)
         elif self.path.suffix in _BUILDERS:
             yield from _splits(self.name, path=_BUILDERS[self.path.suffix], data_files=str(self.path))
-        elif _is_zip(self.path):
-            yield ZipDocument(self.path, self.name)
         else:
-            yield FileDocument(self.path, self.name)
+            yield ZipDocument(self.path, self.name) if _is_zip(self.path) else FileDocument(self.path, self.name)
 
     def digests(self) -> list[str]:
         """sha256 of each of its files, for the provenance; of a data set on a hub, sha256 of the name."""
@@ -83,32 +83,23 @@ def _is_zip(path: Path) -> bool:
 def _expand(word: str) -> Iterator[Source]:
     path = Path(word)
     if word.startswith(_HF):
-        yield _data_set(word.removeprefix(_HF))
+        name = word.removeprefix(_HF)
+        yield Source(name, _HF + (Path(name).resolve().name if Path(name).exists() else name), named=True)
     elif path.is_file():
         yield Source(path, path.name, named=True)
     elif path.is_dir():
         yield from _files_below(path, path)
     elif has_magic(word):
-        yield from _matches(word)
+        root = Path(*takewhile(lambda part: not has_magic(part), path.parts))
+        for match in sorted(glob(word, recursive=True)):  # noqa: PTH207 - Path.glob refuses absolute patterns
+            yield from _files_below(Path(match), root)
     else:
         raise InputError(f"{word}: no such file or folder", "check the path; quote globs; data sets are hf:NAME")
-
-
-def _data_set(name: str) -> Source:
-    local = Path(name).exists()
-    return Source(name, _HF + (Path(name).resolve().name if local else name), named=True)
 
 
 def _files_below(path: Path, root: Path) -> Iterator[Source]:
     for file in [path] if path.is_file() else _files(path):
         yield Source(file, file.relative_to(root).as_posix(), named=False)
-
-
-def _matches(pattern: str) -> Iterator[Source]:
-    parts = Path(pattern).parts
-    root = Path(*parts[: next(i for i, part in enumerate(parts) if has_magic(part))])
-    for match in sorted(glob(pattern, recursive=True)):  # noqa: PTH207 - Path.glob refuses absolute patterns
-        yield from _files_below(Path(match), root)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -119,17 +110,16 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _with_unique_names(sources: list[Source]) -> list[Source]:
     """Names made unique by the path below the deepest folder that all files with that name share."""
-    count = Counter(source.name for source in sources)
-    return [
-        source if count[source.name] == 1 or isinstance(source.path, str) else _longer_name(source, sources)
-        for source in sources
-    ]
-
-
-def _longer_name(source: Source, sources: list[Source]) -> Source:
-    alike = [other.path.resolve() for other in sources if other.name == source.name and isinstance(other.path, Path)]
-    shared = Path(os.path.commonpath(alike))
-    return Source(source.path, Path(source.path).resolve().relative_to(shared).as_posix(), source.named)
+    alike = defaultdict[str, list[Path]](list)
+    for source in sources:
+        alike[source.name] += [source.path.resolve()] if isinstance(source.path, Path) else []
+    unique = []
+    for source in sources:
+        name, paths = source.name, alike[source.name]
+        if isinstance(source.path, Path) and len(paths) > 1:
+            name = source.path.resolve().relative_to(os.path.commonpath(paths)).as_posix()
+        unique.append(replace(source, name=name))
+    return unique
 
 
 def _splits(name: str, **load: str) -> Iterator[Document]:
@@ -138,16 +128,13 @@ def _splits(name: str, **load: str) -> Iterator[Document]:
 
     splits = _call_datasets(name, lambda: load_dataset(**load, streaming=True))
     for split, rows in splits.items():
-        yield RowsDocument(name if "data_files" in load else f"{name}/{split}", _rows(name, rows))
+        yield RowsDocument(name if "data_files" in load else f"{name}/{split}", partial(_rows, name, rows))
 
 
-def _rows(name: str, rows: Iterable[dict[str, Any]]) -> Callable[[], Iterator[dict[str, Any]]]:
-    def read() -> Iterator[dict[str, Any]]:
-        iterator = _call_datasets(name, lambda: iter(rows))
-        while (row := _call_datasets(name, lambda: next(iterator, None))) is not None:
-            yield row
-
-    return read
+def _rows(name: str, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    iterator = _call_datasets(name, lambda: iter(rows))
+    while (row := _call_datasets(name, lambda: next(iterator, None))) is not None:
+        yield row
 
 
 def _call_datasets(name: str, action: Callable[[], Any]) -> Any:

@@ -110,9 +110,10 @@ class Splitter:
         if self._key is not None:
             self._key += chunk[begin : end + self._escaped]
             if closed:
-                self._frames[-1].key = _text(bytes(self._key))
+                key = self._frames[-1].key = _text(bytes(self._key))
                 self._key = None
-                self._note_key()
+                if len(self._frames) == len(self.path) and key is not None:
+                    self.keys.append(key)
         self._in_string = not closed
         return end + closed if closed or not self._escaped else len(chunk)
 
@@ -125,11 +126,17 @@ class Splitter:
                 if not self._depth and frame and frame.is_object and frame.wants_key:
                     self._key = bytearray()
             case b"[" | b"{":
-                self._open(frame, token == b"{")
+                leaves = frame and not (self._matches(frame) and len(self._frames) < len(self.path))
+                if self._depth or leaves:
+                    self._depth += 1
+                else:
+                    self._frames.append(_Frame(token == b"{"))
+                    self._begin()
             case b"]" | b"}" if self._depth:
                 self._depth -= 1
             case b"]" | b"}":
-                self._close()
+                self._value, self._frames = None, self._frames[:-1]
+                self._ended = not self._frames
                 return True
             case b":" if frame and frame.is_object:
                 frame.wants_key = False
@@ -139,20 +146,6 @@ class Splitter:
                 self._begin()
                 return True
         return False
-
-    def _open(self, frame: _Frame | None, is_object: bool) -> None:
-        inner = len(self._frames)
-        if self._depth or (frame and not (self._matches(frame) and inner < len(self.path))):
-            self._depth += 1
-            return
-        self._frames.append(_Frame(is_object))
-        self._begin()
-
-    def _close(self) -> None:
-        self._value = None
-        if self._frames:
-            self._frames.pop()
-        self._ended = not self._frames
 
     def _begin(self) -> None:
         """A value may begin here: collect it if it is at the path."""
@@ -165,11 +158,6 @@ class Splitter:
         """Whether the value at the current position of the innermost frame is on the path."""
         part = self.path[len(self._frames) - 1]
         return part == frame.key if frame.is_object else part == EACH
-
-    def _note_key(self) -> None:
-        key = self._frames[-1].key
-        if len(self._frames) == len(self.path) and key is not None:
-            self.keys.append(key)
 
 
 def close_brackets(text: bytes) -> bytes:

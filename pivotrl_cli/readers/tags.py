@@ -88,7 +88,6 @@ def schemas_in(text: str) -> str:
 
 
 def call_from(text: Json) -> ToolCall:
-    """A call from its JSON text."""
     call = text.json_text()
     return call_of(Json(None), call["name"], call["arguments"])
 

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from pivotrl_cli.readers.document import Document, Parsed, Record, trajectories
+from pivotrl_cli.readers.document import Document, Record, trajectories
 from pivotrl_cli.readers.fields import Json, compact
-from pivotrl_cli.readers.messages import message_of, text_of, tools_of
+from pivotrl_cli.readers.messages import call_of, message_of, text_of, tools_of
 from pivotrl_cli.readers.parsing import Head
 from pivotrl_cli.readers.split import EACH
-from pivotrl_cli.rows import Message, Reject, ToolCall, Trajectory
+from pivotrl_cli.rows import Message, Reject, Trajectory
 
 _LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 _ATTACHMENT = "attachment://"
@@ -35,16 +35,11 @@ class InspectReader:
 
     def read(self, document: Document) -> Iterator[Trajectory | Reject]:
         zipped = document.head.container == "zip"
-        header = document.items("header.json") if zipped else document.items("eval")
+        header = next(document.items("header.json" if zipped else "eval"), None)
+        value = header.json.value if isinstance(header, Record) else None
+        evaluation = Json(value.get("eval") if zipped and isinstance(value, dict) else value, "eval").fields()
         samples = document.items("samples", EACH)
-        return trajectories(samples, partial(_trajectory, _eval(header, zipped)), document.source)
-
-
-def _eval(header: Iterator[Parsed], zipped: bool) -> Json:
-    """The log's record of the whole evaluation."""
-    found = next(header, None)
-    value = found.json.value if isinstance(found, Record) else None
-    return Json(value.get("eval") if zipped and isinstance(value, dict) else value, "eval").fields()
+        return trajectories(samples, partial(_trajectory, evaluation), document.source)
 
 
 def _trajectory(evaluation: Json, record: Record) -> Trajectory:
@@ -53,6 +48,8 @@ def _trajectory(evaluation: Json, record: Record) -> Trajectory:
     recorded = [_attach(message, attached) for message in json["messages"].required_list()]
     scores = json["scores"].fields() if json["scores"] else Json({"score": json["score"].value})
     messages = [_message(message) for message in recorded]
+    run = {key: evaluation[key].text() for key in ("model", "run_id") if evaluation[key]}
+    values = {name: score.get("value") for name, score in scores.object().items() if isinstance(score, dict)}
     return record.trajectory(
         messages=messages,
         context=[i for i, m in enumerate(recorded) if messages[i].role == "assistant" and m["source"].value == "input"],
@@ -61,7 +58,7 @@ def _trajectory(evaluation: Json, record: Record) -> Trajectory:
         task_id=json["id"].label(),
         trial=json["epoch"].label(),
         outcome=_outcome(scores),
-        provenance=compact(_provenance(evaluation, scores)),
+        provenance=compact(run | ({"scores": values} if values else {})),
     )
 
 
@@ -91,14 +88,11 @@ def _message(message: Json) -> Message:
         failure = message["error"].fields()["message"].text_or_none()
         return ours.model_copy(update={"content": ours.content or failure or ""})
     reasoning = "\n".join(text_of(Json(block.get("reasoning"), f"{message.path}.reasoning")) for block in thought)
-    calls = [_call(call) for call in message["tool_calls"].list()]
+    calls = [
+        call_of(call["id"], call["function"], Json(compact(call["arguments"].fields().value)))
+        for call in message["tool_calls"].list()
+    ]
     return ours.model_copy(update={"tool_calls": calls, "reasoning": reasoning or ours.reasoning})
-
-
-def _call(call: Json) -> ToolCall:
-    return ToolCall(
-        id=call["id"].text_or_none(), name=call["function"].text(), arguments=compact(call["arguments"].fields().value)
-    )
 
 
 def _tools(events: Json, attached: Json) -> str:
@@ -120,9 +114,3 @@ def _outcome(scores: Json) -> float | None:
         if isinstance(value.value, bool | int | float):
             return value.number_or_none()
     return None
-
-
-def _provenance(evaluation: Json, scores: Json) -> dict[str, Any]:
-    run = {key: evaluation[key].text() for key in ("model", "run_id") if evaluation[key]}
-    values = {name: score.get("value") for name, score in scores.object().items() if isinstance(score, dict)}
-    return run | ({"scores": values} if values else {})

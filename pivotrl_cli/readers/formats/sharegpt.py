@@ -14,7 +14,7 @@ from typing import Any
 
 from pivotrl_cli.readers.document import Record, RecordReader
 from pivotrl_cli.readers.fields import Json, provenance
-from pivotrl_cli.readers.messages import ROLES, message_of, tools_of
+from pivotrl_cli.readers.messages import chat_role, message_of, tools_of
 from pivotrl_cli.readers.parsing import Head
 from pivotrl_cli.readers.tags import call_from, role_of
 from pivotrl_cli.rows import Message, Trajectory
@@ -72,11 +72,8 @@ def _block_message(message: Json) -> Message:
         if kind not in found:
             raise block["type"].error("expected text, reasoning or tool_call")
         found[kind].append(block["value"])
-    role = ROLES.get(message["role"].text())
-    if role is None:
-        raise message["role"].error(f"expected one of {', '.join(ROLES)}")
     return Message(
-        role=role,
+        role=chat_role(message["role"]),
         content="".join(text.text() for text in found["text"]),
         reasoning="\n".join(text.text() for text in found["reasoning"]) or None,
         tool_calls=[call_from(call) for call in found["tool_call"]],

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pivotrl_cli.readers.blocks import is_api_record, messages_of_blocks, tools_of_blocks
 from pivotrl_cli.readers.document import Document, Record, bad_record, trajectories
 from pivotrl_cli.readers.fields import RecordError, compact, provenance
-from pivotrl_cli.readers.formats.anthropic.sessions import Conversation, Line, conversations, line_of
+from pivotrl_cli.readers.formats.anthropic.sessions import Line, conversations, line_of
 from pivotrl_cli.readers.messages import text_of
 from pivotrl_cli.readers.parsing import Head
 from pivotrl_cli.rows import Message, Reject, Trajectory
@@ -57,30 +57,24 @@ def _session(document: Document) -> Iterator[Trajectory | Reject]:
     empty = True
     for record in document.records():
         empty = False
-        rejected = record if isinstance(record, Reject) else _add_line(record, lines)
-        if rejected:
-            yield rejected
+        if isinstance(record, Reject):
+            yield record
+            continue
+        try:
+            line, error = line_of(record)
+            lines.append(line)
+        except RecordError as unreadable:
+            error = unreadable
+        if error:
+            yield bad_record(record.source, record.line, str(error))
     if empty:
         yield bad_record(document.source, 0, "no record in this document")
     for conversation in conversations(lines):
-        yield _session_trajectory(document.source, conversation)
-
-
-def _add_line(record: Record, lines: list[Line]) -> Reject | None:
-    try:
-        line, error = line_of(record)
-    except RecordError as problem:
-        return bad_record(record.source, record.line, str(problem))
-    lines.append(line)
-    return bad_record(record.source, record.line, str(error)) if error else None
-
-
-def _session_trajectory(source: str, conversation: Conversation) -> Trajectory:
-    return Trajectory(
-        source=source,
-        line=conversation.line,
-        messages=conversation.messages,
-        context=conversation.context,
-        faults=conversation.faults,
-        provenance=compact({"sidechain": True} if conversation.sidechain else {}),
-    )
+        yield Trajectory(
+            source=document.source,
+            line=conversation.line,
+            messages=conversation.messages,
+            context=conversation.context,
+            faults=conversation.faults,
+            provenance=compact({"sidechain": True} if conversation.sidechain else {}),
+        )

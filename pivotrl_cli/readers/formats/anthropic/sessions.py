@@ -93,7 +93,11 @@ def conversations(lines: list[Line]) -> Iterator[Conversation]:
     for leaf in reversed(lines):
         if leaf.uuid in parents or by_uuid[leaf.uuid] is not leaf:
             continue
-        path = _path(leaf, by_uuid)
+        path, visited = [leaf], {leaf.uuid}
+        while (parent := by_uuid.get(path[-1].parent)) and parent.uuid not in visited:
+            visited.add(parent.uuid)
+            path.append(parent)
+        path.reverse()
         own = any(line.number not in seen and line.role == "assistant" for line in path)
         if own or (not seen and leaf.messages):
             yield _conversation(path, seen, replies)
@@ -102,14 +106,6 @@ def conversations(lines: list[Line]) -> Iterator[Conversation]:
             silent = path
     if not seen and any(line.messages for line in silent):
         yield _conversation(silent, seen, replies, linked=False)
-
-
-def _path(leaf: Line, by_uuid: dict[str, Line]) -> list[Line]:
-    path, visited = [leaf], {leaf.uuid}
-    while (parent := by_uuid.get(path[-1].parent)) and parent.uuid not in visited:
-        visited.add(parent.uuid)
-        path.append(parent)
-    return path[::-1]
 
 
 def _conversation(

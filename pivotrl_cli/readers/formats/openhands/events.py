@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 from pivotrl_cli.readers.fields import Json, compact
 from pivotrl_cli.readers.messages import message_of, text_of, tools_of
 from pivotrl_cli.rows import Message, ToolCall
@@ -26,16 +23,11 @@ _BOOKKEEPING = frozenset(
 def conversation(history: list[Json]) -> tuple[list[Message], str]:
     """Messages of the events, and the tools that they declare."""
     found = _Conversation()
-    for event in _flatten(history):
-        found.add(event)
+    for one in history:
+        for event in one.list() if isinstance(one.value, list) else [one]:  # older records nest pairs
+            if event:
+                found.add(event)
     return found.messages, found.tools
-
-
-def _flatten(history: list[Json]) -> Iterator[Json]:
-    """Events one by one, where pairs of action and observation are nested."""
-    for event in history:
-        events = event.list() if isinstance(event.value, list) else [event]
-        yield from filter(None, events)
 
 
 class _Conversation:
@@ -68,7 +60,10 @@ class _Conversation:
         elif event["source"].value in (None, "agent"):  # users may run commands too
             self._last_call = True
             self._remember_call(event, None)
-            self.messages.append(_action_message(action, arguments))
+            chosen = {key: value for key, value in arguments.object().items() if key not in _BOOKKEEPING}
+            call = ToolCall(name=action, arguments=compact(chosen))
+            thought = arguments["thought"].text_or_none() or ""
+            self.messages.append(Message(role="assistant", content=thought, tool_calls=[call]))
 
     def _add_response(self, event: Json, metadata: Json) -> None:
         """The model's own response, once for all of its actions."""
@@ -78,7 +73,11 @@ class _Conversation:
         name = response["id"].text_or_none()
         if name is None or name not in self._responses:
             self._responses.add(name or "")
-            self.messages.append(_response_message(response))
+            choices = response["choices"].list()
+            if not choices:
+                raise response["choices"].error("expected the model's choice")
+            message = choices[0]["message"]
+            self.messages.append(message_of(Json({**message.object(), "role": "assistant"}, message.path)))
 
     def _add_message(self, event: Json, arguments: Json) -> None:
         """Without a source the first message is the user's, and later ones the agent's where it waits for an answer."""
@@ -105,16 +104,3 @@ class _Conversation:
     def _remember_call(self, event: Json, call_id: str | None) -> None:
         if event["id"]:
             self._calls[event["id"].label()] = call_id
-
-
-def _response_message(response: Json) -> Message:
-    choices = response["choices"].list()
-    if not choices:
-        raise response["choices"].error("expected the model's choice")
-    return message_of(Json({**choices[0]["message"].object(), "role": "assistant"}, choices[0]["message"].path))
-
-
-def _action_message(action: str, arguments: Json) -> Message:
-    chosen: dict[str, Any] = {key: value for key, value in arguments.object().items() if key not in _BOOKKEEPING}
-    call = ToolCall(name=action, arguments=compact(chosen))
-    return Message(role="assistant", content=arguments["thought"].text_or_none() or "", tool_calls=[call])
