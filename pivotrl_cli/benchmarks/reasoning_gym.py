@@ -66,13 +66,18 @@ class PuzzleEpisode:
 
 def episodes(setting: Setting) -> Sequence[Episode]:
     """Questions of the named tasks, the tasks in turn."""
-    gym = _package()
-    names = _names(setting.argument, gym.factory.DATASETS)
+    try:
+        gym: Any = import_module("reasoning_gym")
+        known = import_module("reasoning_gym.factory").DATASETS
+        utils = import_module("reasoning_gym.utils")
+    except ModuleNotFoundError as error:
+        raise MissingExtra("benchmark reasoning-gym", "reasoning") from error
+    names = _names(setting.argument, known)
     n = setting.limit or N_ITEMS
     rounds = -(-n // len(names))
     seed = _SEEDS[require_split("reasoning-gym", setting)]
     datasets = {name: gym.create_dataset(name, size=rounds, seed=seed) for name in names}
-    system, read = gym.utils.SYSTEM_PROMPTS["default"], gym.utils.extract_answer
+    system, read = utils.SYSTEM_PROMPTS["default"], utils.extract_answer
     pairs = [(name, number) for number in range(rounds) for name in names]
     return [PuzzleEpisode(name, number, datasets[name], system, read) for name, number in pairs[:n]]
 
@@ -86,12 +91,3 @@ def _names(argument: str, known: Any) -> list[str]:
             choice = ", ".join(sorted(set(known) - _RUNS_ANSWERS - {"composite"}))
             raise ConfigError(f"unknown reasoning-gym task {name!r}", f"known: {choice}")
     return list(dict.fromkeys(names))
-
-
-def _package() -> Any:
-    try:
-        import_module("reasoning_gym.factory")
-        import_module("reasoning_gym.utils")
-        return import_module("reasoning_gym")
-    except ModuleNotFoundError as error:
-        raise MissingExtra("benchmark reasoning-gym", "reasoning") from error

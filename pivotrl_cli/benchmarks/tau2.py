@@ -34,8 +34,14 @@ def telecom(setting: Setting) -> Sequence[Episode]:
 def episodes(name: str, setting: Setting) -> list[Episode]:
     """The first tasks of a split, in the package's order."""
     require_split(f"tau2_{name}", setting)
-    chosen = _split(name, setting.argument or "base")
-    records = [record for record in _records(name) if record["id"] in chosen]
+    split, folder = setting.argument or "base", _module("utils").TAU2_DATA_DIR / "domains" / name
+    splits = json.loads((folder / "split_tasks.json").read_text(encoding="utf-8"))
+    if split not in splits:
+        raise ConfigError(f"tau2_{name} has no split {split!r}", f"known: {', '.join(sorted(splits))}")
+    chosen = set(splits[split])
+    packed = folder / "tasks.json.gz"
+    tasks = _module("utils").load_file(packed if packed.exists() else packed.with_suffix(""))
+    records = [record for record in tasks if record["id"] in chosen]
     assert setting.user is not None, "the stage asks for one"
     return [start(name, record, setting.user, setting.trial) for record in records[: setting.limit]]
 
@@ -54,24 +60,6 @@ def domain(name: str) -> Domain:
     policy = _module(f"{name}.agents").get_domain_policy(**arguments)
     bare = policy.strip().removeprefix("<policy>").removesuffix("</policy>").strip()
     return Domain(name, bare, schemas(name, "assistant"), schemas(name, "user"))
-
-
-def _split(name: str, split: str) -> set[str]:
-    splits = json.loads((_folder(name) / "split_tasks.json").read_text(encoding="utf-8"))
-    if split not in splits:
-        raise ConfigError(f"tau2_{name} has no split {split!r}", f"known: {', '.join(sorted(splits))}")
-    return set(splits[split])
-
-
-def _records(name: str) -> list[dict[str, Any]]:
-    packed = _folder(name) / "tasks.json.gz"
-    path = packed if packed.exists() else packed.with_suffix("")
-    found: list[dict[str, Any]] = _module("utils").load_file(path)
-    return found
-
-
-def _folder(name: str) -> Any:
-    return _module("utils").TAU2_DATA_DIR / "domains" / name
 
 
 def _module(name: str) -> Any:

@@ -17,12 +17,10 @@ from pivotrl_cli.verifiers.compare import read_object_call
 
 
 def airline(candidate: Candidate) -> ReplayWorld:
-    """The airline's database before any turn."""
     return ReplayWorld("airline", first_database("airline"))
 
 
 def retail(candidate: Candidate) -> ReplayWorld:
-    """The shop's database before any turn."""
     return ReplayWorld("retail", first_database("retail"))
 
 

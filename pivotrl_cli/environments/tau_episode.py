@@ -50,7 +50,8 @@ class TauEpisode:
 
     def __init__(self, domain: Domain, task: Any, user_prompt: str, user: SimulatedUser, key: str) -> None:
         self.task_id = self.cluster = str(task.id)
-        self.category = _category(self.task_id, domain.name)
+        # Telecom's tasks name their kind: `[mms_issue]bad_wifi|...`.
+        self.category = self.task_id[1:].partition("]")[0] if self.task_id.startswith("[") else domain.name
         self.tools = domain.agent_tools
         self.state = [
             Message(role="system", content=_INSTRUCTIONS.format(policy=domain.policy)),
@@ -112,11 +113,6 @@ class TauEpisode:
         ]
 
 
-def _category(task_id: str, domain: str) -> str:
-    """Telecom's tasks name their kind: `[mms_issue]bad_wifi|...`."""
-    return task_id[1:].partition("]")[0] if task_id.startswith("[") else domain
-
-
 def _same_databases(criteria: Any, world: TauWorld, state: list[Message]) -> bool:
     """Whether the databases equal those after the reference actions; actions that fail change nothing."""
     wanted = TauWorld(world.domain)
@@ -137,14 +133,14 @@ def _assertions_hold(criteria: Any, world: TauWorld, state: list[Message]) -> bo
 
 def _actions_taken(criteria: Any, world: TauWorld, state: list[Message]) -> bool:
     """Whether each reference action is among the calls made, by the arguments that count."""
-    return all(any(_is_action(made, action) for made in world.made) for action in criteria.actions or [])
 
+    def is_action(made: MadeCall, action: Any) -> bool:
+        keys = set(made.arguments) | set(action.arguments) if action.compare_args is None else action.compare_args
+        return (made.side, made.name) == (action.requestor, action.name) and all(
+            made.arguments.get(key) == action.arguments.get(key) for key in keys
+        )
 
-def _is_action(made: MadeCall, action: Any) -> bool:
-    if (made.side, made.name) != (action.requestor, action.name):
-        return False
-    keys = set(made.arguments) | set(action.arguments) if action.compare_args is None else action.compare_args
-    return all(made.arguments.get(key) == action.arguments.get(key) for key in keys)
+    return all(any(is_action(made, action) for made in world.made) for action in criteria.actions or [])
 
 
 def _information_given(criteria: Any, world: TauWorld, state: list[Message]) -> bool:

@@ -52,7 +52,10 @@ class TauWorld:
         sides = _KITS[domain]
         self.kits: dict[Side, Any] = {side: new_kit(domain, first_database(domain, side), side) for side in sides}
         self.made: list[MadeCall] = []
-        self._linked = self._link()
+        self._linked: Any = None
+        if "user" in self.kits:  # the package's environment syncs the two databases
+            environment = _module(domain, "environment").Environment
+            self._linked = environment(user_tools=self.kits["user"], tools=self.kits["assistant"])
         for action in (initial.initialization_actions or []) if initial is not None else []:
             getattr(self.kits[action.env_type], action.func_name)(**action.arguments)
             self._sync()
@@ -83,13 +86,6 @@ class TauWorld:
         """Of all sides; the package's models compare by value."""
         return [kit.db for kit in self.kits.values()]
 
-    def _link(self) -> Any:
-        """The package's environment, which syncs the two databases; None where there is one."""
-        if "user" not in self.kits:
-            return None
-        environment = _module(self.domain, "environment").Environment
-        return environment(user_tools=self.kits["user"], tools=self.kits["assistant"])
-
     def _sync(self) -> None:
         if self._linked is not None:
             self._linked.sync_tools()
@@ -103,20 +99,12 @@ def schemas(domain: str, side: Side) -> str:
     """The tools of one side as a JSON list in OpenAI's form; `[]` for a side without tools."""
     if (domain, side) not in _LISTS:
         return "[]"
-    definitions = [import_module("inspect_ai.tool").ToolDef(tool) for tool in tools_of(domain, side).values()]
-    return json.dumps(
-        [
-            {
-                "type": "function",
-                "function": {
-                    "name": one.name,
-                    "description": one.description,
-                    "parameters": one.parameters.model_dump(exclude_none=True),
-                },
-            }
-            for one in definitions
-        ]
-    )
+    functions = []
+    for tool in tools_of(domain, side).values():
+        one = import_module("inspect_ai.tool").ToolDef(tool)
+        parameters = one.parameters.model_dump(exclude_none=True)
+        functions.append({"name": one.name, "description": one.description, "parameters": parameters})
+    return json.dumps([{"type": "function", "function": function} for function in functions])
 
 
 @cache

@@ -4,8 +4,8 @@ A new target is a new file in `targets/` and a line in `EXPORTERS`; a user's own
 one by one and are written as they come. Everything that a target cannot hold is counted in `Destination.counts`, and so
 is every row that is left out.
 
-Shared by the exporters: `destination.py`, `messages.py` (messages and tools in the forms of several targets),
-`prompts.py` (rows that are sampled at and scored), `scoring.py` (called by the written reward files).
+Shared by the exporters: `messages.py` (messages and tools in the forms of several targets), `prompts.py` (rows that are
+sampled at and scored), `scoring.py` (called by the written reward files).
 """
 
 from __future__ import annotations

@@ -19,18 +19,9 @@ BATCH_ROWS = 256
 
 _TEXT = pa.string()
 _CALL = pa.struct([("id", _TEXT), ("type", _TEXT), ("function", pa.struct([("name", _TEXT), ("arguments", _TEXT)]))])
-MESSAGES = pa.list_(
-    pa.struct(
-        [
-            ("role", _TEXT),
-            ("content", _TEXT),
-            ("reasoning_content", _TEXT),
-            ("tool_calls", pa.list_(_CALL)),
-            ("tool_call_id", _TEXT),
-            ("name", _TEXT),
-        ]
-    )
-)
+_TEXTS = [(name, _TEXT) for name in ("role", "content", "reasoning_content")]
+_REPLY = [(name, _TEXT) for name in ("tool_call_id", "name")]
+MESSAGES = pa.list_(pa.struct([*_TEXTS, ("tool_calls", pa.list_(_CALL)), *_REPLY]))
 """Arrow type of messages in OpenAI's form, arguments as JSON text; absent fields are null."""
 
 TOOLS_UNSEEN = "tools in the prompt (--model renders them)"

@@ -52,8 +52,8 @@ def parse_head(data: bytes) -> Head:
     match data[:1]:
         case b"[" if not (is_json(first) and rest.strip()):
             splitter = Splitter((EACH,))
-            whole = next(splitter.values(BytesIO(data)), None)
-            return Head("array", _partial(splitter.rest if whole is None else whole))
+            element = next(splitter.values(BytesIO(data)), None)
+            return Head("array", _partial(splitter.rest if element is None else element))
         # An object that the first line opens and the next ones continue, instead of a broken line.
         case b"{" if not is_json(first) and (first.strip() == b"{" or rest.lstrip()[:1] in (b'"', b"}")):
             return Head("object", _partial(data))

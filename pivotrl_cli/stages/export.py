@@ -9,7 +9,6 @@ the summary lists the facts that the target cannot hold and the rows that are le
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,8 +26,6 @@ from pivotrl_cli.verifiers import asks_judge, load_verifier
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-    from pivotrl_cli.model.chat import ChatFormat
 
 
 class Counted(SummaryPart):
@@ -55,57 +52,39 @@ class ExportSummary(Summary):
 
 
 def run(config: ExportConfig) -> ExportSummary:
-    """Write the folder."""
     exporter = load_exporter(config.to)
-    _check(config, exporter)
-    with Table.open(config.pivots, _kind(config.pivots)) as table:
-        provenance = Provenance.of("export", table.row, config, [table.as_input()], _fingerprints(config, exporter))
-        stored = stored_summary(Path(config.output), provenance, force=config.force)
-        if stored is not None:
-            return ExportSummary.model_validate(stored | {"cached": True})
-        return _write(exporter, table, config, provenance)
-
-
-def _check(config: ExportConfig, exporter: Exporter) -> None:
     if config.output == "-":
         raise ConfigError("an export is a folder", "name it with -o FOLDER")
     if config.model is not None and not exporter.renders:
         raise ConfigError(f"--model renders prompts, and {config.to} takes messages", "leave --model out")
     if config.verifier is not None and not asks_judge(config.verifier):
         load_verifier(config.verifier)
-
-
-def _kind(path: str) -> type[Candidate]:
-    """Row model of the table, so that the columns of a profile and of pivots are exported too."""
-    with Table.open(path, Candidate) as table:
-        if not table.has("rollouts"):
-            return Candidate
-        return Pivot if table.has("weight") else Profile
-
-
-def _fingerprints(config: ExportConfig, exporter: Exporter) -> dict[str, str]:
-    found = {"exporter": source_fingerprint(type(exporter))}
+    with Table.open(config.pivots, Candidate) as table:  # the columns of a profile and of pivots are exported too
+        row = Candidate if not table.has("rollouts") else Pivot if table.has("weight") else Profile
+    fingerprints = {"exporter": source_fingerprint(type(exporter))}
     if config.model is not None:
         from pivotrl_cli.model.folder import fingerprint, resolve
 
-        found["chat format"] = fingerprint(resolve(config.model), weights=False)
-    return found
-
-
-def _chat(config: ExportConfig) -> ChatFormat | None:
-    if config.model is None:
-        return None
-    from pivotrl_cli.model.chat import ChatFormat
-    from pivotrl_cli.model.folder import load_tokenizer, resolve
-
-    return ChatFormat(load_tokenizer(resolve(config.model)))
+        fingerprints["chat format"] = fingerprint(resolve(config.model), weights=False)
+    with Table.open(config.pivots, row) as table:
+        provenance = Provenance.of("export", table.row, config, [table.as_input()], fingerprints)
+        stored = stored_summary(Path(config.output), provenance, force=config.force)
+        if stored is not None:
+            return ExportSummary.model_validate(stored | {"cached": True})
+        return _write(exporter, table, config, provenance)
 
 
 def _write(exporter: Exporter, table: Table[Candidate], config: ExportConfig, provenance: Provenance) -> ExportSummary:
-    final = Path(config.output)
-    to = Destination(partial_path(final), _chat(config), provenance.to_dict())
+    final, chat = Path(config.output), None
+    if config.model is not None:
+        from pivotrl_cli.model.chat import ChatFormat
+        from pivotrl_cli.model.folder import load_tokenizer, resolve
+
+        chat = ChatFormat(load_tokenizer(resolve(config.model)))
+    to = Destination(partial_path(final), chat, provenance.to_dict())
+    change = {} if config.verifier is None else {"verifier": config.verifier}
     with Lock(final), new_folder(final, to.folder) as making:
-        exporter.write(_rows(table, config.verifier), to)
+        exporter.write((row.model_copy(update=change) for row in table.rows()), to)
         summary = _summary(config.to, table.n_rows, to.counts)
         if not summary.n_rows:
             reasons = "; ".join(f"{one.n:,} {one.what}" for one in summary.left_out) or "the table is empty"
@@ -114,11 +93,6 @@ def _write(exporter: Exporter, table: Table[Candidate], config: ExportConfig, pr
             )
         write_note(making, provenance, summary.to_metadata())
     return summary
-
-
-def _rows(table: Table[Candidate], verifier: str | None) -> Iterator[Candidate]:
-    for row in table.rows():
-        yield row if verifier is None else row.model_copy(update={"verifier": verifier})
 
 
 def _summary(target: str, n_given: int, counts: ExportCounts) -> ExportSummary:

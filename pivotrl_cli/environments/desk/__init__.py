@@ -30,9 +30,7 @@ def episode_for_row(candidate: Candidate) -> DeskEpisode:
 
 def to_record(task: DeskTask, messages: list[Message]) -> dict[str, Any]:
     """A finished demonstration as one line of OpenAI-style chat JSONL."""
-    return {
-        "messages": [_to_openai(message) for message in messages],
-        "tools": SCHEMAS,
+    return {"messages": [_to_openai(message) for message in messages], "tools": SCHEMAS} | {
         "task_id": task.task_id,
         "reward": 1.0,
         "domain": "desk",

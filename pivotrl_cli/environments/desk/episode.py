@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pivotrl_cli.environments.desk import phrases
 from pivotrl_cli.environments.desk.tasks import DeskTask, goal, right_outcome
-from pivotrl_cli.environments.desk.world import SYSTEM, TOOLS, Outcome, World
+from pivotrl_cli.environments.desk.world import SYSTEM, TOOLS, World
 from pivotrl_cli.rows import Message
 
 
@@ -33,25 +33,17 @@ class DeskEpisode:
             reply = self.world.call(call.name, call.arguments)
             self.state.append(Message(role="tool", content=reply, tool_call_id=call.id, name=call.name))
         if not action.tool_calls and "?" in action.content:
-            self.state.append(Message(role="user", content=self._answer(action.content)))
+            asked = [request for request in self.task.requests if request.order_id in action.content]
+            if len(asked) == 1 and asked[0].agrees:
+                self.world.agreed.add(asked[0].order_id)
+            answer = asked[0].answer if len(asked) == 1 else "Which order do you mean?"
+            self.state.append(Message(role="user", content=answer))
         elif not action.tool_calls:
             self.done = True
 
     def score(self) -> float:
-        """1.0 for the right database and the right report, else 0.0."""
         if not self.done or self.world.db != goal(self.task):
             return 0.0
-        words = {r.order_id: {phrases.outcome_word(r.verb, self._outcome(r.order_id))} for r in self.task.requests}
+        outcomes = [(r, right_outcome(r, self.task.order(r.order_id))) for r in self.task.requests]
+        words = {request.order_id: {phrases.outcome_word(request.verb, outcome)} for request, outcome in outcomes}
         return float(phrases.read_report(self.state[-1].content) == words)
-
-    def _outcome(self, order_id: str) -> Outcome:
-        request = next(r for r in self.task.requests if r.order_id == order_id)
-        return right_outcome(request, self.task.order(order_id))
-
-    def _answer(self, question: str) -> str:
-        asked = [request for request in self.task.requests if request.order_id in question]
-        if len(asked) != 1:
-            return "Which order do you mean?"
-        if asked[0].agrees:
-            self.world.agreed.add(asked[0].order_id)
-        return asked[0].answer

@@ -42,7 +42,7 @@ class Expert:
 
     def handle(self, request: Request, user: dict[str, Any]) -> Outcome:
         """Look up, check, ask, act, refund and log one request; the outcome that was logged."""
-        order = _order(self.call("get_order", order_id=request.order_id))
+        order = Order(**{"days": 0, "city": "", **self.call("get_order", order_id=request.order_id)})
         if not self.permits(request, order):
             note = phrases.denial_note(self.rng, request.verb, order)
             self.call("log_case", order_id=order.order_id, outcome="denied", note=note)
@@ -108,10 +108,6 @@ class Expert:
         """Say something to the user; their answer, or the text itself when it ended the episode."""
         self.episode.step(Message(role="assistant", content=text))
         return self.episode.state[-1].content
-
-
-def _order(reply: dict[str, Any]) -> Order:
-    return Order(**{"days": 0, "city": "", **reply})
 
 
 def demonstrate(task: DeskTask, seed: int) -> list[Message]:

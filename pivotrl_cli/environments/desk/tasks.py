@@ -99,7 +99,8 @@ def make_task(split: Split, name: str) -> DeskTask:
     family = rng.choices(list(FAMILIES), [family.weight for family in FAMILIES.values()])[0]
     while True:
         task = _draw(rng, split, f"desk-{name}", family)
-        if MIN_TURNS <= expert_turns(task) <= MAX_TURNS and _fits_family(task):
+        denied = any(not allowed(request.verb, task.order(request.order_id)) for request in task.requests)
+        if MIN_TURNS <= expert_turns(task) <= MAX_TURNS and (denied or family != "forbidden"):
             return task
 
 
@@ -117,36 +118,28 @@ def goal(task: DeskTask) -> dict[str, Any]:
         order = task.order(request.order_id)
         outcome = right_outcome(request, order)
         db["cases"][order.order_id] = [[outcome, outcome == "denied"]]
-        if outcome == "done":
-            _apply(db, request, order, task.user)
+        if outcome != "done":
+            continue
+        if request.verb == "move":
+            db["orders"][order.order_id]["city"] = request.city
+        elif request.verb == "credit":
+            db["credits"][order.order_id] = [CREDIT[task.user.tier]]
+        else:
+            db["orders"][order.order_id]["status"] = {"cancel": "cancelled", "return": "returned"}[request.verb]
+            db["refunds"][order.order_id] = [[order.amount, order.paid]]
     return db
-
-
-def _apply(db: dict[str, Any], request: Request, order: Order, user: User) -> None:
-    if request.verb == "move":
-        db["orders"][order.order_id]["city"] = request.city
-    elif request.verb == "credit":
-        db["credits"][order.order_id] = [CREDIT[user.tier]]
-    else:
-        db["orders"][order.order_id]["status"] = {"cancel": "cancelled", "return": "returned"}[request.verb]
-        db["refunds"][order.order_id] = [[order.amount, order.paid]]
 
 
 def expert_turns(task: DeskTask) -> int:
     """Assistant turns that the expert needs: find the user, work the orders, report."""
-    return 2 + sum(_request_turns(request, task.order(request.order_id)) for request in task.requests)
-
-
-def _request_turns(request: Request, order: Order) -> int:
-    outcome = right_outcome(request, order)
-    asks = int(outcome != "denied" and must_ask(order))
-    acts = 0 if outcome != "done" else 2 if request.verb in ("cancel", "return") else 1
-    return 2 + asks + acts
-
-
-def _fits_family(task: DeskTask) -> bool:
-    denied = any(not allowed(request.verb, task.order(request.order_id)) for request in task.requests)
-    return denied or task.family != "forbidden"
+    turns = 2
+    for request in task.requests:
+        order = task.order(request.order_id)
+        outcome = right_outcome(request, order)
+        asks = int(outcome != "denied" and must_ask(order))
+        acts = 0 if outcome != "done" else 2 if request.verb in ("cancel", "return") else 1
+        turns += 2 + asks + acts
+    return turns
 
 
 def _draw(rng: Random, split: Split, task_id: str, name: str) -> DeskTask:
@@ -158,17 +151,13 @@ def _draw(rng: Random, split: Split, task_id: str, name: str) -> DeskTask:
     ids = [f"{letter}{rng.randint(100, 999)}" for letter in letters]
     orders = tuple(_draw_order(rng, *drawn) for drawn in zip(ids, verbs, forbidden, strict=True))
     requests = tuple(_draw_request(rng, verb, order) for verb, order in zip(verbs, orders, strict=True))
-    user = _draw_user(rng, split)
+    number = f"U{rng.randint(10, 99)}{rng.choice(USER_DIGITS[split])}"
+    called = f"{rng.choice(phrases.FIRST_NAMES)} {rng.choice(phrases.LAST_NAMES)}"
+    user = User(number, called, str(rng.randint(1000, 9999)), rng.choice(("gold", "basic")))
     by_phone = rng.random() < 0.4
     opener = phrases.opener(rng, user, by_phone=by_phone)
     wishes = [phrases.wish(rng, request.verb, request.order_id, request.city) for request in requests]
     return DeskTask(task_id, name, user, orders, requests, f"{opener} {phrases.join(wishes)}", by_phone)
-
-
-def _draw_user(rng: Random, split: Split) -> User:
-    number = f"U{rng.randint(10, 99)}{rng.choice(USER_DIGITS[split])}"
-    name = f"{rng.choice(phrases.FIRST_NAMES)} {rng.choice(phrases.LAST_NAMES)}"
-    return User(number, name, str(rng.randint(1000, 9999)), rng.choice(("gold", "basic")))
 
 
 def _draw_order(rng: Random, order_id: str, verb: Verb, forbidden: bool) -> Order:

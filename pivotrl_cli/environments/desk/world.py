@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
 Verb = Literal["cancel", "return", "move", "credit"]
@@ -116,9 +117,9 @@ class World:
         self._tools: dict[str, Callable[..., Any]] = {
             "find_user": self._find_user,
             "get_order": self._get_order,
-            "cancel_order": lambda order_id: self._act(order_id, status="cancelled"),
-            "return_order": lambda order_id: self._act(order_id, status="returned"),
-            "set_address": lambda order_id, city: self._act(order_id, city=city),
+            "cancel_order": partial(self._act, status="cancelled"),
+            "return_order": partial(self._act, status="returned"),
+            "set_address": self._act,
             "refund": self._refund,
             "add_credit": self._add_credit,
             "log_case": self._log_case,
@@ -136,8 +137,7 @@ class World:
     def _order(self, order_id: str) -> dict[str, Any]:
         if order_id not in self.db["orders"]:
             raise ToolError("no such order")
-        order = self.db["orders"][order_id]
-        assert isinstance(order, dict)
+        order: dict[str, Any] = self.db["orders"][order_id]
         return order
 
     def _find_user(self, name: str | None = None, phone: str | None = None) -> Any:
@@ -174,6 +174,9 @@ class World:
         return {"ok": True}
 
 
+_TYPES: dict[str, type] = {"string": str, "integer": int, "boolean": bool}
+
+
 def parse_arguments(schemas: list[dict[str, Any]], name: str, arguments: str) -> dict[str, Any]:
     """Arguments of a call, validated against the tool's schema; raises `ToolError`."""
     parameters = next((s["function"]["parameters"] for s in schemas if s["function"]["name"] == name), None)
@@ -188,18 +191,11 @@ def parse_arguments(schemas: list[dict[str, Any]], name: str, arguments: str) ->
     if missing := [key for key in parameters["required"] if key not in values]:
         raise ToolError(f"missing {', '.join(missing)}")
     for key, value in values.items():
-        _check_value(parameters["properties"], key, value)
+        wanted = parameters["properties"].get(key)
+        if wanted is None:
+            raise ToolError("unknown argument")
+        if type(value) is not _TYPES[wanted["type"]]:
+            raise ToolError(f"{key} must be {wanted['type']}")
+        if value not in wanted.get("enum", [value]):
+            raise ToolError(f"{key} must be one of {', '.join(wanted['enum'])}")
     return values
-
-
-_TYPES: dict[str, type] = {"string": str, "integer": int, "boolean": bool}
-
-
-def _check_value(properties: dict[str, Any], key: str, value: Any) -> None:
-    if key not in properties:
-        raise ToolError("unknown argument")
-    wanted = properties[key]
-    if type(value) is not _TYPES[wanted["type"]]:
-        raise ToolError(f"{key} must be {wanted['type']}")
-    if value not in wanted.get("enum", [value]):
-        raise ToolError(f"{key} must be one of {', '.join(wanted['enum'])}")

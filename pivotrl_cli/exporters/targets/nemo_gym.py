@@ -20,7 +20,7 @@ from typing import Any
 
 from pivotrl_cli.exporters.destination import Destination, ExportCounts
 from pivotrl_cli.exporters.messages import CALL_IDS, NAMES, json_line, loses_names, pass_rate, with_call_ids
-from pivotrl_cli.rows import Candidate, Message, ToolCall
+from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers.compare.terminus import guess_harness, json_object, spoken_text
 from pivotrl_cli.verifiers.nvidia.hints import hint, is_batch
 
@@ -109,7 +109,9 @@ def _problem(candidate: Candidate, server: str) -> str | None:
 def _row(candidate: Candidate, server: str, counts: ExportCounts) -> dict[str, Any]:
     messages = list(with_call_ids(candidate.state))
     _note_losses(candidate, messages, counts)
-    tools = [_tool(tool["function"]) for tool in json.loads(candidate.tools)]
+    functions = [tool["function"] for tool in json.loads(candidate.tools)]
+    needed = {"parameters": {"type": "object", "properties": {}}, "strict": False}
+    tools = [{"type": "function", **f, **{key: needed[key] for key in needed if key not in f}} for f in functions]
     several = is_batch(candidate) or any(len(message.tool_calls) > 1 for message in messages)
     params = {"input": _items(messages), "tools": tools, "tool_choice": "auto", "parallel_tool_calls": several}
     return {
@@ -145,7 +147,11 @@ def _expected(candidate: Candidate, server: str) -> dict[str, Any]:
         threshold = hint(candidate, "threshold")
         own = {} if threshold is None else {"threshold": threshold}
         return {"expected_answer": spoken_text(action.content), "metadata": {"harness": harness}, **own}
-    calls = [_demonstrated(call) for call in action.tool_calls]
+    calls = [
+        {"type": "function_call", "name": call.name, "arguments": call.arguments}
+        | ({"call_id": call.id} if call.id else {})
+        for call in action.tool_calls
+    ]
     if is_batch(candidate):
         expected: dict[str, Any] = {"type": "function_call_batch", "calls": calls}
     else:
@@ -153,16 +159,6 @@ def _expected(candidate: Candidate, server: str) -> dict[str, Any]:
     if server == _HARNESS:
         return {"expected_action": expected, "harness": hint(candidate, "harness") or "generic"}
     return {"expected_action": expected}
-
-
-def _demonstrated(call: ToolCall) -> dict[str, Any]:
-    named = {"call_id": call.id} if call.id else {}
-    return {"type": "function_call", "name": call.name, "arguments": call.arguments, **named}
-
-
-def _tool(function: dict[str, Any]) -> dict[str, Any]:
-    needed = {"parameters": {"type": "object", "properties": {}}, "strict": False}
-    return {"type": "function", **function, **{key: value for key, value in needed.items() if key not in function}}
 
 
 def _items(messages: list[Message]) -> list[dict[str, Any]]:

@@ -48,10 +48,6 @@ def _message(message: Message, *, last: bool) -> dict[str, Any]:
         case "tool":
             return {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.content}
         case "assistant":
-            return _assistant(message) | {"weight": int(last)}
+            calls = {"tool_calls": openai_calls(message.tool_calls)} if message.tool_calls else {}
+            return {"role": "assistant", "content": message.content, **calls, "weight": int(last)}
     return {"role": message.role, "content": message.content}
-
-
-def _assistant(message: Message) -> dict[str, Any]:
-    shaped: dict[str, Any] = {"role": "assistant", "content": message.content}
-    return shaped | ({"tool_calls": openai_calls(message.tool_calls)} if message.tool_calls else {})

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -42,21 +41,26 @@ class TrlExporter:
     renders = True
 
     def write(self, rows: Iterator[Candidate], to: Destination) -> None:
-        schema = _schema(text=to.chat is not None)
+        columns = {"prompt": MESSAGES if to.chat is None else pa.string()}
+        columns |= dict.fromkeys(("tools", "ground_truth", "verifier", "candidate_id", "trajectory_id"), pa.string())
+        columns |= {"turn": pa.int64(), "weight": pa.float64(), "reward_mean": pa.float64()}
+        schema = pa.schema(list(columns.items()))
         with pa.OSFile(str(to.folder / _DATA), "wb") as file, pa.ipc.new_stream(file, schema) as out:
             for batch in prompt_batches(rows, to):
                 out.write_batch(pa.RecordBatch.from_pylist([_row(one, to.chat) for one in batch], schema=schema))
         (to.folder / "reward.py").write_text(REWARD)
         fingerprint = hashlib.sha256(json.dumps(to.provenance, sort_keys=True).encode()).hexdigest()[:16]
-        _write(to.folder / "state.json", _state(fingerprint))
-        _write(to.folder / "dataset_info.json", {"dataset_name": "pivots"})
-
-
-def _schema(*, text: bool) -> pa.Schema:
-    columns = {"prompt": pa.string() if text else MESSAGES}
-    columns |= dict.fromkeys(("tools", "ground_truth", "verifier", "candidate_id", "trajectory_id"), pa.string())
-    columns |= {"turn": pa.int64(), "weight": pa.float64(), "reward_mean": pa.float64()}
-    return pa.schema(list(columns.items()))
+        state = {
+            "_data_files": [{"filename": _DATA}],
+            "_fingerprint": fingerprint,
+            "_format_columns": None,
+            "_format_kwargs": {},
+            "_format_type": None,
+            "_output_all_columns": False,
+            "_split": None,
+        }
+        for name, content in (("state.json", state), ("dataset_info.json", {"dataset_name": "pivots"})):
+            (to.folder / name).write_text(json.dumps(content, indent=1) + "\n")
 
 
 def _row(one: PromptRow, chat: ChatFormat | None) -> dict[str, Any]:
@@ -77,19 +81,3 @@ def _without_doubled_start(text: str, chat: ChatFormat) -> str:
         return text
     bare = text.removeprefix(start)
     return bare if chat.tokenizer(bare)["input_ids"] == chat.encode(text) else text
-
-
-def _state(fingerprint: str) -> dict[str, Any]:
-    return {
-        "_data_files": [{"filename": _DATA}],
-        "_fingerprint": fingerprint,
-        "_format_columns": None,
-        "_format_kwargs": {},
-        "_format_type": None,
-        "_output_all_columns": False,
-        "_split": None,
-    }
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n")

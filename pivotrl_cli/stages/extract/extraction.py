@@ -83,7 +83,9 @@ class Extraction:
                 yield _source_reject(source.name, RejectReason.BAD_RECORD, error.message)
 
     def _read_document(self, document: Document, named: bool) -> Iterator[Trajectory | Reject]:
-        found = self._format(document)
+        found = None
+        if document.head.container != "empty":
+            found = detect(document) if self.config.format == "auto" else (self.config.format, "--format")
         if found is None and named:
             raise unknown_format(document)
         if found is None:
@@ -92,15 +94,13 @@ class Extraction:
         self.counts.add_source(document.source, *found)
         yield from load_reader(found[0]).read(document)
 
-    def _format(self, document: Document) -> tuple[str, str] | None:
-        if document.head.container == "empty":
-            return None
-        return detect(document) if self.config.format == "auto" else (self.config.format, "--format")
-
     def _turns(self, trajectory: Trajectory) -> Iterator[Candidate | Reject]:
         n_turns = len(turns_of(trajectory))
         if n_turns:
-            kept = self._passes(trajectory.outcome)
+            outcome = trajectory.outcome
+            limits = [self.config.success_threshold] if self.config.only_successful else []
+            limits += [self.config.min_outcome] if self.config.min_outcome is not None else []
+            kept = all(outcome is not None and outcome >= limit for limit in limits)
             self.counts.count_trajectory(trajectory, n_turns, kept, self.config.success_threshold)
             if not kept:
                 return
@@ -112,11 +112,6 @@ class Extraction:
         for row in rows:
             self.counts.count_row(row, trajectory.domain)
             yield row
-
-    def _passes(self, outcome: float | None) -> bool:
-        limits = [self.config.success_threshold] if self.config.only_successful else []
-        limits += [self.config.min_outcome] if self.config.min_outcome is not None else []
-        return all(outcome is not None and outcome >= limit for limit in limits)
 
     def _id_and_split(self, trajectory: Trajectory) -> tuple[str, Split]:
         """Repetitions have ids of their own and share the split."""

@@ -140,17 +140,15 @@ def _prompts(document: Document, path: Path) -> Iterator[str]:
         prompts = iter(path.read_text(encoding="utf-8", errors="replace").splitlines())
     else:
         records = (record.json.value for record in document.records() if isinstance(record, Record))
-        prompts = (prompt for value in records for prompt in _record_prompt(value))
+        prompts = map(_record_prompt, records)
     return (prompt for prompt in prompts if prompt.strip())
 
 
-def _record_prompt(value: Any) -> Iterator[str]:
-    """The prompt of a record of unknown format, if it has one."""
-    if isinstance(value, str):
-        yield value
+def _record_prompt(value: Any) -> str:
+    """The prompt of a record of unknown format; empty where it has none."""
     if isinstance(value, dict):
-        texts = (_user_text(value[name]) for name in _PROMPT_FIELDS if name in value)
-        yield from [next(filter(None, texts), "")]
+        return next(filter(None, (_user_text(value[name]) for name in _PROMPT_FIELDS if name in value)), "")
+    return value if isinstance(value, str) else ""
 
 
 def _user_text(value: Any) -> str:

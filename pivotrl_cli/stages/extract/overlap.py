@@ -53,9 +53,20 @@ class PromptSet:
     def from_texts(cls, prompts: Iterable[str]) -> PromptSet:
         """Index these prompts; repetitions count once."""
         found = cls()
-        for text in prompts:
-            found._add(words_of(text))
-        found._exclude_template()
+        for words in map(words_of, prompts):
+            key = _hash(words)
+            if not words or key in found._exact:
+                continue
+            found._exact[key] = found.n_prompts
+            for run in runs_of(words):
+                found._prompts_with[run].append(found.n_prompts)
+            found.n_prompts += 1
+        # Remove the runs that most prompts share, given enough prompts to tell, and count the others.
+        limit = found.n_prompts / 2 if found.n_prompts >= _FEW else found.n_prompts
+        found._template = {run for run, sharing in found._prompts_with.items() if len(sharing) > limit}
+        for run in found._template:
+            del found._prompts_with[run]
+        found._n_runs = Counter(prompt for sharing in found._prompts_with.values() for prompt in sharing)
         return found
 
     def overlap(self, text: str) -> Overlap | None:
@@ -69,23 +80,6 @@ class PromptSet:
         shares = {prompt: n / min(len(runs), self._n_runs[prompt]) for prompt, n in hits.items()}
         prompt, share = max(shares.items(), key=lambda item: (item[1], -item[0]), default=(0, 0.0))
         return Overlap(prompt, share) if share >= SHARE else None
-
-    def _add(self, words: list[str]) -> None:
-        key = _hash(words)
-        if not words or key in self._exact:
-            return
-        self._exact[key] = self.n_prompts
-        for run in runs_of(words):
-            self._prompts_with[run].append(self.n_prompts)
-        self.n_prompts += 1
-
-    def _exclude_template(self) -> None:
-        """Remove the runs that most prompts share, given enough prompts to tell, and count the others."""
-        limit = self.n_prompts / 2 if self.n_prompts >= _FEW else self.n_prompts
-        self._template = {run for run, prompts in self._prompts_with.items() if len(prompts) > limit}
-        for run in self._template:
-            del self._prompts_with[run]
-        self._n_runs = Counter(prompt for prompts in self._prompts_with.values() for prompt in prompts)
 
 
 def words_of(text: str) -> list[str]:

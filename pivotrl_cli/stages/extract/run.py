@@ -36,12 +36,15 @@ __all__ = ["describe", "run"]
 def run(config: ExtractConfig) -> ExtractSummary:
     """Write the candidates and the rejects; the summary accounts for everything that came in."""
     outputs = output_paths(config)
-    sources = [source for source in find_sources(config.sources) if not _is_own_output(source, outputs)]
+    earlier = {Path(path).resolve() for path in outputs.values()}  # of another run, in a folder that is now read
+    found = find_sources(config.sources)
+    sources = [source for source in found if source.named or Path(source.path).resolve() not in earlier]
     inputs = [Input(source.name, digest) for source in sources for digest in source.digests()]
     provenance = Provenance.of("extract", Candidate, config, inputs, _fingerprints(config, sources))
-    stored = _stored_summary(outputs, provenance, config.force)
-    if stored is not None:
-        return stored
+    stored = current_summary(config.output, provenance, config.force)
+    tables = [(path, provenance.for_table(row)) for row, path in outputs.items()]
+    if stored is not None and all(current_summary(*table, config.force) is not None for table in tables):
+        return ExtractSummary.model_validate(stored | {"cached": True})
     extraction = Extraction.from_config(config)
     with ExitStack() as stack:
         writers = [
@@ -62,11 +65,6 @@ def output_paths(config: ExtractConfig) -> dict[type[Row], str | Path]:
     elif config.output != "-":
         outputs[Reject] = Path(config.output).with_suffix(".rejects.parquet")
     return outputs | ({Profile: config.profile} if config.profile else {})
-
-
-def _is_own_output(source: Source, outputs: dict[type[Row], str | Path]) -> bool:
-    """Whether an earlier run left this in a folder that is now read."""
-    return not source.named and Path(source.path).resolve() in {Path(path).resolve() for path in outputs.values()}
 
 
 def _write(extraction: Extraction, sources: Iterable[Source], writers: list[TableWriter]) -> None:
@@ -92,12 +90,3 @@ def _fingerprints(config: ExtractConfig, sources: Iterable[Source]) -> dict[str,
     checks = sorted(VerifierChoice.from_config(config).checks.items())
     verifiers = {f"verifier {Path(name).name}": source_fingerprint(check) for name, check in checks}
     return {"source names": hashlib.sha256(names.encode()).hexdigest()} | verifiers | supplied
-
-
-def _stored_summary(outputs: dict[type[Row], str | Path], provenance: Provenance, force: bool) -> ExtractSummary | None:
-    """The summary of an earlier run, if all that this run would write is there."""
-    summary = current_summary(outputs[Candidate], provenance, force)
-    if summary is None:
-        return None
-    found = [current_summary(path, provenance.for_table(row), force) for row, path in outputs.items()]
-    return None if None in found else ExtractSummary.model_validate(summary | {"cached": True})

@@ -23,8 +23,10 @@ class Supplied:
 
     @classmethod
     def from_config(cls, config: ExtractConfig) -> Supplied:
-        system = read_system(config.system) if config.system else None
-        return cls(system, read_tools(config.tools) if config.tools else None)
+        return cls(
+            read_system(config.system) if config.system else None,
+            read_tools(config.tools) if config.tools else None,
+        )
 
     def complete(self, trajectory: Trajectory, counts: Counter[str]) -> Trajectory:
         """The trajectory with the system prompt and tools that its record lacks; counts how often each was used."""

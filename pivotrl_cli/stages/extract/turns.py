@@ -75,7 +75,13 @@ def find_fault(candidate: Candidate, declared: set[str], verify: Verifier) -> tu
             return RejectReason.BAD_ARGUMENTS, f"call {i} of {shown(call.name)}: {problem.detail}"
         if declared and call.name not in declared:
             return RejectReason.UNDECLARED_TOOL, f"call {i}: {shown(call.name)} is not among the {len(declared)} tools"
-    return _check_demonstration(candidate, verify)
+    try:
+        verdict = verify(candidate, action)
+    except UnverifiableError as error:
+        return RejectReason.REJECTED_BY_VERIFIER, str(error)
+    if verdict.reward >= 1.0:
+        return None
+    return RejectReason.REJECTED_BY_VERIFIER, f"{verdict.category}: {verdict.detail}"
 
 
 def trajectory_id(trajectory: Trajectory) -> str:
@@ -98,16 +104,6 @@ def uniform(key: str) -> float:
 
 def tool_names(tools: str) -> set[str]:
     return {tool["function"]["name"] for tool in json.loads(tools)}
-
-
-def _check_demonstration(candidate: Candidate, verify: Verifier) -> tuple[RejectReason, str] | None:
-    try:
-        verdict = verify(candidate, candidate.expected_action)
-    except UnverifiableError as error:
-        return RejectReason.REJECTED_BY_VERIFIER, str(error)
-    if verdict.reward >= 1.0:
-        return None
-    return RejectReason.REJECTED_BY_VERIFIER, f"{verdict.category}: {verdict.detail}"
 
 
 def _reject(trajectory: Trajectory, name: str, turn: int | None, reason: RejectReason, detail: str) -> Reject:
