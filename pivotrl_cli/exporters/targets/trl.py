@@ -50,7 +50,7 @@ class TrlExporter:
                 out.write_batch(pa.RecordBatch.from_pylist([_row(one, to.chat) for one in batch], schema=schema))
         (to.folder / "reward.py").write_text(REWARD)
         fingerprint = hashlib.sha256(json.dumps(to.provenance, sort_keys=True).encode()).hexdigest()[:16]
-        state = {
+        state: dict[str, Any] = {
             "_data_files": [{"filename": _DATA}],
             "_fingerprint": fingerprint,
             "_format_columns": None,
