@@ -13,7 +13,7 @@ from typing import Any
 
 from pivotrl_cli.environments.tau_world import ELSEWHERE, as_text, first_database, new_kit, tools_of
 from pivotrl_cli.rows import Candidate, Message
-from pivotrl_cli.verifiers.compare import read_object_call
+from pivotrl_cli.verifiers.compare.calls import read_object_call
 
 
 def airline(candidate: Candidate) -> ReplayWorld:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pivotrl_cli.errors import MissingExtra
 from pivotrl_cli.rows import ToolCall
-from pivotrl_cli.verifiers.compare import read_object_call
+from pivotrl_cli.verifiers.compare.calls import read_object_call
 
 Side = Literal["assistant", "user"]
 

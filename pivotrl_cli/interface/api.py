@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import polars as pl
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from pivotrl_cli.configs import (
     CompareConfig,
@@ -92,7 +92,12 @@ def write(frame: pl.DataFrame, path: AnyPath, *, derived_from: AnyTable | None =
     """
     target, behind = Path(path), frames.file_of(frame)
     if behind is None:
-        frames.save(frame, target, _derivation(frame, derived_from))
+        provenance = None
+        if derived_from is not None:
+            origin = _stored_file(derived_from)
+            with Table.open(origin, table_kind(origin)) as table:
+                provenance = Provenance(table_name(frames.row_of(frame)), "python", {}, [table.as_input()])
+        frames.save(frame, target, provenance)
     elif behind != target.resolve():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(behind, target)
@@ -212,15 +217,14 @@ def score(rollouts: AnyTable, config: ScoreConfig | None = None, **fields: Any) 
 def agreement(rollouts: AnyTable, config: ScoreConfig | None = None, **fields: Any) -> dict[str, Any]:
     """Compare verifiers on recorded rollouts: means, agreement of each pair, and typical disagreements."""
     with scratch_folder() as folder:
-        path = as_file(rollouts, "profile", folder)
-        return _as_dict(_run("score", config, fields, rollouts=path, output=None))
+        found = _run("score", config, fields, rollouts=as_file(rollouts, "profile", folder), output=None)
+        return found.model_dump(mode="json")  # type: ignore[no-any-return]
 
 
 def audit(rollouts: AnyTable, config: ScoreConfig | None = None, **fields: Any) -> dict[str, Any]:
     """Score deliberately wrong actions at every candidate and count those that a verifier accepts."""
     with scratch_folder() as folder:
-        path = as_file(rollouts, "profile", folder)
-        return _as_dict(_run("score", config, fields, rollouts=path, output=None, audit=True))
+        return agreement(as_file(rollouts, "profile", folder), config, **fields | {"audit": True})
 
 
 def train(pivots: AnyTable, config: TrainConfig | None = None, *, output: AnyPath | None = None, **fields: Any) -> Path:
@@ -319,10 +323,6 @@ def _config(command: str, config: Config | None, fields: dict[str, Any], inputs:
         raise ConfigError(f"{place}: {first['msg']}", f"see docs/commands/{command}.md for the options") from error
 
 
-def _as_dict(summary: dict[str, Any] | BaseModel) -> dict[str, Any]:
-    return summary if isinstance(summary, dict) else summary.model_dump(mode="json")
-
-
 def _source_files(sources: Sources, folder: Path) -> list[str]:
     """The sources as names of files; records in memory go to one file in `folder`."""
     listed = _listed(sources)
@@ -348,14 +348,6 @@ def _stored_file(table: AnyTable) -> str:
     if path is None:
         raise InputError("this frame was changed or made by hand", "pass a frame that a stage or read() returned")
     return str(path)
-
-
-def _derivation(frame: pl.DataFrame, origin: AnyTable | None) -> Provenance | None:
-    if origin is None:
-        return None
-    path = _stored_file(origin)
-    with Table.open(path, table_kind(path)) as table:
-        return Provenance(table_name(frames.row_of(frame)), "python", {}, [table.as_input()])
 
 
 def _comparison(found: CompareSummary) -> pl.DataFrame:

@@ -104,26 +104,21 @@ def _run(name: str, config: Any) -> None:
             launch.launch(config, sys.argv[1:])
             return
     stage = COMMANDS[name].stage()
-    if hasattr(stage, "describe"):
-        _report(config, stage)
-    else:
+    if not hasattr(stage, "describe"):
         stage.run(config)
-
-
-def _report(config: Any, stage: Any) -> None:
+        return
     from rich.console import Console
 
     if config.json_summary and config.output == "-":
         raise ConfigError("--json needs the table to go to a file", "add -o FILE")
     summary = stage.run(config)
-    fields = summary if isinstance(summary, dict) else summary.model_dump(mode="json")
     if config.json_summary:
-        typer.echo(json.dumps(fields))
+        typer.echo(json.dumps(summary.model_dump(mode="json")))
         return
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     console.print(stage.describe(summary))
     if config.output not in ("-", None):
-        console.print(f"{config.output} {'is up to date' if fields.get('cached') else 'written'}", soft_wrap=True)
+        console.print(f"{config.output} {'is up to date' if summary.cached else 'written'}", soft_wrap=True)
 
 
 def main() -> None:
@@ -171,7 +166,3 @@ def _print_error(message: str, hint: str | None) -> None:
     print(f"error: {message}", file=sys.stderr)
     if hint:
         print(f"hint: {hint}", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    main()

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -129,18 +128,11 @@ def _typed(table: pa.Table, row: type[Row]) -> pa.Table:
                 )
             if column.null_count and not nullable:
                 raise InputError(f"column '{found.name}' of the frame has nulls", "fill them: every row needs a value")
-            column = conform_array(_whole(column), kind, encode=is_history(annotation))
+            column = conform_array(column, kind, encode=is_history(annotation))
             field = pa.field(found.name, column.type, nullable)
         columns.append(column)
         fields.append(field)
     return pa.table(columns, schema=pa.schema(fields))
-
-
-def _whole(column: Any) -> pa.Array:
-    """A single array from a chunked one."""
-    if isinstance(column, pa.ChunkedArray):
-        return column.chunk(0) if column.num_chunks else pa.array([], column.type)
-    return column
 
 
 def _stamp(path: Path) -> tuple[int, int]:

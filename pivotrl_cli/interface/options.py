@@ -147,7 +147,8 @@ def _keyword(name: str, default: Any, annotation: Any, info: Any = None) -> insp
 
 def _config(ctx: typer.Context, config_type: type[C], values: dict[str, Any]) -> C:
     path = values.pop("config_file")
-    given = {name: value for name, value in values.items() if _is_given(ctx, name)}
+    sources = {name: ctx.get_parameter_source(name) for name in values}
+    given = {name: values[name] for name, source in sources.items() if source and source.name != "DEFAULT"}
     merged = (_from_toml(path, ctx.info_name or "", config_type) if path is not None else {}) | given
     hint = f"see pivotrl {ctx.info_name} --help"
     for name, field in config_type.model_fields.items():
@@ -160,11 +161,6 @@ def _config(ctx: typer.Context, config_type: type[C], values: dict[str, Any]) ->
         name = str(first["loc"][0]) if first["loc"] else ""
         flag = flags_of(name, config_type.model_fields[name])[0] if name else "options"
         raise ConfigError(f"{flag}: {first['msg']}", hint) from error
-
-
-def _is_given(ctx: typer.Context, name: str) -> bool:
-    source = ctx.get_parameter_source(name)
-    return source is not None and source.name != "DEFAULT"
 
 
 def _from_toml(path: Path, command: str, config_type: type[Config]) -> dict[str, Any]:

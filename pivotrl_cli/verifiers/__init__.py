@@ -18,27 +18,10 @@ from typing import Protocol
 from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.registry import load
 from pivotrl_cli.rows import Candidate, Message
-from pivotrl_cli.verifiers.compare import (
-    Difference,
-    UnverifiableError,
-    accepted_category,
-    message_difference,
-    message_mismatch,
-)
 from pivotrl_cli.verifiers.compare.batches import CallCredit, score_calls
-
-__all__ = [
-    "VERIFIERS",
-    "Either",
-    "Judge",
-    "UnverifiableError",
-    "Verdict",
-    "Verifier",
-    "asks_judge",
-    "compare_calls",
-    "load_verifier",
-    "rule_of",
-]
+from pivotrl_cli.verifiers.compare.calls import UnverifiableError as UnverifiableError
+from pivotrl_cli.verifiers.compare.differences import Difference
+from pivotrl_cli.verifiers.compare.messages import accepted_category, message_difference, message_mismatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +82,7 @@ class Judge(Protocol):
 
     concurrency: int
 
-    def __call__(self, candidate: Candidate, action: Message) -> Verdict:
-        """As any verifier; raises where it has no answer."""
-        ...
+    def __call__(self, candidate: Candidate, action: Message) -> Verdict: ...
 
 
 class Either:
@@ -113,7 +94,6 @@ class Either:
         self._judge = judge
 
     def __call__(self, candidate: Candidate, action: Message) -> Verdict:
-        """The rule's verdict where it accepts, else the judge's."""
         verdict = self.__wrapped__(candidate, action)
         return verdict if verdict.reward >= 1.0 else self._judge(candidate, action)
 
@@ -125,7 +105,6 @@ class AnyMessage:
         self.__wrapped__ = rule
 
     def __call__(self, candidate: Candidate, action: Message) -> Verdict:
-        """The rule's verdict on calls; any message but a blank one where a message was demonstrated."""
         expected = candidate.expected_action
         if expected.tool_calls:
             return self.__wrapped__(candidate, action)
@@ -156,18 +135,14 @@ def load_verifier(name: str, judge: Judge | None = None) -> Verifier:
             )
         return judge if name == _JUDGE else Either(load_verifier(rule_of(name)), judge)
     if name.endswith(_ANY_MESSAGE):
-        return AnyMessage(load_verifier(_rule_for_calls(name)))
+        rule = name.removesuffix(_ANY_MESSAGE)
+        if asks_judge(rule):
+            fixed = f"{rule_of(rule)}{_ANY_MESSAGE}{_OR_JUDGE}"
+            raise ConfigError(f"verifier {name!r}: the judge comes last", f"write {fixed}")
+        if rule in _ACTS_IN_MESSAGES:
+            raise ConfigError(f"verifier {name!r} would take any command", f"messages are commands there; write {rule}")
+        return AnyMessage(load_verifier(rule))
     verifier: Verifier = load("verifier", name, VERIFIERS)
     if not callable(verifier):
         raise ConfigError(f"verifier {name!r} is not a function", "it takes (candidate, action) and returns a Verdict")
     return verifier
-
-
-def _rule_for_calls(name: str) -> str:
-    """NAME of `NAME+any_message`."""
-    rule = name.removesuffix(_ANY_MESSAGE)
-    if asks_judge(rule):
-        raise ConfigError(f"verifier {name!r}: the judge comes last", f"write {rule_of(rule)}{_ANY_MESSAGE}{_OR_JUDGE}")
-    if rule in _ACTS_IN_MESSAGES:
-        raise ConfigError(f"verifier {name!r} would take any command", f"messages are commands there; write {rule}")
-    return rule

@@ -12,58 +12,40 @@ from typing import Any
 
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers import Verdict
-from pivotrl_cli.verifiers.compare import (
-    Call,
-    Category,
-    Difference,
-    call_count_difference,
-    demonstrated_calls,
-    read_object_call,
-    require_demonstration,
-    value_difference,
-)
+from pivotrl_cli.verifiers.compare.calls import Call, demonstrated_calls, read_object_call
+from pivotrl_cli.verifiers.compare.differences import Category, Difference, value_difference
+from pivotrl_cli.verifiers.compare.messages import call_count_difference, require_demonstration
 
 
 def verify(candidate: Candidate, action: Message) -> Verdict:
     expected = candidate.expected_action
     require_demonstration(expected)
     calls = demonstrated_calls(expected)
-    if not calls:
-        return Verdict.of(_message_difference(expected, action), expected)
-    difference = (
-        call_count_difference(expected, action)
-        or _calls_difference(calls, [read_object_call(call) for call in action.tool_calls])
-        or _text_difference(expected, action)
-    )
-    return Verdict.of(difference, expected)
+    return Verdict.of(_calls_difference(calls, expected, action) or _text_difference(expected, action), expected)
 
 
-def _message_difference(expected: Message, action: Message) -> Difference | None:
-    if action.tool_calls:
+def _calls_difference(calls: list[Call], expected: Message, action: Message) -> Difference | None:
+    if not calls and action.tool_calls:
         return Difference(Category.NO_EXPECTED_CHAT_MESSAGE, "expected a message, got a call")
-    if not action.content.strip():
-        return Difference(Category.NO_ACTION_FOUND, "expected a message, got nothing")
-    return _text_difference(expected, action)
+    if calls and (difference := call_count_difference(expected, action)):
+        return difference
+    for want, call in zip(calls, action.tool_calls, strict=True):
+        got = read_object_call(call)
+        if want.name != got.name:
+            return value_difference(Category.UNEXPECTED_TOOL, want.name, got.name)
+        if got.problem:
+            return got.problem
+        wanted, given = canonical(want.arguments), canonical(got.arguments)
+        if wanted != given:
+            return value_difference(Category.ARGUMENT_VALUE_DIFFERENT, wanted, given)
+    return None
 
 
 def _text_difference(expected: Message, action: Message) -> Difference | None:
     want, got = expected.content.strip(), action.content.strip()
+    if not got and not expected.tool_calls:
+        return Difference(Category.NO_ACTION_FOUND, "expected a message, got nothing")
     return None if want == got else value_difference(Category.MESSAGE_DIFFERENT, want, got)
-
-
-def _calls_difference(expected: list[Call], actual: list[Call]) -> Difference | None:
-    for want, got in zip(expected, actual, strict=True):
-        if want.name != got.name:
-            return value_difference(Category.UNEXPECTED_TOOL, want.name, got.name)
-        difference = got.problem or _arguments_difference(want.arguments, got.arguments)
-        if difference is not None:
-            return difference
-    return None
-
-
-def _arguments_difference(expected: dict[str, Any], actual: dict[str, Any]) -> Difference | None:
-    want, got = canonical(expected), canonical(actual)
-    return None if want == got else value_difference(Category.ARGUMENT_VALUE_DIFFERENT, want, got)
 
 
 def canonical(value: Any) -> str:

@@ -15,20 +15,15 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pivotrl_cli.registry import load
 from pivotrl_cli.rows import Candidate, Message
-from pivotrl_cli.verifiers import Verdict, compare_calls
-from pivotrl_cli.verifiers.compare import (
-    UnverifiableError,
-    accepted_category,
-    call_count_difference,
-    demonstrated_calls,
-    shown,
-)
-from pivotrl_cli.verifiers.compare.batches import MAX_SURPLUS, call_credit
+from pivotrl_cli.verifiers import Verdict, tool_call
+from pivotrl_cli.verifiers.compare.batches import MAX_SURPLUS
+from pivotrl_cli.verifiers.compare.calls import UnverifiableError, demonstrated_calls
+from pivotrl_cli.verifiers.compare.differences import shown
+from pivotrl_cli.verifiers.compare.messages import accepted_category, call_count_difference
 
 WORLDS: dict[str, str] = {
     "desk": "pivotrl_cli.environments.desk.world_before:start",
@@ -57,16 +52,13 @@ class World(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(NamedTuple):
     """What an action did."""
 
     state: object
     replies: list[tuple[str, bool]]
-
-    @property
-    def failure(self) -> str | None:
-        return next((text for text, failed in self.replies if failed), None)
+    failure: str | None
+    """Reply to the first call that failed."""
 
 
 class Execute:
@@ -79,12 +71,12 @@ class Execute:
     def __call__(self, candidate: Candidate, action: Message) -> Verdict:
         expected = candidate.expected_action
         if not expected.tool_calls:
-            return _by_arguments(candidate, action)
+            return tool_call.verify(candidate, action)
         demonstrated_calls(expected)
         with self._lock:
             before, wanted = self._before(candidate)
             if wanted is None:
-                return _by_arguments(candidate, action)
+                return tool_call.verify(candidate, action)
             if not action.tool_calls or len(action.tool_calls) > len(expected.tool_calls) + MAX_SURPLUS:
                 return Verdict.of(call_count_difference(expected, action), expected)
             return _compare_effects(wanted, _effect(before, action), expected)
@@ -132,8 +124,8 @@ def _replay(world: World, message: Message, recorded: Sequence[Message], place: 
 
 def _effect(before: World, action: Message) -> Effect:
     world = before.fork()
-    replies = world.step(action)
-    return Effect(world.state(), list(replies))
+    replies = list(world.step(action))
+    return Effect(world.state(), replies, next((text for text, failed in replies if failed), None))
 
 
 def _compare_effects(wanted: Effect, got: Effect, expected: Message) -> Verdict:
@@ -144,15 +136,12 @@ def _compare_effects(wanted: Effect, got: Effect, expected: Message) -> Verdict:
     if len(got.replies) == len(wanted.replies) == 1:
         same = _content(got.replies[0][0]) == _content(wanted.replies[0][0])
     else:
-        same = _sorted(got) == _sorted(wanted)
+        texts = [sorted(json.dumps(_content(r), sort_keys=True) for r, _ in side.replies) for side in (got, wanted)]
+        same = texts[0] == texts[1]
     if not same:
         listed = ", ".join(shown(text) for text, _ in got.replies)
         return Verdict(0.0, "output_different", f"returns something else: {listed}")
     return Verdict(1.0, str(accepted_category(expected)))
-
-
-def _sorted(effect: Effect) -> list[str]:
-    return sorted(json.dumps(_content(text), sort_keys=True) for text, _ in effect.replies)
 
 
 def _content(text: str) -> Any:
@@ -161,8 +150,3 @@ def _content(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text.strip()
-
-
-def _by_arguments(candidate: Candidate, action: Message) -> Verdict:
-    """As `tool_call` does: by names and arguments, or by what the message says."""
-    return compare_calls(candidate, action, lambda want, got: call_credit(want, got, candidate.tools))

@@ -68,7 +68,6 @@ class Judge:
         self._question_locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
 
     def __call__(self, candidate: Candidate, action: Message) -> Verdict:
-        """Reward 1 if the judge finds the two equivalent in either order."""
         if _compared_parts(candidate.expected_action) == _compared_parts(action):
             return Verdict(1.0, "judge_same", "the same action")
         if not _says_same(self._ask(candidate, candidate.expected_action, action)):
@@ -78,7 +77,6 @@ class Judge:
         return Verdict(1.0, "judge_same")
 
     def close(self) -> None:
-        """Close the connection and the cache."""
         self._server.close()
         self._cache.close()
 
@@ -93,7 +91,9 @@ class Judge:
             ],
         }
         key = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-        with self._question_lock(key):
+        with self._lock:  # a thread with the same question waits and finds the answer in the cache
+            question_lock = self._question_locks.setdefault(key, threading.Lock())
+        with question_lock:
             known = self._cache.get(key)
             if known is not None:
                 self._add_usage(cached=1)
@@ -102,11 +102,6 @@ class Judge:
             _says_same(answer)  # raises where there is no verdict: such an answer is not cached
             self._cache.put(key, answer)
             return answer
-
-    def _question_lock(self, key: str) -> threading.Lock:
-        """Held while a question is asked: a thread with the same question waits and finds the answer in the cache."""
-        with self._lock:
-            return self._question_locks.setdefault(key, threading.Lock())
 
     def _request(self, body: dict[str, Any]) -> str:
         with self._lock:
@@ -121,7 +116,13 @@ class Judge:
         )
         if reply.error is not None:
             raise JudgeError(f"the judge did not answer: {reply.error}")
-        return _content(reply.body)
+        try:
+            content = (reply.body or {})["choices"][0]["message"]["content"]
+        except (KeyError, IndexError, TypeError) as error:
+            raise JudgeError("the judge's answer has no message") from error
+        if not isinstance(content, str):
+            raise JudgeError("the judge's answer has no text")
+        return content
 
     def _add_usage(self, **more: int) -> None:
         with self._lock:
@@ -131,17 +132,9 @@ class Judge:
 
 def question(candidate: Candidate, first: Message, second: Message) -> str:
     """The text of the state and the two actions that the judge reads."""
-    situation = candidate.state[-MAX_STATE_MESSAGES:]
-    return "\n\n".join(
-        [
-            "SITUATION",
-            *(_message_text(message) for message in situation),
-            "ACTION A",
-            _message_text(first),
-            "ACTION B",
-            _message_text(second),
-        ]
-    )
+    situation = map(_message_text, candidate.state[-MAX_STATE_MESSAGES:])
+    actions = "ACTION A", _message_text(first), "ACTION B", _message_text(second)
+    return "\n\n".join(["SITUATION", *situation, *actions])
 
 
 def _compared_parts(message: Message) -> tuple[str, list[tuple[str, str]]]:
@@ -166,16 +159,6 @@ def _says_same(answer: str) -> bool:
     if not verdicts:
         raise JudgeError(f"the judge's answer has no verdict: {answer[-120:]!r}")
     return bool(verdicts[-1].upper() == "SAME")
-
-
-def _content(body: dict[str, Any] | None) -> str:
-    try:
-        content = (body or {})["choices"][0]["message"]["content"]
-    except (KeyError, IndexError, TypeError) as error:
-        raise JudgeError("the judge's answer has no message") from error
-    if not isinstance(content, str):
-        raise JudgeError("the judge's answer has no text")
-    return content
 
 
 class AnswerCache:

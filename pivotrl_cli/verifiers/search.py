@@ -15,9 +15,10 @@ from typing import Any
 
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers import Verdict, compare_calls
-from pivotrl_cli.verifiers.compare import Difference
 from pivotrl_cli.verifiers.compare.arguments import Rule, value_difference_at
-from pivotrl_cli.verifiers.compare.batches import call_credit
+from pivotrl_cli.verifiers.compare.batches import Credit, call_credit
+from pivotrl_cli.verifiers.compare.calls import Call
+from pivotrl_cli.verifiers.compare.differences import Difference
 from pivotrl_cli.verifiers.compare.matching import maximum_matching
 from pivotrl_cli.verifiers.compare.queries import query_difference
 from pivotrl_cli.verifiers.compare.urls import is_url, url_difference
@@ -30,13 +31,11 @@ MAX_LIST = 64
 
 
 def verify(candidate: Candidate, action: Message) -> Verdict:
-    return compare_calls(
-        candidate, action, lambda want, got: call_credit(want, got, candidate.tools, _rules(want.arguments))
-    )
+    def credit(want: Call, got: Call) -> Credit:
+        rules = {key: rule for key, value in want.arguments.items() if (rule := _rule(key, value))}
+        return call_credit(want, got, candidate.tools, rules)
 
-
-def _rules(demonstrated: dict[str, Any]) -> dict[str, Rule]:
-    return {key: rule for key, value in demonstrated.items() if (rule := _rule(key, value))}
+    return compare_calls(candidate, action, credit)
 
 
 def _rule(key: str, value: Any) -> Rule | None:
@@ -55,21 +54,14 @@ def _each(compare: Rule) -> Rule:
     def rule(expected: Any, actual: Any) -> Difference | None:
         if isinstance(expected, str) and isinstance(actual, str):
             return compare(expected, actual)
-        if not isinstance(expected, list) or not _is_texts(actual):
-            return value_difference_at(expected, actual)
-        if len(expected) != len(actual) or len(expected) > MAX_LIST:
+        texts = isinstance(actual, list) and all(isinstance(item, str) for item in actual)
+        if not isinstance(expected, list) or not texts or len(expected) != len(actual) or len(expected) > MAX_LIST:
             return value_difference_at(expected, actual)
         edges = [[i for i, got in enumerate(actual) if compare(want, got) is None] for want in expected]
         pairs = maximum_matching(edges)
         left_over = next((i for i in range(len(expected)) if i not in pairs), None)
-        return None if left_over is None else compare(expected[left_over], _unpaired(actual, pairs))
+        if left_over is None:
+            return None
+        return compare(expected[left_over], next(text for i, text in enumerate(actual) if i not in pairs.values()))
 
     return rule
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _unpaired(actual: list[str], pairs: dict[int, int]) -> str:
-    return next(text for i, text in enumerate(actual) if i not in pairs.values())

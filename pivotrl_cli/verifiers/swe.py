@@ -28,31 +28,28 @@ from typing import Any
 
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers import Verdict, compare_calls
-from pivotrl_cli.verifiers.compare import Call, Category, Difference, shown, value_difference
 from pivotrl_cli.verifiers.compare.arguments import arguments_difference
 from pivotrl_cli.verifiers.compare.batches import FULL, Credit, credit_of
-from pivotrl_cli.verifiers.compare.calls import read_json
+from pivotrl_cli.verifiers.compare.calls import Call, read_json
 from pivotrl_cli.verifiers.compare.coding import (
     COMMAND_KEYS,
+    FULL_CREDIT,
+    HALF_CREDIT,
     PATH_KEYS,
     TEXT_KEYS,
     UNCOMPARED_KEYS,
     Kind,
+    credit_share,
     first_program,
     kind_of,
     same_tool,
     text_under,
 )
 from pivotrl_cli.verifiers.compare.commands import path_end, paths, quoted
+from pivotrl_cli.verifiers.compare.differences import Category, Difference, shown, value_difference
 from pivotrl_cli.verifiers.compare.parameters import shape_of
 from pivotrl_cli.verifiers.compare.prose import prose_difference
 from pivotrl_cli.verifiers.compare.similarity import indel_ratio
-
-FULL_CREDIT = 0.8
-"""Likeness from which the whole reward is earned."""
-
-HALF_CREDIT = 0.4
-"""Likeness from which half of it is earned, in continuous mode."""
 
 COVERED = 0.8
 """Share of the demonstrated range of lines that has to be viewed."""
@@ -83,23 +80,25 @@ def call_credit(expected: Call, actual: Call, tools: str, continuous: bool) -> C
         return credit_of(value_difference(Category.UNEXPECTED_TOOL, expected.name, actual.name))
     kind = kind_of(expected.name)
     if kind in (Kind.PLANNING, Kind.UNKNOWN):
-        return credit_of(_value_difference(expected, actual, tools))
+        if expected.name.lower() != actual.name.lower():
+            return credit_of(value_difference(Category.UNEXPECTED_TOOL, expected.name, actual.name))
+        shape = shape_of(tools, expected.name)
+        return credit_of(arguments_difference(expected.arguments, actual.arguments, shape))
     want, got = _texts_of(expected.arguments), _texts_of(actual.arguments)
     if kind in (Kind.THINK, Kind.FINISH):
-        return credit_of(_words_difference(want, got))
+        # all that is said, under whatever keys; nothing said means that anything may be
+        wanted, given = (" ".join(text for _, text in sorted(side.items())) for side in (want, got))
+        return credit_of(prose_difference(wanted, given) if wanted.strip() else None)
     difference = _target_difference(kind, want, got)
     credit = credit_of(difference) if difference else _likeness_credit(kind, want, got, continuous)
     if kind != Kind.BASH or credit.value == 0.0:
         return credit
     # the costliest check, so the last
-    difference = _path_difference(text_under(want, COMMAND_KEYS), text_under(got, COMMAND_KEYS))
-    return credit_of(difference) if difference else credit
-
-
-def _value_difference(expected: Call, actual: Call, tools: str) -> Difference | None:
-    if expected.name.lower() != actual.name.lower():
-        return value_difference(Category.UNEXPECTED_TOOL, expected.name, actual.name)
-    return arguments_difference(expected.arguments, actual.arguments, shape_of(tools, expected.name))
+    wanted, given = text_under(want, COMMAND_KEYS), text_under(got, COMMAND_KEYS)
+    wanted_paths = paths(wanted)
+    if not wanted_paths or wanted_paths & paths(given):
+        return credit
+    return credit_of(Difference(Category.TARGET_DIFFERENT, f"no path of {shown(wanted)} in {shown(given)}"))
 
 
 def _texts_of(arguments: dict[str, Any]) -> dict[str, str]:
@@ -131,13 +130,6 @@ def _program_difference(wanted: str, given: str) -> Difference | None:
     if wanted_program != given_program:
         return value_difference(Category.TARGET_DIFFERENT, wanted_program, given_program)
     return None
-
-
-def _path_difference(wanted: str, given: str) -> Difference | None:
-    wanted_paths = paths(wanted)
-    if not wanted_paths or wanted_paths & paths(given):
-        return None
-    return Difference(Category.TARGET_DIFFERENT, f"no path of {shown(wanted)} in {shown(given)}")
 
 
 def _after_cd(command: str) -> str:
@@ -178,14 +170,18 @@ def _covers(wanted: tuple[float, float], given: tuple[float, float]) -> bool:
 def _likeness_credit(kind: Kind, want: dict[str, str], got: dict[str, str], continuous: bool) -> Credit:
     enough = HALF_CREDIT if continuous else FULL_CREDIT
     likeness = 1.0
-    for wanted, given in _texts(kind, want, got):
-        found = indel_ratio(wanted, given, enough)
+    for wanted_text, given_text in _texts(kind, want, got):
+        found = indel_ratio(wanted_text, given_text, enough)
         if found is None:
-            return credit_of(Difference(Category.COMPARISON_BEYOND_LIMITS, f"differs, in {len(given)} characters"))
-        if bool(wanted.strip()) != bool(given.strip()):
+            reason = f"differs, in {len(given_text)} characters"
+            return credit_of(Difference(Category.COMPARISON_BEYOND_LIMITS, reason))
+        if bool(wanted_text.strip()) != bool(given_text.strip()):
             found = 0.0
         likeness = min(likeness, found)
-    value = _share(likeness, continuous) * (1 - _penalty(kind, want, got, continuous))
+    value = credit_share(likeness, continuous)
+    if kind == Kind.EDIT and continuous:
+        wanted, given = (sum(len(text_under(side, keys)) for keys in TEXT_KEYS[Kind.EDIT]) for side in (want, got))
+        value *= 1 - MAX_PENALTY * min(max(given - wanted, 0) / FULL_PENALTY_CHARACTERS, 1.0)
     if value == 1.0:
         return FULL
     reason = f"similarity {likeness:.2f} is below {FULL_CREDIT}" if likeness < FULL_CREDIT else "a longer edit"
@@ -200,32 +196,8 @@ def _texts(kind: Kind, want: dict[str, str], got: dict[str, str]) -> list[tuple[
         return [*pairs, (quoted(pairs[0][0]), quoted(pairs[0][1]))]
     if pairs:
         return pairs
-    return [] if kind == Kind.READ else [(_rest(want), _rest(got))]
-
-
-def _rest(arguments: dict[str, str]) -> str:
-    return "\n".join(text for key, text in sorted(arguments.items()) if key not in (*PATH_KEYS, *UNCOMPARED_KEYS))
-
-
-def _share(likeness: float, continuous: bool) -> float:
-    if likeness >= FULL_CREDIT:
-        return 1.0
-    if not continuous or likeness < HALF_CREDIT:
-        return 0.0
-    return 0.5 + 0.5 * (likeness - HALF_CREDIT) / (FULL_CREDIT - HALF_CREDIT)
-
-
-def _penalty(kind: Kind, want: dict[str, str], got: dict[str, str], continuous: bool) -> float:
-    if kind != Kind.EDIT or not continuous:
-        return 0.0
-    wanted, given = (sum(len(text_under(side, keys)) for keys in TEXT_KEYS[Kind.EDIT]) for side in (want, got))
-    return MAX_PENALTY * min(max(given - wanted, 0) / FULL_PENALTY_CHARACTERS, 1.0)
-
-
-# --- content
-
-
-def _words_difference(want: dict[str, str], got: dict[str, str]) -> Difference | None:
-    """All that is said, under whatever keys; nothing said means that anything may be."""
-    wanted, given = (" ".join(text for _, text in sorted(side.items())) for side in (want, got))
-    return prose_difference(wanted, given) if wanted.strip() else None
+    if kind == Kind.READ:
+        return []
+    other = (*PATH_KEYS, *UNCOMPARED_KEYS)
+    wanted, given = ("\n".join(t for key, t in sorted(side.items()) if key not in other) for side in (want, got))
+    return [(wanted, given)]

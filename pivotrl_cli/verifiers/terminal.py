@@ -20,10 +20,11 @@ from typing import Any
 
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers import Verdict, compare_calls
-from pivotrl_cli.verifiers.compare import Category, Difference, message_mismatch, value_difference
 from pivotrl_cli.verifiers.compare.arguments import Rule, ignored, value_difference_at
 from pivotrl_cli.verifiers.compare.batches import call_credit
 from pivotrl_cli.verifiers.compare.commands import code_difference, command_difference, text_difference
+from pivotrl_cli.verifiers.compare.differences import Category, Difference, value_difference
+from pivotrl_cli.verifiers.compare.messages import message_mismatch
 from pivotrl_cli.verifiers.compare.prose import prose_difference
 from pivotrl_cli.verifiers.compare.queries import query_difference
 from pivotrl_cli.verifiers.compare.terminus import (

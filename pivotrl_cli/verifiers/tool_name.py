@@ -11,21 +11,17 @@ from collections import Counter
 
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers import Verdict
-from pivotrl_cli.verifiers.compare import Category, Difference, call_count_difference, listed, message_difference
+from pivotrl_cli.verifiers.compare.differences import Category, Difference, listed
+from pivotrl_cli.verifiers.compare.messages import call_count_difference, message_difference
 
 
 def verify(candidate: Candidate, action: Message) -> Verdict:
     expected = candidate.expected_action
     if not expected.tool_calls:
         return Verdict.of(message_difference(expected, action), expected)
-    difference = call_count_difference(expected, action) or _names_difference(expected, action)
+    difference = call_count_difference(expected, action)
+    want, got = (Counter(call.name for call in side.tool_calls) for side in (expected, action))
+    if difference is None and want != got:
+        missing, surplus = sorted((want - got).elements()), sorted((got - want).elements())
+        difference = Difference(Category.UNEXPECTED_TOOL, f"expected {listed(missing)}, got {listed(surplus)}")
     return Verdict.of(difference, expected)
-
-
-def _names_difference(expected: Message, action: Message) -> Difference | None:
-    want = Counter(call.name for call in expected.tool_calls)
-    got = Counter(call.name for call in action.tool_calls)
-    if want == got:
-        return None
-    missing, surplus = sorted((want - got).elements()), sorted((got - want).elements())
-    return Difference(Category.UNEXPECTED_TOOL, f"expected {listed(missing)}, got {listed(surplus)}")

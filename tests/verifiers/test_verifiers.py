@@ -14,8 +14,8 @@ from pivotrl_cli.readers.sources import find_sources
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.stages.extract.extraction import Extraction
 from pivotrl_cli.verifiers import VERIFIERS, Verdict, asks_judge, load_verifier
-from pivotrl_cli.verifiers.compare import Category
 from pivotrl_cli.verifiers.compare.arguments import value_difference_at
+from pivotrl_cli.verifiers.compare.differences import Category
 
 DOCS = Path(__file__).parents[2] / "docs/verifiers.md"
 REAL = [

@@ -13,8 +13,10 @@ from verifiers_actions import BY_RULE, EVERY_TOOL, MENDED, call, calls, demonstr
 
 from pivotrl_cli.rows import Message, ToolCall
 from pivotrl_cli.verifiers import UnverifiableError
-from pivotrl_cli.verifiers.compare import MAX_NESTING, Category, Difference, maximum_matching, shown
 from pivotrl_cli.verifiers.compare.arguments import value_difference_at
+from pivotrl_cli.verifiers.compare.calls import MAX_NESTING
+from pivotrl_cli.verifiers.compare.differences import Category, Difference, shown
+from pivotrl_cli.verifiers.compare.matching import maximum_matching
 from pivotrl_cli.verifiers.nvidia.harness_rules import HarnessCode
 from pivotrl_cli.verifiers.nvidia.swe_compat import SweCode
 from pivotrl_cli.verifiers.nvidia.terminus_compat import TerminusCode

@@ -12,7 +12,7 @@ from pivotrl_cli.environments.desk.tasks import task_by_id
 from pivotrl_cli.environments.desk.world import SCHEMAS
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.rows import Candidate, Message
-from pivotrl_cli.verifiers.compare import UnverifiableError
+from pivotrl_cli.verifiers.compare.calls import UnverifiableError
 
 
 def start(candidate: Candidate) -> DeskWorld:

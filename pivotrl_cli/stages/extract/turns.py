@@ -13,7 +13,8 @@ from typing import Literal, TypeAlias
 
 from pivotrl_cli.rows import Candidate, Message, Reject, RejectReason, Trajectory
 from pivotrl_cli.verifiers import UnverifiableError, Verifier
-from pivotrl_cli.verifiers.compare import read_object_call, shown
+from pivotrl_cli.verifiers.compare.calls import read_object_call
+from pivotrl_cli.verifiers.compare.differences import shown
 
 Split: TypeAlias = Literal["train", "holdout"]
 

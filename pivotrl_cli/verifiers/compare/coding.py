@@ -82,6 +82,22 @@ UNCOMPARED_KEYS = ("command", "view_range", "security_risk", "description", "tim
 """What says how a thing is done, or is compared otherwise."""
 
 
+FULL_CREDIT = 0.8
+"""Likeness of an edit or a command from which the whole reward is earned."""
+
+HALF_CREDIT = 0.4
+"""Likeness from which half of it is earned, in continuous mode."""
+
+
+def credit_share(likeness: float, continuous: bool) -> float:
+    """Share of the reward that a likeness earns, before any penalty."""
+    if likeness >= FULL_CREDIT:
+        return 1.0
+    if not continuous or likeness < HALF_CREDIT:
+        return 0.0
+    return 0.5 + 0.5 * (likeness - HALF_CREDIT) / (FULL_CREDIT - HALF_CREDIT)
+
+
 def text_under(arguments: dict[str, str], keys: tuple[str, ...]) -> str:
     """The text under the first of some keys that is there."""
     return next((arguments[key].strip() for key in keys if key in arguments), "")

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from pivotrl_cli.rows import Candidate, Message, ToolCall
 from pivotrl_cli.verifiers import Verdict
 from pivotrl_cli.verifiers.compare.calls import read_call
-from pivotrl_cli.verifiers.compare.coding import Kind, first_program, kind_of, same_tool
+from pivotrl_cli.verifiers.compare.coding import Kind, credit_share, first_program, kind_of, same_tool
 from pivotrl_cli.verifiers.compare.commands import path_end
 from pivotrl_cli.verifiers.compare.differences import Category
 from pivotrl_cli.verifiers.compare.similarity import difflib_ratio
@@ -31,9 +31,6 @@ from pivotrl_cli.verifiers.nvidia.hints import is_batch
 
 MAX_COMPARED = 2_000
 """Characters of each text that the similarity sees."""
-
-HALF_CREDIT, FULL_CREDIT = 0.4, 0.8
-"""Likeness from which half the reward (continuous mode only) and all of it is earned."""
 
 MAX_PENALTY, FULL_PENALTY_CHARACTERS = 0.1, 500
 """Share of the reward that an edit loses in continuous mode, in full from so many characters on."""
@@ -120,21 +117,13 @@ def _compare(kind: Kind, given: Any, wanted: Any, continuous: bool) -> SweScore:
             return score._replace(code=SweCode.TARGET_MISMATCH)
         likeness = argument_similarity(kind, given, wanted)
         score = score._replace(similarity=likeness)
-        reward = _credit(likeness, continuous)
+        reward = credit_share(likeness, continuous)
         if reward == 0.0:
             return score._replace(code=SweCode.SIMILARITY_BELOW_THRESHOLD)
         penalty = diff_size_penalty(kind, given) if continuous else None
     except (TypeError, AttributeError, OverflowError, RecursionError):  # arguments of another type than an object
         return score
     return score._replace(reward=reward * (1.0 - (penalty or 0.0)), code=SweCode.NONE, penalty=penalty)
-
-
-def _credit(likeness: float, continuous: bool) -> float:
-    if likeness >= FULL_CREDIT:
-        return 1.0
-    if not continuous or likeness < HALF_CREDIT:
-        return 0.0
-    return 0.5 + 0.5 * (likeness - HALF_CREDIT) / (FULL_CREDIT - HALF_CREDIT)
 
 
 def file_path(arguments: Any) -> str:
@@ -161,7 +150,12 @@ def edit_text(arguments: Any) -> str:
 def target_match(kind: Kind, given: Any, wanted: Any) -> bool:
     """Whether both work on the same file, range of lines or program; what one of them does not name, matches."""
     if kind == Kind.EDIT:
-        return _same_edit_target(given, wanted)
+        given_verb, wanted_verb = str(given.get("command", "")), str(wanted.get("command", ""))
+        if not _agree(given_verb, wanted_verb) or not _same_path(file_path(given), file_path(wanted), 2):
+            return False
+        if given_verb == wanted_verb == "view":
+            return _covers(_lines(given.get("view_range")), _lines(wanted.get("view_range")))
+        return True
     if kind == Kind.BASH:
         return _same_bash_target(command_of(given), command_of(wanted))
     if kind in (Kind.SEARCH, Kind.READ):
@@ -175,15 +169,6 @@ def _agree(given: str, wanted: str) -> bool:
 
 def _same_path(given: str, wanted: str, parts: int) -> bool:
     return not given or not wanted or path_end(given, parts) == path_end(wanted, parts)
-
-
-def _same_edit_target(given: Any, wanted: Any) -> bool:
-    given_verb, wanted_verb = str(given.get("command", "")), str(wanted.get("command", ""))
-    if not _agree(given_verb, wanted_verb) or not _same_path(file_path(given), file_path(wanted), 2):
-        return False
-    if given_verb == wanted_verb == "view":
-        return _covers(_lines(given.get("view_range")), _lines(wanted.get("view_range")))
-    return True
 
 
 def _covers(given: tuple[int, int] | None, wanted: tuple[int, int] | None) -> bool:

@@ -21,17 +21,10 @@ from typing import Any
 
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers import Verdict
-from pivotrl_cli.verifiers.compare import (
-    Call,
-    Category,
-    Difference,
-    accepted_category,
-    key_difference,
-    maximum_matching,
-    read_call,
-    require_sound,
-    value_difference,
-)
+from pivotrl_cli.verifiers.compare.calls import Call, read_call, require_sound
+from pivotrl_cli.verifiers.compare.differences import Category, Difference, key_difference, value_difference
+from pivotrl_cli.verifiers.compare.matching import maximum_matching
+from pivotrl_cli.verifiers.compare.messages import accepted_category
 
 THRESHOLD = 0.1
 """Shared words over the sum of both counts, from which strings of two words and more are equal."""

@@ -21,7 +21,8 @@ from typing import Any
 
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers import Verdict
-from pivotrl_cli.verifiers.compare import Call, Category, Difference, listed, read_call, value_difference
+from pivotrl_cli.verifiers.compare.calls import Call, read_call
+from pivotrl_cli.verifiers.compare.differences import Category, Difference, listed, value_difference
 
 
 def verify(candidate: Candidate, action: Message) -> Verdict:
