@@ -224,7 +224,9 @@ def agreement(rollouts: AnyTable, config: ScoreConfig | None = None, **fields: A
 def audit(rollouts: AnyTable, config: ScoreConfig | None = None, **fields: Any) -> dict[str, Any]:
     """Score deliberately wrong actions at every candidate and count those that a verifier accepts."""
     with scratch_folder() as folder:
-        return agreement(as_file(rollouts, "profile", folder), config, **fields | {"audit": True})
+        path = as_file(rollouts, "profile", folder)
+        found = _run("score", config, fields, rollouts=path, output=None, audit=True)
+        return found.model_dump(mode="json")  # type: ignore[no-any-return]
 
 
 def train(pivots: AnyTable, config: TrainConfig | None = None, *, output: AnyPath | None = None, **fields: Any) -> Path:

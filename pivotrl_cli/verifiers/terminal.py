@@ -68,10 +68,8 @@ def _typed_difference(wanted: dict[str, Any], said: str, harness: str) -> Differ
     if says_complete(wanted) != says_complete(given):
         return value_difference(Category.TASK_COMPLETE_DIFFERENT, says_complete(wanted), says_complete(given))
     difference = command_difference(keystrokes(wanted), keystrokes(given), THRESHOLD)
-    return difference or _wait_difference(wanted, given)
-
-
-def _wait_difference(wanted: dict[str, Any], given: dict[str, Any]) -> Difference | None:
+    if difference is not None:
+        return difference
     if blocks(wanted) != blocks(given):
         return value_difference(Category.WAIT_DIFFERENT, blocks(wanted), blocks(given))
     shorter, longer = sorted((seconds(wanted), seconds(given)))

@@ -17,6 +17,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from pivotrl_cli.verifiers.compare.differences import Category, Difference, key_difference, value_difference
@@ -128,14 +129,12 @@ def _same_set(expected: list[Any], actual: list[Any], shape: Shape) -> bool:
     """Whether the items can be paired; where there are many, in the order of their JSON text."""
     item = shape.item(0)
     if len(expected) > MAX_SET:
-        pairs = zip(sorted(expected, key=_text), sorted(actual, key=_text), strict=True)
+        pairs = zip(
+            *(sorted(side, key=partial(json.dumps, sort_keys=True)) for side in (expected, actual)), strict=True
+        )
         return all(value_difference_at(want, got, item) is None for want, got in pairs)
     edges = [[i for i, got in enumerate(actual) if value_difference_at(want, got, item) is None] for want in expected]
     return len(maximum_matching(edges)) == len(expected)
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
 
 
 def _string_difference(expected: str, actual: str, shape: Shape) -> Difference | None:
@@ -143,46 +142,32 @@ def _string_difference(expected: str, actual: str, shape: Shape) -> Difference |
         return None
     different = value_difference(Category.ARGUMENT_VALUE_DIFFERENT, expected, actual)
     if shape.enumerated is not None:
-        return None if _same_choice(expected, actual, shape.enumerated) else different
+        # the same choice but for case, where the case tells no two choices apart
+        folded = expected.strip().casefold()
+        same = folded == actual.strip().casefold()
+        return None if same and [choice.casefold() for choice in shape.enumerated].count(folded) == 1 else different
     if shape.is_formal or other_size(expected, actual):
         return different
     expected_words, actual_words = expected.split(), actual.split()
     if expected_words == actual_words and len(expected_words) > 1:
         return None
-    if min(_letter_words(expected_words), _letter_words(actual_words)) < PROSE_WORDS:
+    if any(sum(1 for word in side if _LETTER.search(word)) < PROSE_WORDS for side in (expected_words, actual_words)):
         same = len(expected_words) > 1 and expected.casefold().split() == actual.casefold().split()
         return None if same else different
-    if _is_formal(expected_words) or _is_formal(actual_words):
-        return different
+    for side in (expected_words, actual_words):
+        if sum(1 for word in side if _SIGN.search(word)) > MAX_SIGNS * len(side):
+            return different
     difference = prose_difference(expected, actual)
     beyond = difference and difference.category == Category.COMPARISON_BEYOND_LIMITS
     return difference if not difference or beyond else different._replace(reason=difference.reason)
 
 
-def _same_choice(expected: str, actual: str, choices: list[str]) -> bool:
-    """Whether both are the same choice but for case, and the case tells no two choices apart."""
-    folded = expected.strip().casefold()
-    return folded == actual.strip().casefold() and [choice.casefold() for choice in choices].count(folded) == 1
-
-
-def _is_formal(words: list[str]) -> bool:
-    return sum(1 for word in words if _SIGN.search(word)) > MAX_SIGNS * len(words)
-
-
-def _letter_words(words: list[str]) -> int:
-    return sum(1 for word in words if _LETTER.search(word))
-
-
 def _numbers_equal(expected: float, actual: float) -> bool:
     if expected == actual or (expected != expected and actual != actual):
         return True
-    if _is_whole(expected) and _is_whole(actual):
+    if all(isinstance(number, int) or number.is_integer() for number in (expected, actual)):
         return False  # identifiers and counts: 10000000 is not 10000001, whatever the tolerance
     try:
         return math.isclose(expected, actual, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
     except OverflowError:  # an integer beyond the range of floats
         return False
-
-
-def _is_whole(number: float) -> bool:
-    return isinstance(number, int) or number.is_integer()

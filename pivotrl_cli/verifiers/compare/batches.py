@@ -69,11 +69,7 @@ def score_calls(expected: Message, action: Message, credit: CallCredit) -> Score
     found = [[Credit(0.0, got.problem) if got.problem else credit(want, got) for got in given] for want in wanted]
     if len(wanted) == n_given == 1:
         return Score(*found[0][0])
-    return _score(wanted, found, miscount)
-
-
-def _score(wanted: Sequence[Call], found: Sequence[Sequence[Credit]], miscount: Difference | None) -> Score:
-    pairs, n_given = _pair(found), len(found[0])
+    pairs = _pair(found)
     total = sum(found[left][right].value for left, right in pairs.items())
     reward = min(1.0, 2 * total / (len(wanted) + n_given))
     return Score(reward, None if reward == 1.0 else _reason(wanted, found, pairs, miscount))
@@ -96,7 +92,7 @@ def _reason(
     free = set(range(len(found[0]))) - set(pairs.values())
     left_over = [left for left in range(len(wanted)) if left not in pairs]
     partial = [(left, found[left][right].difference) for left, right in sorted(pairs.items())]
-    missed = [(left, _near_miss([found[left][i].difference for i in sorted(free)])) for left in left_over if free]
+    missed = [(left, near_miss([found[left][i].difference for i in sorted(free)])) for left in left_over if free]
     reasons = [(left, reason) for left, reason in [*missed, *partial] if reason is not None]
     if not reasons:
         assert miscount is not None  # every pair earns all, so calls are missing or surplus
@@ -107,7 +103,8 @@ def _reason(
     return reason._replace(reason=f"call {left + 1} ({wanted[left].name}): {reason.detail}", path="")
 
 
-def _near_miss(reasons: Sequence[Difference | None]) -> Difference | None:
+def near_miss(reasons: Sequence[Difference | None]) -> Difference | None:
+    """The first reason that is more than another name, else another name."""
     misses = [reason for reason in reasons if reason is not None]
     near = [reason for reason in misses if reason.category != Category.UNEXPECTED_TOOL]
     return next(iter(near or misses), None)

@@ -10,7 +10,6 @@ digits. Whatever lies beyond has the category `arguments_beyond_limits`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from pivotrl_cli.rows import Message, ToolCall
@@ -63,33 +62,26 @@ def read_json(text: str, what: str) -> tuple[Any, Difference | None]:
         reason = f"{what} are not JSON: {error.msg} at character {error.pos}"
         return None, Difference(Category.ARGUMENTS_DECODE_ERROR, reason)
     except RecursionError:
-        return None, _too_deep(what)
+        is_deep = True
     except ValueError:  # the interpreter's limit on the digits of an integer
         return None, _beyond(f"{what} hold an integer with too many digits")
-    return (None, _too_deep(what)) if _is_deep(value) else (value, None)
+    else:
+        is_deep = _is_deep(value)
+    return (None, _beyond(f"{what} are nested more than {MAX_NESTING} levels deep")) if is_deep else (value, None)
 
 
 def _beyond(reason: str) -> Difference:
     return Difference(Category.ARGUMENTS_BEYOND_LIMITS, reason)
 
 
-def _too_deep(what: str) -> Difference:
-    return _beyond(f"{what} are nested more than {MAX_NESTING} levels deep")
-
-
 def _is_deep(value: Any) -> bool:
-    containers = [value]
+    containers = [value] if isinstance(value, dict | list) else []
     for _ in range(MAX_NESTING):
-        containers = [child for parent in containers for child in _children(parent) if isinstance(child, dict | list)]
+        children = (child for one in containers for child in (one.values() if isinstance(one, dict) else one))
+        containers = [child for child in children if isinstance(child, dict | list)]
         if not containers:
             return False
     return True
-
-
-def _children(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
 
 
 def demonstrated_calls(expected: Message) -> list[Call]:

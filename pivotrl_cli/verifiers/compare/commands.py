@@ -49,15 +49,13 @@ def normal(command: str) -> str:
 @remembered
 def programs(command: str) -> list[str]:
     """The program of each simple command, up to the first here-document: `cd a && ls | wc` -> cd, ls, wc."""
-    segments = _SEGMENT.split(command.partition("<<")[0])
-    return [program for segment in segments if (program := _program(segment))]
-
-
-def _program(segment: str) -> str:
-    for word in segment.split(None, 8)[:8]:
-        if word not in _PREFIXES and not ("=" in word and _ASSIGNMENT.match(word)):
-            return word.rsplit("/", 1)[-1]
-    return ""
+    found = []
+    for segment in _SEGMENT.split(command.partition("<<")[0]):
+        words = (word for word in segment.split(None, 8)[:8] if word not in _PREFIXES)
+        named = next((word for word in words if not ("=" in word and _ASSIGNMENT.match(word))), "")
+        if program := named.rsplit("/", 1)[-1]:
+            found.append(program)
+    return found
 
 
 @remembered

@@ -31,16 +31,12 @@ def _augment(root: int, edges: Sequence[Sequence[int]], right_of: dict[int, int]
             if right in reached_from:
                 continue
             reached_from[right] = left
-            if right not in left_of:
-                _flip(right, reached_from, right_of, left_of)
-                return
-            queue.append(left_of[right])
-
-
-def _flip(free: int, reached_from: dict[int, int], right_of: dict[int, int], left_of: dict[int, int]) -> None:
-    right: int | None = free
-    while right is not None:
-        left = reached_from[right]
-        given_up = right_of.get(left)
-        right_of[left], left_of[right] = right, left
-        right = given_up
+            if right in left_of:
+                queue.append(left_of[right])
+                continue
+            given_up: int | None = right
+            while given_up is not None:  # flip the path back to the root
+                right, left = given_up, reached_from[given_up]
+                given_up = right_of.get(left)
+                right_of[left], left_of[right] = right, left
+            return

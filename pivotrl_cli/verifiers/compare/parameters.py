@@ -53,12 +53,15 @@ class Shape(NamedTuple):
         """What an optional key stands for where it is left out."""
         required = self.node.get("required")
         held = required if isinstance(required, list) else []
-        return {
-            name: default
-            for name, schema in self._mapping("properties").items()
-            if name not in held
-            for default in _default(self._child(schema))
-        }
+        found = {}
+        for name, schema in self._mapping("properties").items():
+            if name in held:
+                continue
+            shape = self._child(schema)
+            node = shape.node if "default" in shape.node else shape.facing(None).node
+            if "default" in node:
+                found[name] = node["default"]
+        return found
 
     @property
     def enumerated(self) -> list[str] | None:
@@ -155,11 +158,6 @@ def _target(reference: Any, root: Mapping[str, Any]) -> Any:
         name = step.replace("~1", "/").replace("~0", "~")
         found = found.get(name) if isinstance(found, dict) else None
     return found
-
-
-def _default(shape: Shape) -> list[Any]:
-    node = shape.facing(None).node if "default" not in shape.node else shape.node
-    return [node["default"]] if "default" in node else []
 
 
 def _dict(value: Any) -> dict[str, Any]:

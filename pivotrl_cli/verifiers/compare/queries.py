@@ -43,16 +43,14 @@ class Query(NamedTuple):
 def read_query(text: str) -> Query:
     phrases = (" ".join(words(first or second)) for first, second in _PHRASE.findall(text))
     rest = _PHRASE.sub(" ", text)
-    operators = (_operator(found) for found in _OPERATOR.findall(rest))
+    operators = set()
+    for found in _OPERATOR.findall(rest):
+        name, colon, value = found.casefold().partition(":")
+        if name.endswith("site"):
+            value = value.removeprefix("https://").removeprefix("http://").removeprefix("www.").rstrip("/")
+        operators.add(name + colon + value)
     bare = frozenset(words(_OPERATOR.sub(" ", rest)))
     return Query(frozenset(filter(None, phrases)), frozenset(operators), (bare - _STOP_WORDS) or bare)
-
-
-def _operator(text: str) -> str:
-    name, colon, value = text.casefold().partition(":")
-    if name.endswith("site"):
-        value = value.removeprefix("https://").removeprefix("http://").removeprefix("www.").rstrip("/")
-    return name + colon + value
 
 
 def query_difference(expected: str, actual: str) -> Difference | None:

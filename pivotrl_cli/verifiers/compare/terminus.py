@@ -85,12 +85,8 @@ def says_complete(value: dict[str, Any]) -> bool:
 
 def seconds(value: dict[str, Any]) -> float:
     """How long the terminal is waited for in all; a terminus_2 command waits 1 second unless it says."""
-    return sum(_seconds(command.get("timeout_sec", command.get("duration", 1.0))) for command in value["commands"])
-
-
-def _seconds(value: float) -> float:
-    """From 0 to a billion; 0 for NaN."""
-    return float(max(0, min(value, 10**9))) if value == value else 0.0
+    waits = (command.get("timeout_sec", command.get("duration", 1.0)) for command in value["commands"])
+    return sum(float(max(0, min(wait, 10**9))) if wait == wait else 0.0 for wait in waits)  # 0 for NaN
 
 
 def blocks(value: dict[str, Any]) -> bool:

@@ -46,27 +46,17 @@ def normal_url(url: str) -> str:
         return url
     try:
         parts = urlsplit(url if "//" in url else f"//{url}")
-        query, path = _query(parts.query), _path(parts.path)
+        pairs = parse_qsl(parts.query, keep_blank_values=True, max_num_fields=1_000)
+        kept = sorted((key, value) for key, value in pairs if not _TRACKING.fullmatch(key))
+        query = "?" + "&".join(f"{quote(key)}={quote(value)}" for key, value in kept) if kept else ""
+        decoded = unquote(_SLASH.sub("%252F", parts.path))  # an encoded slash does not separate
+        path = quote(decoded, safe="/:@!$&'()*+,;=-._~").rstrip("/")
     except ValueError:  # no address at all, or one that cannot be encoded
         return url
     route = f"#{parts.fragment}" if parts.fragment[:1] in ("!", "/") else ""
-    return f"//{_host(parts.scheme.lower() or 'https', parts.netloc)}{path}{query}{route}"
-
-
-def _query(text: str) -> str:
-    pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=1_000)
-    kept = sorted((key, value) for key, value in pairs if not _TRACKING.fullmatch(key))
-    return "?" + "&".join(f"{quote(key)}={quote(value)}" for key, value in kept) if kept else ""
-
-
-def _path(text: str) -> str:
-    decoded = unquote(_SLASH.sub("%252F", text))  # an encoded slash does not separate
-    return quote(decoded, safe="/:@!$&'()*+,;=-._~").rstrip("/")
-
-
-def _host(scheme: str, location: str) -> str:
-    location = location.casefold()
-    port = _PORTS.get(scheme)
-    if port is None:
-        return f"{scheme}:{location}"
-    return location.removesuffix(f":{port}").removesuffix(":").removesuffix(".")
+    scheme, host = parts.scheme.lower() or "https", parts.netloc.casefold()
+    if scheme in _PORTS:
+        host = host.removesuffix(f":{_PORTS[scheme]}").removesuffix(":").removesuffix(".")
+    else:
+        host = f"{scheme}:{host}"
+    return f"//{host}{path}{query}{route}"

@@ -107,7 +107,11 @@ def _compare_call(
         return Outcome(HarnessCode.TOOL_SCHEMA_NOT_FOUND)
     validator = schemas[actual.name]
     got = _unquoted(got, validator.schema) if validator else got
-    if not validator or not _is_valid(got, validator):
+    try:
+        valid = validator is not None and validator.is_valid(got)
+    except Exception:  # a reference that leads nowhere, a broken pattern: a failed validation, as there
+        valid = False
+    if not valid:
         return Outcome(HarnessCode.TOOL_SCHEMA_VALIDATION_FAILED)
     if expected.name != actual.name:
         return Outcome(HarnessCode.UNEXPECTED_TOOL)
@@ -141,19 +145,12 @@ def _unquote(value: Any, schema: Any) -> Any:
 @lru_cache(maxsize=64)
 def _validators(tools: str) -> dict[str, Draft202012Validator | None]:
     """By name, None for a schema that is not valid; references are resolved within a schema only."""
-    return {name: _validator(schema) for name, schema in declared_tools(tools)}
-
-
-def _validator(schema: dict[str, Any]) -> Draft202012Validator | None:
-    try:
-        Draft202012Validator.check_schema(schema)
-    except Exception:  # a broken schema fails in many ways
-        return None
-    return Draft202012Validator(schema, registry=Registry())
-
-
-def _is_valid(arguments: dict[str, Any], validator: Draft202012Validator) -> bool:
-    try:
-        return bool(validator.is_valid(arguments))
-    except Exception:  # a reference that leads nowhere, a broken pattern: a failed validation, as there
-        return False
+    found: dict[str, Draft202012Validator | None] = {}
+    for name, schema in declared_tools(tools):
+        try:
+            Draft202012Validator.check_schema(schema)
+        except Exception:  # a broken schema fails in many ways
+            found[name] = None
+        else:
+            found[name] = Draft202012Validator(schema, registry=Registry())
+    return found

@@ -73,7 +73,12 @@ def compare_texts(expected: str, actual: str, harness: object, threshold: float)
         return Verdict(0.0, str(problem))
     assert wanted is not None
     assert given is not None
-    return _compare_keystrokes(wanted, given, threshold)
+    one_sided = bool(wanted["commands"]) != bool(given["commands"])
+    ratio = 0.0 if one_sided else difflib_ratio(keystrokes(wanted), keystrokes(given), threshold)
+    if ratio is None:
+        return Verdict(0.0, str(TerminusCode.COMPARISON_BEYOND_LIMITS))
+    code = TerminusCode.NONE if ratio >= threshold else TerminusCode.STRING_SIMILARITY_BELOW_THRESHOLD
+    return Verdict(float(ratio >= threshold), str(code), f"similarity {ratio:.3f}")
 
 
 def _problem(
@@ -97,13 +102,3 @@ def _problem(
     if says_complete(wanted) and not says_complete(given):
         return TerminusCode.TASK_COMPLETE_CHECK_FAILED
     return None
-
-
-def _compare_keystrokes(wanted: dict[str, Any], given: dict[str, Any], threshold: float) -> Verdict:
-    """By difflib's ratio: 0 where only one side has commands, 1 where neither has."""
-    one_sided = bool(wanted["commands"]) != bool(given["commands"])
-    ratio = 0.0 if one_sided else difflib_ratio(keystrokes(wanted), keystrokes(given), threshold)
-    if ratio is None:
-        return Verdict(0.0, str(TerminusCode.COMPARISON_BEYOND_LIMITS))
-    code = TerminusCode.NONE if ratio >= threshold else TerminusCode.STRING_SIMILARITY_BELOW_THRESHOLD
-    return Verdict(float(ratio >= threshold), str(code), f"similarity {ratio:.3f}")

@@ -21,6 +21,7 @@ from typing import Any
 
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers import Verdict
+from pivotrl_cli.verifiers.compare.batches import near_miss
 from pivotrl_cli.verifiers.compare.calls import Call, read_call, require_sound
 from pivotrl_cli.verifiers.compare.differences import Category, Difference, key_difference, value_difference
 from pivotrl_cli.verifiers.compare.matching import maximum_matching
@@ -63,14 +64,8 @@ def _compare_calls(expected: Message, actual: Message, threshold: float) -> Verd
     if len(pairs) == len(given):
         reason = f"expected {len(wanted)} calls, got {len(given)}"
         return Verdict.of(Difference(Category.FUNCTION_CALL_BATCH_LENGTH_DIFFERENT, reason), expected)
-    return Verdict.of(_near_miss(unmatched[0]), expected)
-
-
-def _near_miss(row: list[Difference | None]) -> Difference:
-    """The first failure that is more than another name, else another name."""
-    misses = [miss for miss in row if miss is not None]
-    near = [miss for miss in misses if miss.category != Category.UNEXPECTED_TOOL]
-    return (near or misses or [Difference(Category.UNEXPECTED_TOOL, "its match is taken by another call")])[0]
+    taken = Difference(Category.UNEXPECTED_TOOL, "its match is taken by another call")
+    return Verdict.of(near_miss(unmatched[0]) or taken, expected)
 
 
 def call_difference(expected: Call, actual: Call, threshold: float) -> Difference | None:
