@@ -168,8 +168,8 @@ def read_tokens(chat: ChatFormat, prompt: Prompt, choice: Choice, seed: int) -> 
     stopped = finish_reason == "stop"
     if token_ids:
         return read_completion(chat, prompt, token_ids, sampled, stopped=stopped, seed=seed)
-    end = chat.tokenizer.eos_token
-    bare = valid_text(str(text)).removesuffix(end if isinstance(end, str) else "")
+    bare = valid_text(str(text))
+    bare = bare.removesuffix(next((stop for stop in chat.found.marks.stops if bare.endswith(stop)), ""))
     return replace(read_completion_text(chat, prompt, bare, stopped=stopped, seed=seed), logprobs=sampled)
 
 

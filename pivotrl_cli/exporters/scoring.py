@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pivotrl_cli.model.chat import ChatFormat, UnparsableError, parse_hermes
+from pivotrl_cli.model.chat import ChatFormat, UnparsableError, to_message
+from pivotrl_cli.model.formats import read
+from pivotrl_cli.model.formats.known import BY_NAME
+from pivotrl_cli.model.formats.notation import to_format
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers import UnverifiableError, asks_judge, load_verifier
 
@@ -28,9 +31,11 @@ def ground_truth(candidate: Candidate) -> str | None:
     return candidate.model_dump_json(include=set(Candidate.model_fields))
 
 
-def reward_of_text(text: str, truth: str) -> float | None:
-    """Reward of a completion with Hermes-style calls; None where the demonstration cannot be judged."""
-    return _reward(lambda candidate: parse_hermes(text), truth)
+def reward_of_text(text: str, truth: str, form: dict[str, Any] | None = None) -> float | None:
+    """Reward of a completion, with Hermes-style calls or in the format of a record; None where the demonstration cannot
+    be judged."""
+    known = BY_NAME["hermes"] if form is None else to_format(form)
+    return _reward(lambda candidate: to_message(read(known, text, "", candidate.tools)), truth)
 
 
 def reward_of_tokens(chat: ChatFormat, token_ids: list[int], truth: str) -> float | None:

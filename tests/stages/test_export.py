@@ -17,9 +17,13 @@ from readings import read_file
 from recorded import DATA, needs_recorded
 from records import FOLDER
 from tables import RIGHT, TALK, TOOLS, WRONG, calls, candidate, says, user, write
+from tiny_models import tiny_tokenizer
 
 from pivotrl_cli.configs import DeskConfig, ExportConfig, ExtractConfig, FilterConfig
 from pivotrl_cli.errors import ConfigError, OutputError, RunError
+from pivotrl_cli.exporters.scoring import ground_truth
+from pivotrl_cli.exporters.targets.verl import _reward_file
+from pivotrl_cli.model.chat import ChatFormat
 from pivotrl_cli.rows import Candidate, Message, Pivot, ToolCall, Trajectory
 from pivotrl_cli.stages import desk, export
 from pivotrl_cli.stages.export import Counted
@@ -347,6 +351,19 @@ def test_verls_file_and_reward(pivots, tmp_path):
         *(1.0, 0.0, 0.0, 0.0)
     ]
     assert score("pivotrl", WRONG, truth[message.candidate_id]) == 0.0
+
+
+def test_verls_reward_reads_the_format_of_the_model(tmp_path):
+    tokenizer = tiny_tokenizer()
+    begin, end = tokenizer.chat_template.index("<tool_call>"), tokenizer.chat_template.rindex("{% endfor %}<|im_end|>")
+    call = "[TOOL_CALLS]{{ call.function.name }}[ARGS]{{ call.function.arguments | tojson }}"
+    tokenizer.chat_template = tokenizer.chat_template[:begin] + call + tokenizer.chat_template[end:]
+    (tmp_path / "reward.py").write_text(_reward_file(ChatFormat(tokenizer)))
+    module = reward_file(tmp_path)
+    assert module.FORMAT["name"].startswith("mistral")
+    truth = ground_truth(candidate("a", expected_action=calls("look", '{"order": 7}')))
+    scores = [module.compute_score("pivotrl", f'[TOOL_CALLS]look[ARGS]{{"order": {n}}}', truth) for n in (7, 8)]
+    assert scores == [1.0, 0.0]
 
 
 def test_a_rendered_prompt_passes_verls_chat_template_unchanged(desk_candidates, tmp_path):

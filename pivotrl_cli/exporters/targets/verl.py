@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pivotrl_cli.errors import InputError
 from pivotrl_cli.exporters.destination import Destination
 from pivotrl_cli.exporters.prompts import MESSAGES, PromptRow, message_values, prompt_batches
 from pivotrl_cli.rows import Candidate, Message
+
+if TYPE_CHECKING:
+    from pivotrl_cli.model.chat import ChatFormat
 
 PASS_ON = "{{ messages[0]['content'] }}"
 """Chat template under which a rendered prompt stays as it is."""
@@ -73,9 +78,25 @@ class VerlExporter:
                 values = [_row(one, n + i) for i, one in enumerate(batch)]
                 out.write_table(pa.Table.from_pylist(values, schema=stored))
                 n += len(batch)
-        (to.folder / "reward.py").write_text(REWARD)
+        (to.folder / "reward.py").write_text(_reward_file(to.chat))
         if to.chat is not None:
             (to.folder / "pass_on.jinja").write_text(PASS_ON)
+
+
+def _reward_file(chat: ChatFormat | None) -> str:
+    """The reward file; of a model that does not write Hermes-style calls, with its format."""
+    if chat is None or chat.found.format.name == "hermes":
+        return REWARD
+    form = chat.found.format
+    if form.body == "template":
+        raise InputError(
+            "verl hands over text, and transformers' response templates need the tokenizer",
+            "describe the format in the notation of docs/models.md",
+        )
+    record = {name: value for name, value in asdict(form).items() if value not in ("", None, ())}
+    text = REWARD.replace("with Hermes-style calls, which is", f"in the format {form.name}, which is")
+    text = text.replace("(solution_str, ground_truth)", "(solution_str, ground_truth, FORMAT)")
+    return text.replace("\n\n\ndef ", f"\n\nFORMAT = {record | {'reasoning': form.reasoning or ()}!r}\n\n\ndef ", 1)
 
 
 def _row(one: PromptRow, index: int) -> dict[str, Any]:
