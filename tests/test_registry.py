@@ -48,7 +48,7 @@ def test_a_missing_module() -> None:
     assert problem("no_such_module_here:f") == (
         "cannot import verifier module 'no_such_module_here': "
         "ModuleNotFoundError: No module named 'no_such_module_here'",
-        "a file is named by its path, path/to/file.py:attribute",
+        "name a file by its path: path/to/file.py:attribute",
     )
 
 
