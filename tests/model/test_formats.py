@@ -516,3 +516,7 @@ def test_a_response_template_that_cannot_be_right_is_refused(folder, text, probl
     config = EngineConfig(model=str(folder), chat_template=folder / "calls.jinja", response_template=folder / "r.toml")
     with pytest.raises(InputError, match=problem):
         ChatFormat(load_tokenizer(folder, config))
+
+
+def test_the_docs_name_every_known_format():
+    assert re.findall(r"^\| `([\w.-]+)` \|", DOCS, re.MULTILINE) == [form.name for form in KNOWN]
