@@ -65,8 +65,9 @@ def _stop_reason(config: TrainConfig, output: RunFolder) -> str | None:
     unit = "tasks" if config.method == "e2e" else "pivots"
     if output.metrics and not output.metrics[-1].n_active:
         return f"step {output.metrics[-1].step}: all {unit} are retired"
-    empty = output.metrics[-config.max_empty_steps :]
-    if len(empty) < config.max_empty_steps or any(m.loss is not None or m.skipped for m in empty):
+    most = min(config.max_empty_steps, config.steps) if config.method == "sft" else config.max_empty_steps
+    empty = output.metrics[-most:]
+    if len(empty) < most or any(m.loss is not None or m.skipped for m in empty):
         return None
     if empty[-1].reward_mean is None:
         raise _no_signal(config, empty[-1], output)

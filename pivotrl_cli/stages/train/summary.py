@@ -97,7 +97,7 @@ def describe(summary: TrainSummary) -> RenderableType:
     if summary.plain_layout is not None:
         table.add_row("layout", "plain", summary.plain_layout)
     unit = "tasks" if summary.method == "e2e" else "rows"
-    table.add_row(unit, f"{summary.rows:,}", f"{summary.rows_unusable:,} draws unusable (too long)")
+    table.add_row(unit, f"{summary.rows:,}", f"{summary.rows_unusable:,} draws unusable (too long or not rendered)")
     if summary.method != "sft":
         for row in _rollout_rows(summary):
             table.add_row(*row)

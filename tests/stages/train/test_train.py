@@ -271,6 +271,9 @@ def test_rows_that_do_not_fit_are_counted(config, tmp_path, method):
     )
     with pytest.raises(RunError, match="4 rows that do not fit"):
         train.run(long)
+    if method == "sft":  # however few steps there are: nothing was trained
+        with pytest.raises(RunError, match="step 1: nothing but 4 rows that do not fit"):
+            train.run(long.model_copy(update={"steps": 1, "output": str(tmp_path / "one")}))
 
 
 @pytest.mark.slow
