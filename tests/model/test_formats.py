@@ -8,11 +8,14 @@ import importlib.util
 import json
 import re
 from collections import Counter
+from contextlib import suppress
 from copy import copy
 from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tables import TOOLS, calls, says, user
 from tiny_models import tiny_tokenizer
 
@@ -416,6 +419,31 @@ def test_no_arguments_are_an_empty_object_in_every_spelling(arguments):
 def test_a_call_without_arguments_is_read_as_one(written):
     reading = read(BY_NAME["hermes"], f'<tool_call>{{"name": "look", "arguments": {written}}}</tool_call>')
     assert to_message(reading).tool_calls[0].arguments == "{}"
+
+
+# Any text at all
+
+DEEP = [
+    "[f(a=" + "[" * 3000,
+    "<|tool_call>call:f{a:" + "[" * 3000,
+    "<tool_call><function=f><parameter=o>" + "[" * 3000 + "</parameter></function></tool_call>",
+    '{"name":' * 3000,
+    ']<]minimax[>[<invoke name="f">' + "]<]minimax[>[<a>" * 3000,
+    "[TOOL_CALLS]" * 2000,
+]
+PIECES = [
+    piece for form in KNOWN for piece in re.findall(r"<[^<>()?]+>|\[[A-Z_]+\]", form.open + form.close + form.argument)
+]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.sampled_from([*PIECES, *DEEP, "{", "}", '"', "1", "01", "f", "(", "a=", "\n"]) | st.text(max_size=4))
+)
+def test_any_text_is_an_action_or_is_refused(pieces):
+    for form in KNOWN:
+        with suppress(UnparsableError):
+            to_message(read(form, "".join(pieces), "", WRITE))
 
 
 # What is refused

@@ -91,7 +91,7 @@ def _read_rest(form: Format, text: str, schemas: dict[str, Schema], reading: Rea
             at = _read_call(form, match, text, schemas, parts, reading)
         if inside:
             at = _end_of_section(close, text, at, len(reading.calls) - count)
-    except Malformed as error:
+    except (Malformed, RecursionError) as error:
         reading.problem, at = str(error), len(text)
     reading.rest = text[at:] if reading.calls else ""
     parts.append(text[at:])

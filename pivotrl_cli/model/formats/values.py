@@ -21,7 +21,7 @@ _JSON = json.JSONDecoder()
 _SPACE = re.compile(r"\s*")
 _STRING = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'', re.DOTALL)
 _WORD = re.compile(r"-?[\w.+-]+")
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _CONSTANTS = {"true": True, "false": False, "null": None, "none": None}
 
 
@@ -134,7 +134,7 @@ def cast(raw: str, schema: Schema) -> Any:
     except Malformed:
         try:
             value, end = read_literal(word, 0)
-        except (Malformed, ValueError):
+        except (Malformed, RecursionError):
             return raw
     return value if end == len(word) and (types or not isinstance(value, str)) else raw
 
