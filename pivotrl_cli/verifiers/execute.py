@@ -19,8 +19,8 @@ from typing import Any, NamedTuple, Protocol
 
 from pivotrl_cli.registry import load
 from pivotrl_cli.rows import Candidate, Message
-from pivotrl_cli.verifiers import Verdict, tool_call
-from pivotrl_cli.verifiers.compare.batches import MAX_SURPLUS
+from pivotrl_cli.verifiers import Verdict, compare_calls
+from pivotrl_cli.verifiers.compare.batches import MAX_SURPLUS, call_credit
 from pivotrl_cli.verifiers.compare.calls import UnverifiableError, demonstrated_calls
 from pivotrl_cli.verifiers.compare.differences import shown
 from pivotrl_cli.verifiers.compare.messages import accepted_category, call_count_difference
@@ -61,6 +61,11 @@ class Effect(NamedTuple):
     """Reply to the first call that failed."""
 
 
+def _compare(candidate: Candidate, action: Message) -> Verdict:
+    """The verdict of `tool_call`."""
+    return compare_calls(candidate, action, lambda want, got: call_credit(want, got, candidate.tools))
+
+
 class Execute:
     """The verifier; keeps the world of the last candidate, because its rollouts come one after the other."""
 
@@ -71,12 +76,12 @@ class Execute:
     def __call__(self, candidate: Candidate, action: Message) -> Verdict:
         expected = candidate.expected_action
         if not expected.tool_calls:
-            return tool_call.verify(candidate, action)
+            return _compare(candidate, action)
         demonstrated_calls(expected)
         with self._lock:
             before, wanted = self._before(candidate)
             if wanted is None:
-                return tool_call.verify(candidate, action)
+                return _compare(candidate, action)
             if not action.tool_calls or len(action.tool_calls) > len(expected.tool_calls) + MAX_SURPLUS:
                 return Verdict.of(call_count_difference(expected, action), expected)
             return _compare_effects(wanted, _effect(before, action), expected)
