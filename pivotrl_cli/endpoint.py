@@ -43,16 +43,16 @@ class EndpointSettings:
     key_variable: str = "OPENAI_API_KEY"
     """Environment variable that holds the key; a server on this machine needs none."""
     timeout: float = 120.0
-    """Seconds until an answer must have come."""
+    """Request timeout in seconds."""
     max_retries: int = 5
-    """Further tries after a failure that may pass."""
+    """Retries per request on transient errors."""
     concurrency: int = 16
     """Requests under way at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What became of one request: the parsed body, or an error."""
+    """The parsed body of a response, or an error."""
 
     body: dict[str, Any] | None
     error: str | None = None

@@ -25,18 +25,18 @@ def option(
     panel: str = "Options",
     metavar: str | None = None,
     required: bool = False,
-    shell: bool = False,
+    cli_only: bool = False,
     identity: bool | Literal["name", "key=name"] = True,
     **bounds: Any,
 ) -> Any:
     """An option: its panel in `--help`, the word for its value where the type says too little, and further flags.
 
-    `shell` marks what only the command line has. `identity` is what the provenance records: the value, nothing (it does
+    `cli_only` marks what only the command line has. `identity` is what the provenance records: the value, nothing (it does
     not change the result), or for a value that may be a path, whose content is recorded, only its last part (`"name"`;
     `"key=name"` keeps the key before it).
     """
     extra: dict[str, Any] = {"flags": list(flags), "panel": panel, "metavar": metavar, "required": required}
-    return Field(default, json_schema_extra=extra | {"shell": shell, "identity": identity}, **bounds)
+    return Field(default, json_schema_extra=extra | {"cli_only": cli_only, "identity": identity}, **bounds)
 
 
 def shown(field: FieldInfo) -> dict[str, Any]:
@@ -84,5 +84,5 @@ class StageConfig(Config):
     """Output file; `-` writes Parquet to standard output."""
     force: bool = option(False, panel="Output", identity=False)
     """Overwrite an existing output, and run even if it is up to date."""
-    json_summary: bool = option(False, "--json", panel="Output", shell=True, identity=False)
+    json_summary: bool = option(False, "--json", panel="Output", cli_only=True, identity=False)
     """Print the summary as one JSON object on standard output."""

@@ -29,7 +29,7 @@ class EvalConfig(EngineConfig, JudgeConfig, UserConfig, StageConfig):
     """Evaluate a policy on benchmarks: one row per task and trial."""
 
     benchmarks: list[str] = argument([], metavar="BENCHMARK")
-    """Benchmarks: `desk` (`desk:12`: its tasks of 12 turns and more), `skills`, `reasoning-gym`, `tau2_airline`,
+    """Benchmarks: `desk` (`desk:12`: only tasks of at least 12 turns), `skills`, `reasoning-gym`, `tau2_airline`,
     `tau2_retail`, `tau2_telecom`, `pivots:FILE` for held-out candidates, `next-action:FILE` for whole held-out
     trajectories, or `module:function`."""
     limit: int | None = option(None, panel="Episodes", ge=1)
@@ -111,7 +111,7 @@ class HarnessConfig(UserConfig, Config):
     """Maximum concurrent requests or episodes."""
     max_error_rate: float = option(0.05, panel="Harnesses", identity=False, ge=0.0, le=1.0)
     """Exit with 1 if more than this share of the rows could not be measured."""
-    json_summary: bool = option(False, "--json", panel="Output", shell=True, identity=False)
+    json_summary: bool = option(False, "--json", panel="Output", cli_only=True, identity=False)
     """Print the plan, or the means, as one JSON object on standard output."""
 
 
@@ -137,20 +137,20 @@ class CompareConfig(Config):
 
     results: list[str] = argument([], metavar="EVAL")
     """Eval tables; the first is the baseline."""
-    names: str | None = option(None, panel="Output", shell=True, metavar="NAMES")
+    names: str | None = option(None, panel="Output", cli_only=True, metavar="NAMES")
     """Comma-separated names for the columns; default: the file names."""
     in_domain: str | None = option(None, panel="Domains", metavar="NAMES")
     """Comma-separated benchmarks (`*` matches) in the training domain; the others are out of domain."""
     ood: str | None = option(None, panel="Domains", metavar="NAMES")
     """Comma-separated benchmarks out of domain; with `--in-domain`, the rest counts in neither mean."""
-    flips: int = option(0, panel="Output", shell=True, ge=0)
+    flips: int = option(0, panel="Output", cli_only=True, ge=0)
     """Number of items to list per benchmark that each model lost, and as many that it won."""
-    max_regression: float | None = option(None, panel="Output", shell=True, ge=0.0, le=1.0)
+    max_regression: float | None = option(None, panel="Output", cli_only=True, ge=0.0, le=1.0)
     """Exit with 1 if, on any benchmark, a model's mean paired difference to the baseline is below minus this (0.02 is
     two points) with p < 0.05, with errors left out or counted as 0, or if items are missing."""
     draws: int = option(10000, panel="Test", ge=100)
     """Random sign flips of the paired test, where there are too many clusters to enumerate."""
     seed: int = option(0, panel="Test", ge=0)
     """Seed of the paired test."""
-    format: Literal["table", "markdown", "json"] = option("table", panel="Output", shell=True)
+    format: Literal["table", "markdown", "json"] = option("table", panel="Output", cli_only=True)
     """Output format."""

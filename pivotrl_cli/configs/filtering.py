@@ -17,7 +17,7 @@ class FilterConfig(StageConfig):
     """Profile table; `-` reads standard input."""
     rule: Literal["paper", "posterior", "signal"] = option("paper", panel="Rule")
     """Pivot rule. `paper`: rewards vary and their mean is in the window; `posterior`: the true pass rate is probably in
-    the window; `signal`: the expected GRPO signal is large and the expected pass rate is in the window."""
+    the window; `signal`: the expected GRPO signal, sqrt(p (1 - p)), is large and the expected pass rate is in the window."""
     max_mean: float = option(0.6, panel="Rule", gt=0.0, le=1.0)
     """Upper end of the window: keep pass rates below this (the paper's lambda); 1 keeps every candidate with mixed
     rewards."""
@@ -26,9 +26,9 @@ class FilterConfig(StageConfig):
     level: float | None = option(None, panel="Rule", gt=0.0, lt=1.0)
     """With `--rule posterior`: minimum probability that the true pass rate is in the window; default: 0.5."""
     min_signal: float | None = option(None, panel="Rule", ge=0.0, le=0.5)
-    """With `--rule signal`: minimum posterior mean of sqrt(p (1 - p)); default: 0.2, the signal at p = 0.04."""
+    """With `--rule signal`: minimum posterior mean of sqrt(p (1 - p)); default: 0.2, as for a pass rate of 4 %."""
     keep_all_zero: float = option(0.0, panel="Rule", ge=0.0, le=1.0)
-    """Share of the candidates with only zero rewards to keep despite the rule, drawn at random."""
+    """Share of all-wrong candidates to keep despite the rule, drawn at random."""
     where: str | None = option(None, panel="Candidates", metavar="SQL")
     """SQL condition on the table's columns, such as `turn > 3`; other rows are dropped."""
     max_per_trajectory: int | None = option(None, panel="Limits", ge=1)
@@ -45,7 +45,8 @@ class FilterConfig(StageConfig):
     """Pivots that the limits keep: the highest by the rule, random ones, or equally many from each tenth of the pass
     rate."""
     control: Literal["random", "random-tools"] | None = option(None, panel="Control")
-    """Write a random control set instead: as many scored candidates as would be kept, in all or per tool."""
+    """Write a random control set instead: as many scored candidates as would be kept, in total (`random`) or per
+    tool (`random-tools`)."""
     split: Literal["train", "holdout", "all"] = option("train", panel="Candidates")
     """Split to select from."""
     model: str | None = option(None, panel="Candidates", metavar="MODEL", identity=False)
@@ -54,7 +55,7 @@ class FilterConfig(StageConfig):
     """Also write the dropped candidates, with reasons, to this file."""
     seed: int = option(0, panel="Limits", ge=0)
     """Random seed."""
-    dry_run: bool = option(False, panel="Output", shell=True, identity=False)
+    dry_run: bool = option(False, panel="Output", cli_only=True, identity=False)
     """Print the funnel and write nothing, whatever `-o` and `--dropped` say."""
     output: str | None = option("-", "-o", panel="Output", metavar="FILE", identity=False)  # type: ignore[assignment]
     """Output file; `-` writes Parquet to standard output."""

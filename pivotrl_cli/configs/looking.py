@@ -24,7 +24,7 @@ class InspectConfig(Config):
     """Number of last messages to show of each state."""
     seed: int = option(0, panel="Rows", ge=0)
     """Seed of `--sample`."""
-    json_summary: bool = option(False, "--json", panel="Output", shell=True, identity=False)
+    json_summary: bool = option(False, "--json", panel="Output", cli_only=True, identity=False)
     """Print the view as one JSON object on standard output."""
 
 

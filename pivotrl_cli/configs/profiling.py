@@ -15,14 +15,14 @@ class ProfileConfig(EngineConfig, JudgeConfig, StageConfig):
     candidates: str = argument()
     """Candidates table; `-` reads standard input."""
     n: int = option(16, "-n", panel="Rollouts", ge=1)
-    """Rollouts per candidate (the paper's K); with `--adaptive` the maximum."""
+    """Rollouts per candidate (the paper's K); the upper limit with `--adaptive`."""
     adaptive: bool = option(False, panel="Adaptive")
-    """Sample in rounds, and stop at a candidate as soon as the decision of the pivot rule is clear; see
+    """Sample in rounds, and stop at a candidate as soon as the decision to keep or drop it is clear; see
     docs/adaptive.md."""
     adaptive_max_mean: float = option(0.6, panel="Adaptive", gt=0.0, le=1.0)
     """With `--adaptive`: the `--max-mean` that filter will use."""
     adaptive_level: float = option(0.88, panel="Adaptive", gt=0.5, le=1.0)
-    """With `--adaptive`: probability at which the decision counts as clear."""
+    """With `--adaptive`: stop when the decision has this probability."""
     temperature: float = option(1.0, panel="Rollouts", ge=0.0)
     """Sampling temperature; 0 is greedy."""
     max_new_tokens: int = option(256, panel="Rollouts", ge=1)
@@ -52,7 +52,7 @@ class ProfileConfig(EngineConfig, JudgeConfig, StageConfig):
     executor: Literal["local", "ray"] = option("local", panel="Ray", identity=False)
     """Where to sample: in this process, or with Ray Data on workers that each hold an engine; see docs/scaling.md."""
     workers: int | None = option(None, panel="Ray", identity=False, ge=1)
-    """With `--executor ray`: number of workers; default: as many as its GPUs allow, or one without GPUs."""
+    """With `--executor ray`: number of workers; default: one per GPU of the cluster, or one without GPUs."""
     ray_address: str | None = option(None, panel="Ray", metavar="ADDRESS", identity=False)
     """With `--executor ray`: address of the cluster, such as `auto` or `ray://HOST:10001`; default: this machine."""
 
@@ -73,7 +73,7 @@ class ScoreConfig(JudgeConfig, StageConfig):
     """Verifier to score with; default: the one named in each candidate. Repeat it to compare verifiers."""
     candidates: Path | None = option(None, identity=False)
     """Pivots that the training rollouts belong to, or candidates for NeMo Gym rollouts without demonstration."""
-    audit: bool = option(False, shell=True)
+    audit: bool = option(False, cli_only=True)
     """Score deliberately wrong actions at every candidate instead, and report those that are accepted."""
     output: str | None = option(None, "-o", panel="Output", metavar="FILE", identity=False)  # type: ignore[assignment]
     """Write the profile with the first verifier's rewards to this file; default: write nothing."""

@@ -30,7 +30,7 @@ class PolicyConfig(Config):
     model: str = option("desk", panel="Engine", metavar="MODEL", identity="name")
     """Model folder, hub name, or `desk` for the policy that ships with the package."""
     chat_template: Path | None = option(None, panel="Engine", metavar="FILE", identity=False)
-    """Jinja file to use instead of the model's own chat template, which may have no tools."""
+    """Jinja file to use instead of the model's own chat template, for models whose template has no tools."""
     response_template: Path | None = option(None, panel="Engine", metavar="FILE", identity=False)
     """TOML or JSON file that says how the model writes reasoning and calls, where no known format fits."""
     endpoint: str | None = option(None, panel="Engine", metavar="URL", identity=False)

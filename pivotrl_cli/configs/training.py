@@ -48,16 +48,16 @@ class TrainConfig(PolicyConfig, JudgeConfig, StageConfig):
     """Advantage: reward minus group mean, over the group's standard deviation (group); the same relative to the other
     rollouts (leave_one_out); without the standard deviation (no_std)."""
     importance_cap: float | None = option(None, panel="Loss", ge=1.0)
-    """Truncated importance sampling: weight min(pi_trainer / pi_sampler, cap), with the clip relative to the trainer;
+    """Truncated importance sampling: weight min(pi_trainer / pi_sampler, cap), with the clip against the trainer;
     by default the sampler's probabilities serve as the old policy."""
     clip_low: float = option(0.2, panel="Loss", gt=0.0, le=1.0)
     """Lower clip of the probability ratio, at 1 - clip_low."""
     clip_high: float = option(0.2, panel="Loss", gt=0.0)
     """Upper clip of the probability ratio, at 1 + clip_high."""
     kl_coef: float = option(0.0, panel="Loss", ge=0.0)
-    """Coefficient of KL(policy || reference); 0 skips the reference pass."""
+    """Coefficient of KL(policy || reference); 0 loads no reference model."""
     updates_per_batch: int = option(1, panel="Loss", ge=1)
-    """Optimizer updates per sampled batch; above 1 the ratio clip takes effect."""
+    """Optimizer updates per sampled batch; at 1 the ratio clip has almost no effect."""
     temperature: float = option(1.0, panel="Rollouts", gt=0.0)
     """Sampling temperature, also applied in the loss."""
     max_new_tokens: int = option(256, panel="Rollouts", ge=1)
@@ -70,7 +70,7 @@ class TrainConfig(PolicyConfig, JudgeConfig, StageConfig):
     """Stop after this many consecutive steps without a group with variance."""
     reprofile_every: int | None = option(None, panel="Re-profiling", ge=1)
     """Re-profile every N steps: rows whose last two groups had zero variance are retired, and return when their rewards
-    differ again; default: only as `--reprofile-below` says."""
+    differ again; default: never, unless `--reprofile-below`."""
     reprofile_below: float | None = option(None, panel="Re-profiling", gt=0.0, lt=1.0)
     """Re-profile when less than this share of the groups had variance over the last 5 steps."""
     reprofile_pivots: int = option(32, panel="Re-profiling", ge=0)
@@ -112,7 +112,7 @@ class TrainConfig(PolicyConfig, JudgeConfig, StageConfig):
     """Checkpoints to keep during the run; a finished run keeps only its model."""
     layout: Literal["tree", "plain"] = option("tree", panel="Memory and devices")
     """`tree`: compute shared prefixes of prompts and rollouts once; `plain`: one padded batch of full sequences."""
-    nproc: int = option(1, panel="Memory and devices", shell=True, identity=False, ge=1)
+    nproc: int = option(1, panel="Memory and devices", cli_only=True, identity=False, ge=1)
     """Training processes on this machine, one per GPU; omit it under torchrun."""
     replicas: int = option(1, panel="Memory and devices", identity=False, ge=1)
     """Hybrid sharding: number of model replicas, each sharded over its part of the processes; 1 shards over all."""

@@ -311,7 +311,7 @@ def _run(command: str, config: Config | None, fields: dict[str, Any], **inputs: 
 def _config(command: str, config: Config | None, fields: dict[str, Any], inputs: dict[str, Any]) -> Config:
     """The config with `fields` in place of its own. Raises `TypeError` for an unknown keyword, else `ConfigError`."""
     kind = COMMANDS[command].config()
-    known = {name for name, field in kind.model_fields.items() if not shown(field).get("shell")}
+    known = {name for name, field in kind.model_fields.items() if not shown(field).get("cli_only")}
     for name in fields.keys() - known:
         close = get_close_matches(name, known, n=1)
         guess = f"; did you mean '{close[0]}'?" if close else ""

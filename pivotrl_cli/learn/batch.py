@@ -67,7 +67,7 @@ class Batch:
         flat = iter(by_rollout[rollout] for rollout, _ in pairs)
         return replace(self, weights=[[next(flat) for _ in group] for group in self.completions])
 
-    def weightless(self) -> Self:
+    def with_zero_weights(self) -> Self:
         """With weight zero for every token."""
         return replace(self, weights=[[0.0] * len(group) for group in self.completions])
 
@@ -142,7 +142,7 @@ def accumulate_gradients(
 
 
 def _micro_batches(batch: B, token_budget: int, tree: bool) -> Iterator[tuple[B, bool]]:
-    """This rank's micro-batches, longest first, each with whether it counts.
+    """This rank's micro-batches, longest first, and whether it counts in the statistics.
 
     Every forward is a collective, so a rank with fewer than another ends with short ones of weight zero.
     """
@@ -155,7 +155,7 @@ def _micro_batches(batch: B, token_budget: int, tree: bool) -> Iterator[tuple[B,
     for slices in packed:
         yield batch.part(slices), True
     for _ in range(max(all_gather(len(packed))) - len(packed)):
-        yield batch.part([_shortest(batch)]).weightless(), False
+        yield batch.part([_shortest(batch)]).with_zero_weights(), False
 
 
 def _shortest(batch: Batch) -> Slice:

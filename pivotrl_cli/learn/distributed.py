@@ -36,7 +36,7 @@ TIMEOUT = timedelta(minutes=60)
 """Time limit of a collective; one rank may sample and verify longer than another by less than this."""
 
 _METHOD = "pivotrl_run"
-"""Name of the method whose calls FSDP treats as forwards of the root."""
+"""Name of the method whose calls FSDP treats as the root module's forward."""
 
 
 def world_size() -> int:
@@ -69,7 +69,7 @@ def init_sequence_parallel(size: int) -> None:
 
 
 def init_process_group(device: torch.device) -> Store:
-    """Join the ranks at the address in torchrun's environment; objects go by gloo, tensors of a GPU by NCCL.
+    """Join the ranks at the address in torchrun's environment; objects use gloo, tensors of a GPU by NCCL.
 
     The store that is returned outlives this process where torchrun keeps it.
     """

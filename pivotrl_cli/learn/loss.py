@@ -1,6 +1,6 @@
 """Losses over flat completion tokens: ratios and surrogates of the policy gradient, KL to a reference, imitation.
 
-Every function takes one entry per completion token, in nats, and `weights`, what each token counts in the *whole*
+Every function takes one entry per completion token, in nats, and `weights`, each token's weight in the *whole*
 optimizer step. A result is therefore a share of the step, and the shares of the micro-batches add up to exactly what
 one large batch gives. A loss is a ratio, a surrogate and a weighting; `LOSSES` has the published ones by name.
 

@@ -2,7 +2,7 @@
 
 The *tree* path lays prompts and rollouts out as one packed row, see `tree` and `cascade`: P + G*C positions instead of
 G*(P + C), fewer still for pivots of one trajectory, with the same gradient. The *plain* path is one padded batch of
-full sequences through the model's own forward. It is the oracle of the tests and of the self-check, and the path for
+full sequences through the model's own forward. It is the reference of the tests and of the self-check, and the path for
 every model that `plain_reason` names. Padding is on the right, where causal layers of any kind do not see it.
 
 Only positions that predict a completion token reach the output head, a bounded number of them at a time. Left out:

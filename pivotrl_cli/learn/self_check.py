@@ -1,7 +1,7 @@
 """Self-check before training: do the prefix tree and the plain path compute the same for this model?
 
 The tree hooks into layers that transformers may change and calls kernels of torch that are not its public interface, so
-no list of models proves it right. Two small random trees, scored both ways in the model's own number format, do.
+no list of models proves it right. Two small random trees, scored both ways in the model's own dtype, do.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Prefix trees: one packed row with every state once, and its completions as leaves.
 
-    row      [ trunk ............................ | a | a | b | private end | c | c ]
+    row      [ trunk ............................ | a | a | b | own suffix | c | c ]
     depth      0                               n    attach  attach            attach
 
 Prompts that begin alike share a segment up to where they part, token by token, whatever turns the tokens belong to; so

@@ -119,7 +119,7 @@ class TrainRollout(Row):
     error: str | None = None
     """Error of the measurement; null without an error."""
     advantage: float | None
-    """Group-normalized advantage; null if the group was not trained on."""
+    """Advantage (`--advantage`), or the penalty that replaced it; null if the group was not trained on."""
     n_tokens: int
     """Sampled tokens."""
     finish_reason: Literal["stop", "length", "error"]

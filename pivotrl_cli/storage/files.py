@@ -17,7 +17,7 @@ from pivotrl_cli.storage.locks import Lock
 
 _spooled: BinaryIO | None = None
 _unfinished: dict[Path, tuple[BinaryIO, Lock]] = {}
-"""Outputs of this process that have no name yet."""
+"""Outputs of this process that are not yet published."""
 
 
 def open_input(path: str) -> BinaryIO:

@@ -73,7 +73,7 @@ class Provenance:
         return cls(table_name(row), command, config.identity(), hashed, fingerprints or {})
 
     def for_table(self, row: type[Row]) -> Provenance:
-        """The same run's provenance on another of its outputs."""
+        """The provenance of this run for another of its outputs."""
         return Provenance(table_name(row), self.command, self.config, self.inputs, self.fingerprints)
 
     def to_dict(self) -> dict[str, Any]:

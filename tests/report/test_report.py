@@ -311,7 +311,7 @@ def test_of_5000_pivots_only_those_in_view_are_drawn(quiet, tmp_path, monkeypatc
     report.run(ReportConfig(folder=str(tmp_path), output=str(tmp_path / "r.html")))
     quiet.open(tmp_path / "r.html", 1600)
     assert quiet.run("document.querySelector('.controls output').textContent") == (
-        f"1,800 shown, {selected['kept']:,} pivots"
+        f"1,800 shown, {selected.kept:,} pivots"
     )
     assert quiet.run("document.querySelectorAll('.cell').length") < 400
     most = quiet.run(

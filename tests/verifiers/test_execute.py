@@ -206,7 +206,7 @@ def test_recorded_tau_runs_replay_with_the_same_replies(tmp_path, domain, read_t
     output = str(tmp_path / "c.parquet")
     source = str(DATA / "tau2_bench/results" / f"gpt-4.1_{domain}.json")
     summary = extract.run(ExtractConfig(sources=[source], output=output, verifier="execute", limit=3))
-    assert summary["n_rejects"] == 0
+    assert summary.n_rejects == 0
     found = read(tmp_path / "c.parquet", Candidate)
     reads = [r for r in found if [c.name for c in r.expected_action.tool_calls] == [read_tool]]
     for row in reads:

@@ -53,7 +53,7 @@ class AdaptiveRule:
     max_mean: float = 0.6
     """Lambda of the pivot rule."""
     budget: int = 16
-    """Most rollouts of a candidate."""
+    """Maximum rollouts per candidate."""
     first_round: int = 4
     """Rollouts before the first look."""
     round_size: int = 2
@@ -111,7 +111,7 @@ def pivot_probability(rewards: Sequence[float], left: int, max_mean: float) -> f
 
 @lru_cache(maxsize=65536)  # 0s and 1s have few states, and a run has many candidates
 def _pivot_probability(n: int, total: float, common: float | None, left: int, max_mean: float) -> float:
-    """The same by sufficient statistics; `common` is the value of all rewards, null where they differ."""
+    """`pivot_probability` from sufficient statistics; `common` is the value of all rewards, null where they differ."""
     low = [(total + j) / (n + left) < max_mean for j in range(left + 1)]
     if common == 0.0:
         low[0] = False

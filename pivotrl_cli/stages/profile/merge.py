@@ -1,7 +1,7 @@
 """Merge: the shards of a profile become the table that one run over all candidates would have written, to the byte.
 
 A shard's row groups are windows of the whole run, and its provenance is that of the whole run with the shard added. So
-the row groups one after another, with the counts taken anew, are the whole table; the work is in checking that the
+the row groups one after another, recounted, are the whole table; the work is in checking that the
 shards belong together and that none is missing. One row group is in memory at a time.
 """
 

@@ -1,6 +1,6 @@
 """Running counts of a profile, for the progress line and for the limit on errors.
 
-Rates are of what this run samples; the pass rate and the errors are of all rollouts so far, those of earlier runs
+The speed counts this run only; the pass rate and the errors are of all rollouts so far, those of earlier runs
 included.
 """
 
@@ -34,7 +34,7 @@ class Meter:
         self._histogram: Counter[int] = Counter()
 
     def start_clock(self) -> None:
-        """Count rates from now, when the engine is open."""
+        """Start timing now, when the engine is open."""
         self._started = time.monotonic()
         self._bar.restart()
 

@@ -45,7 +45,7 @@ class Sampler:
         """For each window: sample a group at every candidate, verify each completion, append it to the results.
 
         One round, or several with an adaptive strategy. Around it stand `resume` and `from_journal`, which give what
-        an earlier run sampled, and `retry`, which mends what failed.
+        an earlier run sampled, and `retry`, which retries failures.
         """
         for rows, earlier in windows:
             window = {row.candidate_id: row for row in rows}

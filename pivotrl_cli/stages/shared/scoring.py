@@ -1,4 +1,4 @@
-"""One sampled completion to one scored rollout: the only place where a reward comes into being."""
+"""One sampled completion to one scored rollout: the only place where a reward of one turn is computed."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Method(ABC):
 
     @abstractmethod
     def step(self, step: int) -> tuple[StepMetrics, list[TrainRollout]]:
-        """Take step `step`, counted from 1."""
+        """Run step number `step`, from 1, counted from 1."""
 
     def state_dict(self) -> dict[str, Any]:
         """Position in the data and counters, as JSON values."""

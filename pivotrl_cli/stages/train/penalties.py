@@ -16,7 +16,7 @@ THINKING_TAGS = ("<think>", "</think>")
 
 
 def penalty(completion: Completion, config: TrainConfig) -> float | None:
-    """The advantage that replaces the turn's own; null for a turn in form."""
+    """The advantage that replaces the turn's own; null for a well-formed turn."""
     reasoning, answer = _parts(completion)
     if config.malformed_thinking_advantage is not None and has_malformed_thinking(reasoning, answer):
         return config.malformed_thinking_advantage

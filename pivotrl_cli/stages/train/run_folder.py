@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,9 +101,12 @@ class RunFolder:
     def _resume(self, force: bool) -> Checkpoint | None:
         """The last checkpoint of an earlier run, whose later steps are discarded; refuses one of another run."""
         kept = self._checkpoints()
-        if force or not kept:
+        if force or not (self.partial / "metrics.parquet").is_file():
             return None
         refuse_another(str(self.partial), read_note(self.partial).get("provenance"), self.provenance)
+        if not kept:
+            print(f"{self.partial}: no checkpoint was written yet, so training starts again", file=sys.stderr)
+            return None
         last = kept[-1]
         with Table.open(self.partial / "metrics.parquet", StepMetrics) as table:
             self.metrics = [row for row in table.rows() if row.step <= last.step]
