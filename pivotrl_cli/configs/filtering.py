@@ -17,7 +17,8 @@ class FilterConfig(StageConfig):
     """Profile table; `-` reads standard input."""
     rule: Literal["paper", "posterior", "signal"] = option("paper", panel="Rule")
     """Pivot rule. `paper`: rewards vary and their mean is in the window; `posterior`: the true pass rate is probably in
-    the window; `signal`: the expected GRPO signal, sqrt(p (1 - p)), is large and the expected pass rate is in the window."""
+    the window; `signal`: the expected GRPO signal, sqrt(p (1 - p)), is large and the expected pass rate is in
+    the window."""
     max_mean: float = option(0.6, panel="Rule", gt=0.0, le=1.0)
     """Upper end of the window: keep pass rates below this (the paper's lambda); 1 keeps every candidate with mixed
     rewards."""

@@ -1,4 +1,4 @@
-"""Pack prompt groups into micro-batches under a token budget, longest first: an out-of-memory error comes in the first micro-batch.
+"""Pack prompt groups into micro-batches under a token budget, longest first: memory runs out in the first or never.
 
 Nothing is ever truncated: a rollout that exceeds the budget alone becomes its own micro-batch. The budget counts the
 positions that the layers compute.

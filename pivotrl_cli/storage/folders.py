@@ -48,7 +48,7 @@ def stored_summary(folder: Path, provenance: Provenance, *, force: bool) -> dict
 
 @contextmanager
 def new_folder(final: Path, making: Path) -> Iterator[Path]:
-    """Make a folder at `making`, which takes the place of `final` when the block ends, and is deleted if the block fails."""
+    """Make a folder at `making`, which replaces `final` when the block ends and is deleted if it fails."""
     with write_errors(final):
         shutil.rmtree(making, ignore_errors=True)
         making.mkdir(parents=True)
