@@ -32,8 +32,8 @@ def option(
     """An option: its panel in `--help`, the word for its value where the type says too little, and further flags.
 
     `cli_only` marks what only the command line has. `identity` is what the provenance records: the value, nothing (it
-    does not change the result), or for a value that may be a path, whose content is recorded, only its last part (`"name"`;
-    `"key=name"` keeps the key before it).
+    does not change the result), or for a value that may be a path, whose content is recorded, only its last part
+    (`"name"`; `"key=name"` keeps the key before it).
     """
     extra: dict[str, Any] = {"flags": list(flags), "panel": panel, "metavar": metavar, "required": required}
     return Field(default, json_schema_extra=extra | {"cli_only": cli_only, "identity": identity}, **bounds)
