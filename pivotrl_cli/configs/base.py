@@ -39,7 +39,7 @@ def option(
     return Field(default, json_schema_extra=extra | {"cli_only": cli_only, "identity": identity}, **bounds)
 
 
-def shown(field: FieldInfo) -> dict[str, Any]:
+def option_extras(field: FieldInfo) -> dict[str, Any]:
     """What `argument` and `option` keep of a field beside its type, default, help and bounds."""
     return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
 
@@ -62,7 +62,7 @@ class Config(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """The part of the config that decides the result, as JSON values, for the provenance."""
-        kinds = {name: shown(field).get("identity", True) for name, field in type(self).model_fields.items()}
+        kinds = {name: option_extras(field).get("identity", True) for name, field in type(self).model_fields.items()}
         dumped = json.loads(self.model_dump_json(include={name for name, kind in kinds.items() if kind}))
         return {name: _recorded_value(value, kinds[name]) for name, value in dumped.items()}
 

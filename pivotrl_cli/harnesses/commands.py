@@ -113,7 +113,7 @@ def job_values(job: Job, harness: Harness, task: str = "") -> dict[str, Any]:
         "tokenizer": config.tokenizer and config.tokenizer.resolve(),
         "is_sampled": config.temperature > 0.0,
         "args": job.args,
-        "tasks": tuple(_packaged(harness.package, name) for name in job.tasks),
+        "tasks": tuple(_with_package(harness.package, name) for name in job.tasks),
         "task_list": ",".join(job.tasks),
         "trial_list": ",".join(name if config.trials == 1 else f"{name}:{config.trials}" for name in job.tasks),
         "task": task,
@@ -123,7 +123,7 @@ def job_values(job: Job, harness: Harness, task: str = "") -> dict[str, Any]:
     }
 
 
-def _packaged(package: str, task: str) -> str:
+def _with_package(package: str, task: str) -> str:
     return f"{package}/{task}" if package and "/" not in task and not task.endswith(".py") else task
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pivotrl_cli.importers.results import File, Reported, amount, count, each, failed, result, share
+from pivotrl_cli.importers.results import File, Reported, amount, count, each, failed_result, result, share
 from pivotrl_cli.readers.document import FileDocument, Record
 from pivotrl_cli.rows import EvalResult, Reject
 
@@ -36,7 +36,7 @@ class BfclImporter:
         name = _NAME.search(file.path.name)
         benchmark = f"bfcl_{name['category'] if name else file.path.stem}"
         if "accuracy" in file.head.keys:
-            return _reported(file, benchmark)
+            return _reported_means(file, benchmark)
         model, wrong = _model(file.path, "result"), _wrong(_score_file(file.path))
         return each(file.records(), lambda record: _row(record, benchmark, model, wrong))
 
@@ -67,7 +67,7 @@ def _row(record: Record, benchmark: str, model: str, wrong: dict[str, str] | Non
     json = record.json
     task, answer = json["id"].label(), json["result"].value
     if isinstance(answer, str) and answer.startswith(_FAILED):
-        return failed(benchmark, model, task, answer.splitlines()[0])
+        return failed_result(benchmark, model, task, answer.splitlines()[0])
     turns = answer if isinstance(answer, list) and any(isinstance(turn, list) for turn in answer) else [[answer]]
     known = {
         "n_turns": sum(len(steps) for steps in turns if isinstance(steps, list)),
@@ -75,11 +75,11 @@ def _row(record: Record, benchmark: str, model: str, wrong: dict[str, str] | Non
         "seconds": amount(json["latency"]),
     }
     if wrong is None:
-        return failed(benchmark, model, task, "there is no score file: run bfcl evaluate", **known)
+        return failed_result(benchmark, model, task, "there is no score file: run bfcl evaluate", **known)
     return result(benchmark, model, task, float(task not in wrong), **known, error=wrong.get(task))
 
 
-def _reported(file: File, benchmark: str) -> Iterator[Reported]:
+def _reported_means(file: File, benchmark: str) -> Iterator[Reported]:
     first = next(file.records(), None)
     if isinstance(first, Record):
         mean, n = share(first.json["accuracy"]), count(first.json["total_count"])

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from pivotrl_cli.importers.results import File, Reported, at, count, failed, only_object, result, share
+from pivotrl_cli.importers.results import File, Reported, count, failed_result, only_object, result, share, value_at
 from pivotrl_cli.readers.fields import Json
 from pivotrl_cli.rows import EvalResult
 
@@ -30,23 +30,23 @@ class HarborImporter:
         if "trial_name" in file.head.keys:
             yield _row(file, json, metric)
         else:
-            yield from _reported(json)
+            yield from _reported_means(json)
 
 
 def _row(file: File, json: Json, metric: str | None) -> EvalResult:
-    model = at(json, "agent_info.model_info.name").text_or_none() or at(json, "agent_info.name").text()
+    model = value_at(json, "agent_info.model_info.name").text_or_none() or value_at(json, "agent_info.name").text()
     benchmark, task = json["source"].text_or_none() or "adhoc", json["task_name"].text()
     known: dict[str, Any] = {
         "trial": _trial(file, json["trial_name"].text()),
-        "n_tokens": count(at(json, "agent_result.n_output_tokens")),
+        "n_tokens": count(value_at(json, "agent_result.n_output_tokens")),
         "seconds": _seconds(json["agent_execution"].fields()),
     }
-    rewards = at(json, "verifier_result.rewards").fields()
+    rewards = value_at(json, "verifier_result.rewards").fields()
     named = metric or (next(iter(rewards.object())) if len(rewards.object()) == 1 else "reward")
     reward = rewards[named]
-    raised = at(json, "exception_info.exception_type").text_or_none()
+    raised = value_at(json, "exception_info.exception_type").text_or_none()
     if not reward:
-        return failed(benchmark, model, task, raised or f"the verifier gave no {named}", **known)
+        return failed_result(benchmark, model, task, raised or f"the verifier gave no {named}", **known)
     status = "model_error" if raised else "ok"
     return result(benchmark, model, task, share(reward), **known, status=status, error=raised)
 
@@ -66,7 +66,7 @@ def _seconds(timing: Json) -> float | None:
     return (ended - begun).total_seconds()
 
 
-def _reported(json: Json) -> Iterator[Reported]:
+def _reported_means(json: Json) -> Iterator[Reported]:
     """Means by agent, model and data set, which stand in one name."""
     for name, one in json["stats"]["evals"].fields().object().items():
         parts, metrics = name.split("__"), Json(one)["metrics"].list()

@@ -12,7 +12,16 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from pivotrl_cli.importers.results import File, Reported, at, count, each_with_conversation, failed, result, share
+from pivotrl_cli.importers.results import (
+    File,
+    Reported,
+    count,
+    each_with_conversation,
+    failed_result,
+    result,
+    share,
+    value_at,
+)
 from pivotrl_cli.readers.document import Parsed, Record
 from pivotrl_cli.readers.fields import Json, RecordError
 from pivotrl_cli.readers.formats.inspect import InspectReader
@@ -57,10 +66,10 @@ class _Log:
         self.status = parts["status"].value if parts["status"] else None
         self.task = evaluation["task"].text().rpartition("/")[2]
         self.model = evaluation["model"].text_or_none() or ""
-        self.seed = count(at(evaluation, "model_generate_config.seed"))
-        self.ids = [one.label() for one in at(evaluation, "dataset.sample_ids").list()]
-        self.epochs = count(at(evaluation, "config.epochs")) or 1
-        headline = at(self.results, "headline.score").text_or_none()
+        self.seed = count(value_at(evaluation, "model_generate_config.seed"))
+        self.ids = [one.label() for one in value_at(evaluation, "dataset.sample_ids").list()]
+        self.epochs = count(value_at(evaluation, "config.epochs")) or 1
+        headline = value_at(self.results, "headline.score").text_or_none()
         self.scorer, _, self.key = (metric or headline or "").partition(".")
 
     def missing(self, seen: set[tuple[str, int]]) -> Iterator[EvalResult]:
@@ -69,7 +78,7 @@ class _Log:
             for task in self.ids:
                 if (task, epoch) not in seen:
                     error = f"the log has no such sample (its status is {self.status})"
-                    yield failed(self.task, self.model, task, error, trial=epoch)
+                    yield failed_result(self.task, self.model, task, error, trial=epoch)
 
     def reported(self) -> Iterator[Reported]:
         """The mean of the scorer that the rows are by."""
@@ -97,11 +106,13 @@ def _row(log: _Log, talk: dict[str, Any], record: Record) -> EvalResult:
     }
     task = json["id"].label()
     if json["error"]:
-        return failed(log.task, log.model, task, at(json, "error.message").text_or_none() or "error", **known)
+        return failed_result(
+            log.task, log.model, task, value_at(json, "error.message").text_or_none() or "error", **known
+        )
     score = _score(log, json)
     if not score:
-        return failed(log.task, log.model, task, "no score", **known)
-    limit = at(json, "limit.type").text_or_none()
+        return failed_result(log.task, log.model, task, "no score", **known)
+    limit = value_at(json, "limit.type").text_or_none()
     status = _LIMITS.get(limit, "model_error") if limit else "ok"
     error = f"{limit} limit" if limit else None
     return result(log.task, log.model, task, _share(score), **known, status=status, error=error)

@@ -35,7 +35,7 @@ class LmEvalImporter:
 
     def read(self, file: File, metric: str | None) -> Iterator[EvalResult | Reject | Reported]:
         if "doc_id" not in file.head.keys:
-            return _reported(only_object(file), metric)
+            return _reported_means(only_object(file), metric)
         return _rows(file, metric)
 
 
@@ -74,7 +74,7 @@ def _several(response: Json) -> list[Json]:
     return response.list() if isinstance(response.value, list) else [response]
 
 
-def _reported(json: Json, metric: str | None) -> Iterator[Reported]:
+def _reported_means(json: Json, metric: str | None) -> Iterator[Reported]:
     model = json["model_name"].text_or_none() or ""
     for task, values in json["results"].object().items():
         known = [key for key in values if key.partition(",")[0] not in _NO_METRICS and "_stderr" not in key]

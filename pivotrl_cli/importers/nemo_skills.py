@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from pivotrl_cli.importers.results import File, Reported, count, each, failed, only_object, result, share
+from pivotrl_cli.importers.results import File, Reported, count, each, failed_result, only_object, result, share
 from pivotrl_cli.readers.document import Record
 from pivotrl_cli.readers.fields import Json, RecordError
 from pivotrl_cli.rows import EvalResult, Message, Reject
@@ -23,22 +23,22 @@ _VERDICT = re.compile(r"judgement\**\s*:\s*(yes|no)", re.IGNORECASE)
 _MODES = re.compile(r"pass@1(\[avg-of-\d+\])?$")
 
 
-def _judged(verdict: Json) -> float:
+def _judge_score(verdict: Json) -> float:
     found = _VERDICT.search(verdict.text())
     if not found:
         raise verdict.error("expected the judge's yes or no")
     return float(found[1].lower() == "yes")
 
 
-def _completed(steps: Json) -> float:
+def _completion_score(steps: Json) -> float:
     return float(all(step["process_status"].value == "completed" for step in steps.list()))
 
 
 _METRICS: dict[str, tuple[str, Callable[[Json], float]]] = {
     "symbolic_correct": ("symbolic_correct", share),
-    "judge_correct": ("judgement", _judged),
+    "judge_correct": ("judgement", _judge_score),
     "accuracy": ("graded_list", lambda grades: share(grades.list()[0])),
-    "problem_accuracy": ("eval_status", _completed),
+    "problem_accuracy": ("eval_status", _completion_score),
     "prompt_strict_accuracy": ("strict_eval", lambda found: share(found["follow_all_instructions"])),
     "issues_resolved": ("swe-bench-metrics", lambda found: share(found["resolved"])),
 }
@@ -57,7 +57,7 @@ class NemoSkillsImporter:
 
     def read(self, file: File, metric: str | None) -> Iterator[EvalResult | Reject | Reported]:
         if "generation" not in file.head.keys:
-            return _reported(only_object(file), metric)
+            return _reported_means(only_object(file), metric)
         name, benchmark = _OUTPUT.search(file.path.name), file.path.parent.name
         trial = int(name["trial"] or 0) if name else 0
         return each(file.records(), lambda record: _row(record, benchmark, trial, metric))
@@ -73,19 +73,19 @@ def _row(record: Record, benchmark: str, trial: int, metric: str | None) -> Eval
         "transcript": [Message(role="assistant", content=said)] if said is not None else [],
     }
     if json["error"]:
-        return failed(benchmark, "", task, str(json["error"].value), **known)
+        return failed_result(benchmark, "", task, str(json["error"].value), **known)
     names = [metric] if metric else list(_METRICS)
     chosen = next((name for name in names if name in _METRICS and json[_METRICS[name][0]]), None)
     if chosen is None:
-        return failed(benchmark, "", task, f"no {metric or 'verdict'}", **known)
+        return failed_result(benchmark, "", task, f"no {metric or 'verdict'}", **known)
     field, score = _METRICS[chosen]
     try:
         return result(benchmark, "", task, score(json[field]), **known)
     except RecordError as error:
-        return failed(benchmark, "", task, str(error), **known)
+        return failed_result(benchmark, "", task, str(error), **known)
 
 
-def _reported(json: Json, metric: str | None) -> Iterator[Reported]:
+def _reported_means(json: Json, metric: str | None) -> Iterator[Reported]:
     """The mean over all repetitions, which stands last."""
     for benchmark in json.object():
         modes = [mode for mode in json[benchmark].object() if _MODES.match(mode)]

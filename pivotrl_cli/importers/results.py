@@ -49,7 +49,7 @@ def result(benchmark: str, model: str, task_id: str, score: float | None, **know
     return EvalResult(benchmark=benchmark, model=model, task_id=task_id, score=score, **(fields | known))
 
 
-def failed(benchmark: str, model: str, task_id: str, error: str, **known: Any) -> EvalResult:
+def failed_result(benchmark: str, model: str, task_id: str, error: str, **known: Any) -> EvalResult:
     """A row for what was not measured."""
     return result(benchmark, model, task_id, None, **(known | {"status": "infra_error", "error": error}))
 
@@ -76,7 +76,7 @@ def amount(value: Json) -> float | None:
     return sum(parts) if parts else None
 
 
-def at(json: Json, path: str) -> Json:
+def value_at(json: Json, path: str) -> Json:
     """The value at a path such as `info.error`; null where something on the way is null."""
     for key in path.split("."):
         json = json.fields()[key]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pivotrl_cli.importers.results import File, Reported, count, failed, only_object, result
+from pivotrl_cli.importers.results import File, Reported, count, failed_result, only_object, result
 from pivotrl_cli.rows import EvalResult
 
 _BENCHMARK = "swe_bench"
@@ -37,7 +37,7 @@ class SweBenchImporter:
         for key, why in _UNMEASURED.items():
             for task in json[key].list():
                 error = reasons[task.text()].text_or_none() or why
-                rows.setdefault(task.text(), failed(_BENCHMARK, model, task.text(), error))
+                rows.setdefault(task.text(), failed_result(_BENCHMARK, model, task.text(), error))
         for task in json["empty_patch_ids"].list():
             rows.setdefault(task.text(), result(_BENCHMARK, model, task.text(), 0.0, status="empty"))
         for task in json["unresolved_ids"].list():

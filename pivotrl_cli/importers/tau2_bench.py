@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from pivotrl_cli.importers.results import File, at, count, each_with_conversation, failed, result, share
+from pivotrl_cli.importers.results import File, count, each_with_conversation, failed_result, result, share, value_at
 from pivotrl_cli.readers.document import Record
 from pivotrl_cli.readers.fields import Json
 from pivotrl_cli.readers.formats.tau2_bench import Tau2BenchReader
@@ -41,15 +41,15 @@ class Tau2BenchImporter:
     def read(self, file: File, metric: str | None) -> Iterator[EvalResult | Reject]:
         found = next(file.items("info"), None)
         info = found.json.fields() if isinstance(found, Record) else Json({}, "info")
-        benchmark = f"tau2_{at(info, 'environment_info.domain_name').text()}"
-        model = at(info, "agent_info.llm").text_or_none() or ""
+        benchmark = f"tau2_{value_at(info, 'environment_info.domain_name').text()}"
+        model = value_at(info, "agent_info.llm").text_or_none() or ""
         row = partial(_row, benchmark, model)
         return each_with_conversation(file.items("simulations", EACH), Tau2BenchReader().read(file), row)
 
 
 def _row(benchmark: str, model: str, talk: dict[str, Any], record: Record) -> EvalResult:
     json = record.json
-    ending, reward = json["termination_reason"].text_or_none() or "", at(json, "reward_info.reward")
+    ending, reward = json["termination_reason"].text_or_none() or "", value_at(json, "reward_info.reward")
     known = talk | {
         "trial": count(json["trial"]) or 0,
         "seed": count(json["seed"]),
@@ -58,9 +58,9 @@ def _row(benchmark: str, model: str, talk: dict[str, Any], record: Record) -> Ev
     }
     task = json["task_id"].label()
     if ending not in _ENDINGS or not reward:
-        detail = at(json, "info.error").text_or_none()
+        detail = value_at(json, "info.error").text_or_none()
         why = f"{ending or 'no ending'}: {detail or 'no reward that counts'}"
-        return failed(benchmark, model, task, why, **known)
+        return failed_result(benchmark, model, task, why, **known)
     status = _ENDINGS[ending]
     error = None if status == "ok" else ending
     return result(benchmark, model, task, share(reward), **known, status=status, error=error)
@@ -68,6 +68,6 @@ def _row(benchmark: str, model: str, talk: dict[str, Any], record: Record) -> Ev
 
 def _tokens(messages: Json) -> int | None:
     """Tokens that the agent wrote, where they were recorded."""
-    used = [at(m, "usage.completion_tokens") for m in messages.list() if m["role"].value == "assistant"]
+    used = [value_at(m, "usage.completion_tokens") for m in messages.list() if m["role"].value == "assistant"]
     known = [n for n in map(count, used) if n is not None]
     return sum(known) if known else None

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from pivotrl_cli.importers.results import File, at, count, each_with_conversation, failed, result, share
+from pivotrl_cli.importers.results import File, count, each_with_conversation, failed_result, result, share, value_at
 from pivotrl_cli.readers.document import Record
 from pivotrl_cli.readers.formats.tau_bench import TauBenchReader
 from pivotrl_cli.rows import EvalResult, Reject
@@ -32,7 +32,7 @@ class TauBenchImporter:
 def _row(model: str, talk: dict[str, Any], record: Record) -> EvalResult:
     json = record.json
     task, known = json["task_id"].label(), talk | {"trial": count(json["trial"]) or 0}
-    error = at(json, "info.error").text_or_none()
+    error = value_at(json, "info.error").text_or_none()
     if error:
-        return failed(_BENCHMARK, model, task, error, **known)
+        return failed_result(_BENCHMARK, model, task, error, **known)
     return result(_BENCHMARK, model, task, share(json["reward"]), **known)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from pivotrl_cli.importers.results import File, Reported, count, failed, only_object, result, share
+from pivotrl_cli.importers.results import File, Reported, count, failed_result, only_object, result, share
 from pivotrl_cli.readers.document import FileDocument
 from pivotrl_cli.readers.fields import Json
 from pivotrl_cli.rows import EvalResult
@@ -68,7 +68,7 @@ def _about(file: File) -> Json:
 def _row(one: Json, benchmark: str, model: str, task: str, trial: int) -> EvalResult:
     mode, tokens = one["failure_mode"].text_or_none() or "none", count(one["total_output_tokens"])
     if mode in _UNMEASURED or not one["is_resolved"]:
-        return failed(benchmark, model, task, mode, trial=trial, n_tokens=tokens)
+        return failed_result(benchmark, model, task, mode, trial=trial, n_tokens=tokens)
     status = _STATUS.get(mode, "model_error")
     error = None if status == "ok" else mode
     score = share(one["is_resolved"])

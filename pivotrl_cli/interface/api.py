@@ -38,7 +38,7 @@ from pivotrl_cli.configs import (
     ScoreConfig,
     TrainConfig,
 )
-from pivotrl_cli.configs.base import shown
+from pivotrl_cli.configs.base import option_extras
 from pivotrl_cli.errors import ConfigError, InputError
 from pivotrl_cli.interface import frames
 from pivotrl_cli.interface.commands import COMMANDS
@@ -167,7 +167,7 @@ def merge(shards: Sequence[AnyTable], config: MergeConfig | None = None, **field
 def merge(shards: Sequence[AnyTable], config: MergeConfig | None = None, **fields: Any) -> FrameOrPath:
     """Merge the shards of a profile."""
     with scratch_folder() as folder:
-        paths = [as_file(shard, f"shard{i}", folder) for i, shard in enumerate(_listed(shards))]
+        paths = [as_file(shard, f"shard{i}", folder) for i, shard in enumerate(_as_list(shards))]
         return _table("merge", config, fields, "profile", shards=paths)
 
 
@@ -190,7 +190,7 @@ def evaluate(benchmarks: Benchmarks, config: EvalConfig | None = None, **fields:
     with scratch_folder() as folder:
         names = [
             f"pivots:{as_file(one, 'candidates', folder)}" if isinstance(one, pl.DataFrame) else str(one)
-            for one in _listed(benchmarks)
+            for one in _as_list(benchmarks)
         ]
         return _table("eval", config, fields, "eval", benchmarks=names)
 
@@ -201,7 +201,7 @@ def import_eval(sources: Sources, config: ImportConfig | None = None, *, output:
 def import_eval(sources: Sources, config: ImportConfig | None = None, **fields: Any) -> pl.DataFrame: ...
 def import_eval(sources: Sources, config: ImportConfig | None = None, **fields: Any) -> FrameOrPath:
     """Read the results of another harness into an eval table."""
-    return _table("import-eval", config, fields, "eval", sources=[str(source) for source in _listed(sources)])
+    return _table("import-eval", config, fields, "eval", sources=[str(source) for source in _as_list(sources)])
 
 
 @overload
@@ -311,7 +311,7 @@ def _run(command: str, config: Config | None, fields: dict[str, Any], **inputs: 
 def _config(command: str, config: Config | None, fields: dict[str, Any], inputs: dict[str, Any]) -> Config:
     """The config with `fields` in place of its own. Raises `TypeError` for an unknown keyword, else `ConfigError`."""
     kind = COMMANDS[command].config()
-    known = {name for name, field in kind.model_fields.items() if not shown(field).get("cli_only")}
+    known = {name for name, field in kind.model_fields.items() if not option_extras(field).get("cli_only")}
     for name in fields.keys() - known:
         close = get_close_matches(name, known, n=1)
         guess = f"; did you mean '{close[0]}'?" if close else ""
@@ -327,7 +327,7 @@ def _config(command: str, config: Config | None, fields: dict[str, Any], inputs:
 
 def _source_files(sources: Sources, folder: Path) -> list[str]:
     """The sources as names of files; records in memory go to one file in `folder`."""
-    listed = _listed(sources)
+    listed = _as_list(sources)
     names = [str(one) for one in listed if not isinstance(one, dict)]
     records = [one for one in listed if isinstance(one, dict)]
     if not records:
@@ -337,7 +337,7 @@ def _source_files(sources: Sources, folder: Path) -> list[str]:
     return [str(path), *names]
 
 
-def _listed(values: Any) -> list[Any]:
+def _as_list(values: Any) -> list[Any]:
     return [values] if isinstance(values, str | Path | pl.DataFrame) else list(values)
 
 

@@ -81,12 +81,12 @@ def save(frame: pl.DataFrame, path: Path, provenance: Provenance | None = None) 
     row = row_of(frame)
     slices = [frame.slice(start, _ROWS) for start in range(0, max(len(frame), 1), _ROWS)]
     stored = {} if provenance is None else {"pivotrl": json.dumps(provenance.to_dict()), "pivotrl_summary": "{}"}
-    schema = _typed(slices[0].head(0).to_arrow(), row).schema
+    schema = _with_row_types(slices[0].head(0).to_arrow(), row).schema
     file = open_partial(str(path))
     try:
         with open_parquet_writer(file, schema) as out:
             for part in slices:
-                out.write_table(_typed(part.to_arrow(), row))
+                out.write_table(_with_row_types(part.to_arrow(), row))
             out.add_key_value_metadata(stored)
         publish(file, str(path))
     except BaseException as error:
@@ -115,7 +115,7 @@ def scratch_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _typed(table: pa.Table, row: type[Row]) -> pa.Table:
+def _with_row_types(table: pa.Table, row: type[Row]) -> pa.Table:
     columns, fields = [], []
     for found in table.schema:
         column, field = table.column(found.name).combine_chunks(), found

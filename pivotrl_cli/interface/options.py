@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperCommand
 
 from pivotrl_cli.configs import Config
-from pivotrl_cli.configs.base import shown
+from pivotrl_cli.configs.base import option_extras
 from pivotrl_cli.errors import ConfigError
 
 C = TypeVar("C", bound=Config)
@@ -57,19 +57,19 @@ def fields_by_panel(config_type: type[Config]) -> dict[str, dict[str, FieldInfo]
     found: dict[str, dict[str, FieldInfo]] = {"Arguments": {}}
     for name in sorted(config_type.model_fields, key=lambda name: (name != "output", depth[name])):
         field = config_type.model_fields[name]
-        panel = "Arguments" if "argument" in shown(field) else shown(field).get("panel", "Options")
+        panel = "Arguments" if "argument" in option_extras(field) else option_extras(field).get("panel", "Options")
         found.setdefault(panel, {})[name] = field
     return {panel: fields for panel, fields in found.items() if panel != "Output"} | {"Output": found.get("Output", {})}
 
 
 def metavar(name: str, field: FieldInfo) -> str | None:
     """The word for a value, as `FILE` in `--output FILE`; None for a flag, which has none."""
-    if word := shown(field).get("metavar"):
+    if word := option_extras(field).get("metavar"):
         return str(word)
     kind = _scalar(field.annotation)
     if kind is bool:
         return None
-    if "argument" in shown(field):
+    if "argument" in option_extras(field):
         return name.upper()
     if get_origin(kind) is Literal:
         return "|".join(get_args(kind))
@@ -86,7 +86,7 @@ def _scalar(annotation: Any) -> Any:
 
 def flags_of(name: str, field: FieldInfo) -> list[str]:
     """The flags of a field's option, the long one first."""
-    flags: list[str] = shown(field).get("flags", [])
+    flags: list[str] = option_extras(field).get("flags", [])
     if name == "n" or any(flag.startswith("--") for flag in flags):
         return flags
     return ["--" + name.replace("_", "-"), *flags]
@@ -94,7 +94,7 @@ def flags_of(name: str, field: FieldInfo) -> list[str]:
 
 def is_required(field: FieldInfo) -> bool:
     """Whether the command line requires the field."""
-    return field.is_required() or bool(shown(field).get("required"))
+    return field.is_required() or bool(option_extras(field).get("required"))
 
 
 def with_options(config_type: type[C]) -> Callable[[Callable[[C], None]], Callable[..., None]]:

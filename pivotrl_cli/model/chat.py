@@ -263,14 +263,14 @@ def _build_call(call: Any) -> ToolCall:
         raise UnparsableError("a tool call has no name")
     if arguments is None or arguments == "":
         arguments = {}  # a tool without arguments, in every spelling
-    text = _escaped(arguments) if isinstance(arguments, str) else canonical_json(arguments)
+    text = _escape_surrogates(arguments) if isinstance(arguments, str) else canonical_json(arguments)
     return ToolCall(name=valid_text(name), arguments=text)
 
 
 def canonical_json(value: Any) -> str:
     """A value as JSON text in the form that histories use; key order is kept."""
     try:
-        return _escaped(json.dumps(value, ensure_ascii=False))
+        return _escape_surrogates(json.dumps(value, ensure_ascii=False))
     except (ValueError, RecursionError) as error:
         raise UnparsableError(f"arguments cannot be written as JSON: {str(error)[:80]}") from error
 
@@ -278,7 +278,7 @@ def canonical_json(value: Any) -> str:
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def _escaped(text: str) -> str:
+def _escape_surrogates(text: str) -> str:
     """JSON text with lone surrogates escaped; they are legal in JSON and invalid in UTF-8."""
     return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 

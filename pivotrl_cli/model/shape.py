@@ -39,7 +39,7 @@ class MessageShape:
                     waiting.append((call.id, written["id"]))
                     count += 1
             elif message.role == "tool" and waiting:
-                one["tool_call_id"] = waiting.pop(_answered(waiting, message.tool_call_id))[1]
+                one["tool_call_id"] = waiting.pop(_answered_index(waiting, message.tool_call_id))[1]
             shaped.append(one)
         return shaped
 
@@ -78,7 +78,7 @@ class MessageShape:
         return call.id or f"call_{count}"
 
 
-def _answered(waiting: list[tuple[str | None, str]], recorded: str | None) -> int:
+def _answered_index(waiting: list[tuple[str | None, str]], recorded: str | None) -> int:
     """Which of the waiting calls a tool message answers: the one it names, else the first."""
     return next((i for i, (old, _) in enumerate(waiting) if old is not None and old == recorded), 0)
 

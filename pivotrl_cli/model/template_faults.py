@@ -182,7 +182,7 @@ class _Places:
             elif not found and search.value(content, message.role, 0, end):
                 places.in_order = False
             elif not found and not search.gave_up:
-                places.faults.append(TemplateFault(FaultKind.DROPPED_CONTENT, f"message {i}: {_shown(content)}"))
+                places.faults.append(TemplateFault(FaultKind.DROPPED_CONTENT, f"message {i}: {_short(content)}"))
         places._from_the_back(search.text)
         return places
 
@@ -238,7 +238,7 @@ class _Calls:
         if not self._search.gave_up:
             twice = isinstance(leaf, str) and self._search.value(_json(leaf), "twice", *window)
             kind = FaultKind.ESCAPED_ARGUMENT if escaped or twice else FaultKind.DROPPED_ARGUMENT
-            self._fault(kind, i, f"{call.name}: {_shown(leaf if isinstance(leaf, str) else json.dumps(leaf))}")
+            self._fault(kind, i, f"{call.name}: {_short(leaf if isinstance(leaf, str) else json.dumps(leaf))}")
         return cursor
 
     def _find(self, leaf: Any, start: int, end: int) -> tuple[_Span | None, bool]:
@@ -321,19 +321,19 @@ def _words(text: str) -> list[str]:
 
 def _missing_tools(text: str, state: Sequence[Message], tools: str, *, lossless: bool) -> Iterator[TemplateFault]:
     """Names of tools and parameters, one of whose words occurs no more often than in the messages themselves."""
-    named = [(name, part) for name, parts in _declared(tools) for part in parts]
+    named = [(name, part) for name, parts in _declared_names(tools) for part in parts]
     if not named:
         return
     there = Counter(_words(text))
-    said = Counter(chain.from_iterable(map(_words, _rendered(state)))) if lossless else Counter[str]()
+    said = Counter(chain.from_iterable(map(_words, _rendered_texts(state)))) if lossless else Counter[str]()
     for name, part in named:
         if any(word.isascii() and there[word] <= said[word] for word in _words(part)):
             of = name if part == name else f"parameter {part} of {name}"
-            yield TemplateFault(FaultKind.MISSING_TOOLS, _shown(of))
+            yield TemplateFault(FaultKind.MISSING_TOOLS, _short(of))
             return
 
 
-def _rendered(state: Sequence[Message]) -> Iterator[str]:
+def _rendered_texts(state: Sequence[Message]) -> Iterator[str]:
     """All text of the messages that a template must render."""
     for message in state:
         yield message.content
@@ -342,7 +342,7 @@ def _rendered(state: Sequence[Message]) -> Iterator[str]:
             yield from (leaf for leaf in _leaves(call.arguments) if isinstance(leaf, str))
 
 
-def _declared(tools: str) -> Iterator[tuple[str, list[str]]]:
+def _declared_names(tools: str) -> Iterator[tuple[str, list[str]]]:
     """Each tool's name, with the names that must occur: its own and those of its parameters."""
     for tool in json.loads(tools):
         name, schema = tool["function"]["name"], tool["function"].get("parameters")
@@ -350,5 +350,5 @@ def _declared(tools: str) -> Iterator[tuple[str, list[str]]]:
         yield name, [name, *(properties if isinstance(properties, dict) else ())]
 
 
-def _shown(value: str) -> str:
+def _short(value: str) -> str:
     return shorten(value[:200], 80, placeholder="...")

@@ -85,10 +85,12 @@ def _inputs(config: ImportConfig, sources: list[Source]) -> list[Input]:
     """The sources, and the files that are read along with them."""
     named = [Input(source.name, digest) for source in sources for digest in source.digests()]
     known = {source.path for source in sources}
-    return named + [file_input(path) for path in _beside(config, sources) if path not in known and path.is_file()]
+    return named + [
+        file_input(path) for path in _companion_files(config, sources) if path not in known and path.is_file()
+    ]
 
 
-def _beside(config: ImportConfig, sources: list[Source]) -> Iterator[Path]:
+def _companion_files(config: ImportConfig, sources: list[Source]) -> Iterator[Path]:
     for source in sources:
         for file in source.documents():
             if isinstance(file, File):

@@ -79,14 +79,14 @@ class Execute:
             return _compare(candidate, action)
         demonstrated_calls(expected)
         with self._lock:
-            before, wanted = self._before(candidate)
+            before, wanted = self._world_before(candidate)
             if wanted is None:
                 return _compare(candidate, action)
             if not action.tool_calls or len(action.tool_calls) > len(expected.tool_calls) + MAX_SURPLUS:
                 return Verdict.of(call_count_difference(expected, action), expected)
             return _compare_effects(wanted, _effect(before, action), expected)
 
-    def _before(self, candidate: Candidate) -> tuple[World, Effect | None]:
+    def _world_before(self, candidate: Candidate) -> tuple[World, Effect | None]:
         """The world before the turn, and what the demonstration does in it; None where the world lacks its tools."""
         if self._last is None or self._last[0] is not candidate:
             world = world_before(candidate)

@@ -81,7 +81,7 @@ def _typed_difference(wanted: dict[str, Any], said: str, harness: str) -> Differ
 # --- calls
 
 
-def _typed(compare: Rule) -> Rule:
+def _typed_keys(compare: Rule) -> Rule:
     """For strings; values of other types are compared as values."""
 
     def rule(expected: Any, actual: Any) -> Difference | None:
@@ -101,10 +101,10 @@ def _any_order(expected: Any, actual: Any) -> Difference | None:
     return value_difference_at(want, got)
 
 
-_COMMAND = _typed(lambda want, got: command_difference(want, got, THRESHOLD))
-_CODE = _typed(lambda want, got: code_difference(want, got, THRESHOLD))
-_TEXT = _typed(lambda want, got: text_difference(want, got, THRESHOLD))
-_PROSE, _QUERY, _URL = _typed(prose_difference), _typed(query_difference), _typed(url_difference)
+_COMMAND = _typed_keys(lambda want, got: command_difference(want, got, THRESHOLD))
+_CODE = _typed_keys(lambda want, got: code_difference(want, got, THRESHOLD))
+_TEXT = _typed_keys(lambda want, got: text_difference(want, got, THRESHOLD))
+_PROSE, _QUERY, _URL = _typed_keys(prose_difference), _typed_keys(query_difference), _typed_keys(url_difference)
 
 RULES: dict[str, dict[str, Rule]] = {
     "exec_command": {

@@ -120,7 +120,7 @@ def _row(candidate: Candidate, server: str, counts: ExportCounts) -> dict[str, A
         **({"task_name": candidate.task_id} if candidate.task_id else {}),
         **({"environment_name": candidate.domain} if candidate.domain else {}),
         "responses_create_params": params,
-        **_expected(candidate, server),
+        **_expected_fields(candidate, server),
         "agent_ref": {"type": "responses_api_agents", "name": f"{server}_agent"},
         "info": {"turn": candidate.turn, "n_turns": candidate.n_turns, "verifier": candidate.verifier},
         **pass_rate(candidate),
@@ -139,7 +139,7 @@ def _note_losses(candidate: Candidate, messages: list[Message], counts: ExportCo
         counts.note_loss(candidate, "text beside the demonstrated call")
 
 
-def _expected(candidate: Candidate, server: str) -> dict[str, Any]:
+def _expected_fields(candidate: Candidate, server: str) -> dict[str, Any]:
     """The demonstrated action, with the fields that its server reads beside it."""
     action = candidate.expected_action
     if server == _TERMINUS:

@@ -32,12 +32,12 @@ def other_turn(candidate: Candidate, previous: Message | None) -> Message | None
 
 def dropped_argument(candidate: Candidate, previous: Message | None) -> Message | None:
     """The demonstration without the first argument that its tool requires."""
-    return _with_arguments(candidate, _without)
+    return _with_arguments(candidate, _drop_argument)
 
 
 def changed_value(candidate: Candidate, previous: Message | None) -> Message | None:
     """The demonstration with its first argument's value changed."""
-    return _with_arguments(candidate, lambda arguments, required: _changed(arguments))
+    return _with_arguments(candidate, lambda arguments, required: _change_value(arguments))
 
 
 def no_op(candidate: Candidate, previous: Message | None) -> Message | None:
@@ -142,14 +142,14 @@ def _with_arguments(candidate: Candidate, change: Change) -> Message | None:
     arguments = _arguments(calls[0]) if calls else None
     if not isinstance(arguments, dict) or not arguments:
         return None
-    changed = change(arguments, _required(candidate, calls[0].name))
+    changed = change(arguments, _required_names(candidate, calls[0].name))
     if changed is None:
         return None
     first = calls[0].model_copy(update={"arguments": json.dumps(changed)})
     return candidate.expected_action.model_copy(update={"tool_calls": [first, *calls[1:]]})
 
 
-def _required(candidate: Candidate, name: str) -> list[str]:
+def _required_names(candidate: Candidate, name: str) -> list[str]:
     for tool in json.loads(candidate.tools):
         function = tool["function"]
         if function["name"] == name:
@@ -158,12 +158,12 @@ def _required(candidate: Candidate, name: str) -> list[str]:
     return []
 
 
-def _without(arguments: dict[str, Any], required: list[str]) -> dict[str, Any] | None:
+def _drop_argument(arguments: dict[str, Any], required: list[str]) -> dict[str, Any] | None:
     droppable = [key for key in arguments if not required or key in required]
     return {k: v for k, v in arguments.items() if k != droppable[0]} if droppable else None
 
 
-def _changed(arguments: dict[str, Any]) -> dict[str, Any]:
+def _change_value(arguments: dict[str, Any]) -> dict[str, Any]:
     key, value = next(iter(arguments.items()))
     match value:
         case bool():

@@ -141,11 +141,11 @@ def _string_difference(expected: str, actual: str, shape: Shape) -> Difference |
     if expected.strip() == actual.strip():
         return None
     different = value_difference(Category.ARGUMENT_VALUE_DIFFERENT, expected, actual)
-    if shape.enumerated is not None:
+    if shape.enum_values is not None:
         # the same choice but for case, where the case tells no two choices apart
         folded = expected.strip().casefold()
         same = folded == actual.strip().casefold()
-        return None if same and [choice.casefold() for choice in shape.enumerated].count(folded) == 1 else different
+        return None if same and [choice.casefold() for choice in shape.enum_values].count(folded) == 1 else different
     if shape.is_formal or other_size(expected, actual):
         return different
     expected_words, actual_words = expected.split(), actual.split()

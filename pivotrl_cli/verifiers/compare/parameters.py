@@ -64,7 +64,7 @@ class Shape(NamedTuple):
         return found
 
     @property
-    def enumerated(self) -> list[str] | None:
+    def enum_values(self) -> list[str] | None:
         """The strings that the value is chosen from, if it is."""
         choices = self.node.get("enum")
         return [choice for choice in choices if isinstance(choice, str)] if isinstance(choices, list) else None
@@ -123,12 +123,12 @@ def _flat(node: Mapping[str, Any], root: Mapping[str, Any], value: Any, steps: i
     merged: dict[str, Any] = {}
     for part in parts:
         if isinstance(part, dict):
-            merged = _merged(merged, part if _plain(part) else _flat(part, root, value, steps - 1))
+            merged = _merge_schemas(merged, part if _plain(part) else _flat(part, root, value, steps - 1))
     own = {key: word for key, word in node.items() if key not in ("$ref", "anyOf", "oneOf", "allOf")}
-    return _merged(merged, own)
+    return _merge_schemas(merged, own)
 
 
-def _merged(under: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_schemas(under: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     properties = {**_dict(under.get("properties")), **_dict(over.get("properties"))}
     required = [*_list(under.get("required")), *_list(over.get("required"))]
     return {**under, **over, "properties": properties, "required": required}

@@ -67,7 +67,7 @@ ArgumentRule = Callable[[Arguments, Arguments, float], Outcome]
 MATCH, MISMATCH = Outcome(HarnessCode.EXPECTED_TOOL_CALL), Outcome(HarnessCode.ARGUMENT_VALUE_MISMATCH)
 
 
-def _measured(left: str, right: str, threshold: float, below: HarnessCode) -> Outcome:
+def _compare_ratio(left: str, right: str, threshold: float, below: HarnessCode) -> Outcome:
     ratio = difflib_ratio(left, right, threshold)
     if ratio is None:
         return Outcome(HarnessCode.COMPARISON_BEYOND_LIMITS)
@@ -87,7 +87,7 @@ def _alike(
         want, got = expected.get(key), actual.get(key)
         if not isinstance(want, str) or not isinstance(got, str) or not sound(want) or not sound(got):
             return Outcome(missing)
-        return _measured(clean(want), clean(got), threshold, below)
+        return _compare_ratio(clean(want), clean(got), threshold, below)
 
     return rule
 
@@ -136,7 +136,7 @@ def _plan(expected: Arguments, actual: Arguments, threshold: float) -> Outcome:
 def _result(expected: Arguments, actual: Arguments, threshold: float) -> Outcome:
     """The JSON texts of the results by difflib's ratio."""
     want, got = (json.dumps(side.get("result"), sort_keys=True) for side in (expected, actual))
-    return _measured(want, got, threshold, HarnessCode.RETURN_RESULT_SIMILARITY_BELOW_THRESHOLD)
+    return _compare_ratio(want, got, threshold, HarnessCode.RETURN_RESULT_SIMILARITY_BELOW_THRESHOLD)
 
 
 def _page(expected: Arguments, actual: Arguments, threshold: float) -> Outcome:
@@ -158,7 +158,7 @@ def _finish(expected: Arguments, actual: Arguments, threshold: float) -> Outcome
     if got_paths != want_paths:
         return Outcome(HarnessCode.FINISH_PATHS_DO_NOT_MATCH)
     below = HarnessCode.FINISH_REASON_SIMILARITY_BELOW_THRESHOLD
-    return _measured(_web_text(got), _web_text(want), threshold, below)
+    return _compare_ratio(_web_text(got), _web_text(want), threshold, below)
 
 
 def _paths(arguments: Arguments) -> list[str]:

@@ -106,7 +106,7 @@ def _compare_call(
     if actual.name not in schemas:
         return Outcome(HarnessCode.TOOL_SCHEMA_NOT_FOUND)
     validator = schemas[actual.name]
-    got = _unquoted(got, validator.schema) if validator else got
+    got = _parse_nested(got, validator.schema) if validator else got
     try:
         valid = validator is not None and validator.is_valid(got)
     except Exception:  # a reference that leads nowhere, a broken pattern: a failed validation, as there
@@ -128,7 +128,7 @@ def _arguments(call: ToolCall) -> dict[str, Any] | HarnessCode:
     return parsed.arguments if isinstance(parsed.arguments, dict) else HarnessCode.ARGUMENTS_NOT_OBJECT
 
 
-def _unquoted(arguments: dict[str, Any], schema: Any) -> dict[str, Any]:
+def _parse_nested(arguments: dict[str, Any], schema: Any) -> dict[str, Any]:
     """With lists and objects parsed that were written as strings of JSON, at the top level."""
     properties = schema.get("properties")
     declared = properties if isinstance(properties, dict) else {}
