@@ -91,7 +91,7 @@ class Difference(NamedTuple):
     path: str = ""
 
     def below(self, step: str | int) -> Difference:
-        """The same difference, seen from the object or list that holds it under `step`."""
+        """This difference as seen from the object or list that holds it under `step`."""
         head = step if isinstance(step, str) and step.isidentifier() else f"[{shown(step)}]"
         dot = "." if self.path and not self.path.startswith("[") else ""
         return self._replace(path=head + dot + self.path)

@@ -54,7 +54,7 @@ def read_query(text: str) -> Query:
 
 
 def query_difference(expected: str, actual: str) -> Difference | None:
-    """The same phrases, operators and numbers, and words enough in common."""
+    """Whether phrases, operators and numbers are equal and enough words are shared."""
     if " ".join(expected.split()) == " ".join(actual.split()):
         return None
     if other_size(expected, actual) or max(len(expected), len(actual)) > MAX_CHARACTERS:

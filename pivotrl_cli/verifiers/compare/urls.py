@@ -29,7 +29,7 @@ def is_url(value: object) -> bool:
 
 
 def url_difference(expected: str, actual: str) -> Difference | None:
-    """The same page."""
+    """Whether two URLs name one page."""
     if expected.strip() == actual.strip() or normal_url(expected) == normal_url(actual):
         return None
     return value_difference(Category.URL_DIFFERENT, expected, actual)

@@ -140,7 +140,7 @@ def _result(expected: Arguments, actual: Arguments, threshold: float) -> Outcome
 
 
 def _page(expected: Arguments, actual: Arguments, threshold: float) -> Outcome:
-    """The same URL but for case and outer white space."""
+    """Whether two URLs are equal up to case and outer white space."""
     want, got = expected.get("url"), actual.get("url")
     if not (isinstance(want, str) and want and isinstance(got, str) and got):
         return Outcome(HarnessCode.FETCH_WEB_PAGE_MISSING_URL)
@@ -148,7 +148,7 @@ def _page(expected: Arguments, actual: Arguments, threshold: float) -> Outcome:
 
 
 def _finish(expected: Arguments, actual: Arguments, threshold: float) -> Outcome:
-    """The same paths in any order, and a similar reason; here the actual reason comes first in difflib."""
+    """Equal paths in any order, and a similar reason; here the actual reason comes first in difflib."""
     got, want = actual.get("reason"), expected.get("reason")
     if not (isinstance(got, str) and got and isinstance(want, str) and want):
         return Outcome(HarnessCode.FINISH_MISSING_REASON)
