@@ -103,10 +103,10 @@ class RunFolder:
         kept = self._checkpoints()
         if force or not (self.partial / "metrics.parquet").is_file():
             return None
-        refuse_another(str(self.partial), read_note(self.partial).get("provenance"), self.provenance)
         if not kept:
             print(f"{self.partial}: no checkpoint was written yet, so training starts again", file=sys.stderr)
             return None
+        refuse_another(str(self.partial), read_note(self.partial).get("provenance"), self.provenance)
         last = kept[-1]
         with Table.open(self.partial / "metrics.parquet", StepMetrics) as table:
             self.metrics = [row for row in table.rows() if row.step <= last.step]

@@ -334,25 +334,35 @@ def test_a_model_profiles_what_fits_its_context(tmp_path, talker):
     assert (tmp_path / "p.parquet").read_bytes() == before
 
 
-def test_a_template_that_drops_calls_is_said_of_each_candidate_and_sampled_all_the_same(tmp_path, talker):
+def test_a_template_that_drops_replies_is_noted_at_each_candidate(tmp_path, talker):
     folder = shutil.copytree(talker, tmp_path / "model")
     template = folder / "chat_template.jinja"
-    template.write_text(template.read_text().replace("for call in message.tool_calls or []", "for call in []"))
+    template.write_text(template.read_text().replace("<|im_start|>tool\n{{ message.content }}", "<|im_start|>tool\n"))
     called = [user("Question 0?"), calls("look", '{"order": 7}'), Message(role="tool", content="yes")]
     source = write(tmp_path / "c.parquet", [candidate("a-0", state=called), candidate("a-1", state=[user("yes?")])])
     output = tmp_path / "p.parquet"
     summary = profile.run(
         ProfileConfig(candidates=str(source), model=str(folder), n=2, max_new_tokens=4, output=str(output))
     )
-    assert summary.template_faults == {"dropped_call": 1}
+    assert summary.template_faults == {"dropped_content": 1}
     assert summary.rollouts == 4
-    assert [row.template_fault for row in read(output, Profile)] == ["dropped_call: message 1: look", ""]
+    assert [row.template_fault for row in read(output, Profile)] == ["dropped_content: message 2: yes", ""]
     again = tmp_path / "again.parquet"
     rescore.run(ScoreConfig(rollouts=str(output), output=str(again)))
-    assert [row.template_fault for row in read(again, Profile)] == ["dropped_call: message 1: look", ""]
+    assert [row.template_fault for row in read(again, Profile)] == ["dropped_content: message 2: yes", ""]
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(profile.describe(summary))
-    assert "dropped_call 1: the prompts lack what was recorded" in console.export_text()
+    assert "dropped_content 1: the prompts lack what was recorded" in console.export_text()
+
+
+def test_a_template_without_calls_is_refused(tmp_path, talker):
+    folder = shutil.copytree(talker, tmp_path / "model")
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text().replace("for call in message.tool_calls or []", "for call in []"))
+    source = write(tmp_path / "c.parquet", [candidate("a-0", state=[user("yes?")])])
+    config = ProfileConfig(candidates=str(source), model=str(folder), n=2, output=str(tmp_path / "p.parquet"))
+    with pytest.raises(InputError, match=r"(?m)model: the chat template has no tools: it drops calls$"):
+        profile.run(config)
 
 
 @pytest.mark.parametrize(
