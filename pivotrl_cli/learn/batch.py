@@ -152,9 +152,10 @@ def _micro_batches(batch: B, token_budget: int, tree: bool) -> Iterator[tuple[B,
         packed = pack_trees(batch.prompts, mine, token_budget)
     else:
         packed = pack_plain([len(prompt) for prompt in batch.prompts], mine, token_budget)
+    n_missing = max(all_gather(len(packed))) - len(packed)  # before any forward: every rank is here at the same time
     for slices in packed:
         yield batch.part(slices), True
-    for _ in range(max(all_gather(len(packed))) - len(packed)):
+    for _ in range(n_missing):
         yield batch.part([_shortest(batch)]).with_zero_weights(), False
 
 
