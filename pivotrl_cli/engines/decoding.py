@@ -14,11 +14,12 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, DynamicCache, PreTrainedModel
+from transformers import AttentionInterface, DynamicCache, PreTrainedConfig, PreTrainedModel
 
 _NAME = "pivotrl_shared_prompts"
 _PLAIN_ATTENTION = frozenset({"qwen2", "qwen3", "qwen3_moe", "llama", "mistral"})
 """Model types with plain scaled dot product attention (no sinks, no soft caps)."""
+_ALIBI = frozenset({"mpt", "bloom"})
 
 
 class Decoder(Protocol):
@@ -43,9 +44,20 @@ def open_decoder(model: PreTrainedModel, cache: DynamicCache, mask: Tensor, n: i
 def attends_to_everything(model: PreTrainedModel) -> bool:
     """Whether every layer is ordinary attention over all positions."""
     config = model.config.get_text_config()
+    return config.model_type in _PLAIN_ATTENTION and sees_places(config) is None
+
+
+def sees_places(config: PreTrainedConfig) -> str | None:
+    """Layers that count places of the cache, so that padding inside a row changes its logits; None without such."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None and set(kinds) != {"full_attention"}:
+        return f"layers with {', '.join(sorted(set(kinds) - {'full_attention'}))}"
     windowed = getattr(config, "sliding_window", None) is not None and getattr(config, "use_sliding_window", True)
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    return config.model_type in _PLAIN_ATTENTION and kinds == {"full_attention"} and not windowed
+    if kinds is None and windowed:
+        return "sliding-window attention"
+    if getattr(config, "attention_chunk_size", None) is not None:
+        return "attention in chunks"
+    return "ALiBi" if config.model_type in _ALIBI or getattr(config, "alibi", False) else None
 
 
 class RepeatedCache:

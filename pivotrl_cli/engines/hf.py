@@ -9,6 +9,7 @@ continuous batching, which is slower in transformers than this on CPU.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.engines import Completion, Engine, Group, Request, Sampling, sample_seed
-from pivotrl_cli.engines.decoding import attends_to_everything, open_decoder
+from pivotrl_cli.engines.decoding import attends_to_everything, open_decoder, sees_places
 from pivotrl_cli.engines.prefix_cache import PrefixCache
 from pivotrl_cli.engines.prompts import Prompt, read_completion, render, stop_ids
 from pivotrl_cli.model.chat import ChatFormat
@@ -59,6 +60,9 @@ class HFEngine(Engine):
         self.token_budget = token_budget
         self._prefix_cache = PrefixCache(token_budget)
         self._can_cache = attends_to_everything(model)
+        self._sees_places = sees_places(model.config.get_text_config())
+        if self._sees_places:
+            print(f"engine hf: one prompt at a time, several times slower: {self._sees_places}", file=sys.stderr)
         self.context_length = int(model.config.get_text_config().max_position_embeddings)
         self._stop_ids = stop_ids(model.generation_config, chat)
 
@@ -73,7 +77,9 @@ class HFEngine(Engine):
         self._prefix_cache.rotate()
         if sampling.prefix_cache != "continue":
             self._prefix_cache.rotate()
-        for batch in pack_by_length(prompts, sampling, self.token_budget):
+        # a prompt alone is not padded, so its layers may count places as they like
+        budget = self.token_budget if self._sees_places is None else 0
+        for batch in pack_by_length(prompts, sampling, budget):
             if not all(prompt.request.key in done for prompt in batch):
                 yield self._sample_batch(batch, sampling)
 
