@@ -22,6 +22,7 @@ from pivotrl_cli.engines import Completion, Engine, Group, Request, Sampling, sa
 from pivotrl_cli.engines.decoding import attends_to_everything, open_decoder, sees_places
 from pivotrl_cli.engines.prefix_cache import PrefixCache
 from pivotrl_cli.engines.prompts import Prompt, read_completion, render, stop_ids
+from pivotrl_cli.errors import InputError
 from pivotrl_cli.model.chat import ChatFormat
 from pivotrl_cli.model.folder import fingerprint, load_model, load_tokenizer, resolve, resolve_device_and_dtype
 from pivotrl_cli.text import common_prefix_length
@@ -60,6 +61,7 @@ class HFEngine(Engine):
         self.token_budget = token_budget
         self._prefix_cache = PrefixCache(token_budget)
         self._can_cache = attends_to_everything(model)
+        _refuse_recurrent_layers(model)
         self._sees_places = sees_places(model.config.get_text_config())
         if self._sees_places:
             print(f"engine hf: one prompt at a time, several times slower: {self._sees_places}", file=sys.stderr)
@@ -168,6 +170,17 @@ class HFEngine(Engine):
 
     def _tensor(self, rows: list[list[int]]) -> torch.Tensor:
         return torch.tensor(rows, device=self.model.device)
+
+
+def _refuse_recurrent_layers(model: PreTrainedModel) -> None:
+    """Raise for layers whose state cannot be cut and repeated as keys and values can."""
+    kinds = {type(layer).__name__ for layer in DynamicCache(config=model.config).layers}
+    if any("LinearAttention" in kind for kind in kinds):
+        raise InputError(
+            f"{model.name_or_path or model.config.model_type}: engine hf cannot sample from linear attention or"
+            " state space layers",
+            "sample with --engine vllm; --method sft trains such a model",
+        )
 
 
 class HFCopyEngine(HFEngine):

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from pivotrl_cli.engines import Completion, Request, Sampling, each_group
 from pivotrl_cli.engines.hf import HFEngine
+from pivotrl_cli.errors import InputError
 from pivotrl_cli.model.chat import ChatFormat
 
 WINDOW = {"sliding_window": 8}
@@ -44,7 +45,7 @@ def engine(kind: str) -> HFEngine:
         "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
     }  # fmt: skip
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes | KINDS[kind])).eval()
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes | KINDS.get(kind, {}))).eval()
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.2 * torch.randn_like(weight))
@@ -77,3 +78,8 @@ def test_its_log_probabilities_are_those_of_a_plain_pass(kind):
             start = len(group.prompt_ids) - 1
             plain = logits[start:-1].log_softmax(-1)[range(len(one.token_ids)), one.token_ids]
             assert one.logprobs == pytest.approx(plain.tolist(), abs=1e-4)
+
+
+def test_recurrent_layers_are_refused():
+    with pytest.raises(InputError, match="qwen3_5_text: engine hf cannot sample from linear attention"):
+        engine("qwen3_5_text")

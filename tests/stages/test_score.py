@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from recorded import DATA, needs_recorded
 from tables import CUT, FAILED, RIGHT, TALK, TOOLS, WRONG, calls, candidate, read, says, script, user, write
+from tiny_models import tiny_tokenizer
 
 from pivotrl_cli.configs import ExtractConfig, ProfileConfig, ScoreConfig
 from pivotrl_cli.errors import ConfigError, InputError
@@ -14,7 +15,9 @@ from pivotrl_cli.stages.extract import run as extract
 from pivotrl_cli.stages.profile import run as profile
 from pivotrl_cli.stages.score import audit
 from pivotrl_cli.stages.score import run as score
+from pivotrl_cli.storage.provenance import Provenance
 from pivotrl_cli.storage.table import Table
+from pivotrl_cli.storage.table_writer import TableWriter
 from pivotrl_cli.verifiers import load_verifier
 
 GYM = Path(__file__).parents[1] / "data" / "gym"
@@ -86,6 +89,29 @@ def test_training_rollouts_need_their_pivots(tmp_path):
         ScoreConfig(rollouts=str(tmp_path / "r.parquet"), candidates=tmp_path / "c.parquet", verifier=["exact"])
     )
     assert (found.rollouts, found.unscored, found.means) == (2, 1, {"recorded": 0.5, "exact": 0.5})
+
+
+def test_training_rollouts_are_read_in_the_format_of_the_model_beside_them(tmp_path):
+    text = '[TOOL_CALLS]look[ARGS]{"order": 7}'
+    row = TrainRollout(
+        step=1, candidate_id="a-000", sample=0, text=text, reward=1.0, verdict="v", advantage=None,
+        n_tokens=3, finish_reason="stop",
+    )  # fmt: skip
+    made = Provenance("rollouts", "train", {"method": "grpo", "model": "mine"}, [])
+    with TableWriter(str(tmp_path / "rollouts.parquet"), TrainRollout, made) as out:
+        out.write(row)
+    write(tmp_path / "c.parquet", [candidate("a-000")])
+    config = ScoreConfig(
+        rollouts=str(tmp_path / "rollouts.parquet"), candidates=tmp_path / "c.parquet", verifier=["exact"]
+    )
+    with pytest.raises(InputError, match="how mine writes calls is not known here"):
+        score.run(config)
+    tokenizer = tiny_tokenizer()
+    inside = tokenizer.chat_template.partition("<tool_call>")[2].partition("</tool_call>")[0]
+    mistral = "[TOOL_CALLS]{{ call.function.name }}[ARGS]{{ call.function.arguments | tojson }}"
+    tokenizer.chat_template = tokenizer.chat_template.replace(f"<tool_call>{inside}</tool_call>", mistral)
+    tokenizer.save_pretrained(tmp_path)
+    assert score.run(config).means == {"recorded": 1.0, "exact": 1.0}
 
 
 def test_a_candidates_table_has_no_rollouts(tmp_path):

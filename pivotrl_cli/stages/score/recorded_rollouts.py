@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pivotrl_cli.configs import ScoreConfig
 from pivotrl_cli.errors import ConfigError, InputError
-from pivotrl_cli.model.chat import UnparsableError, parse_hermes
+from pivotrl_cli.model.chat import ChatFormat, UnparsableError, parse_hermes
+from pivotrl_cli.model.folder import load_tokenizer
 from pivotrl_cli.readers.document import FileDocument
 from pivotrl_cli.readers.formats.nemo_gym import NemoGymReader
 from pivotrl_cli.rows import Candidate, Message, Profile, Reject, TrainRollout
@@ -64,6 +65,7 @@ def _training_rollouts(config: ScoreConfig) -> Iterator[Recorded | None]:
                 f"{config.rollouts}: turns of whole episodes, which their environment scored",
                 "give a profile, or rollouts of train --method grpo",
             )
+        parse = _parser(Path(config.rollouts), (table.provenance or {}).get("config", {}).get("model", "desk"))
         places = {name: i for i, name in enumerate(candidates.frame(["candidate_id"])["candidate_id"].to_list())}
         for row in table.rows():
             if row.candidate_id not in places:
@@ -72,15 +74,29 @@ def _training_rollouts(config: ScoreConfig) -> Iterator[Recorded | None]:
                 )
             candidate = candidates.at(places[row.candidate_id])
             known = row.reward is not None
-            action = _parse(row.text)
+            action = parse(row.text, candidate.tools)
             yield Recorded(candidate, row.sample, action, row.reward or 0.0, row.verdict) if known else None
 
 
-def _parse(text: str) -> Message | None:
-    try:
-        return parse_hermes(text)
-    except UnparsableError:
-        return None
+def _parser(rollouts: Path, model: str) -> Callable[[str, str], Message | None]:
+    """Reads a text of training rollouts, given the tools, in the format of the model beside them."""
+    if (rollouts.parent / "tokenizer_config.json").is_file():
+        chat = ChatFormat(load_tokenizer(rollouts.parent))
+    elif model == "desk":  # writes Hermes-style
+        chat = None
+    else:
+        raise InputError(
+            f"{rollouts}: how {model} writes calls is not known here, for its tokenizer is not beside the rollouts",
+            "give the rollouts.parquet in the folder that train wrote",
+        )
+
+    def parse(text: str, tools: str) -> Message | None:
+        try:
+            return parse_hermes(text) if chat is None else chat.parse(text, None, tools)
+        except UnparsableError:
+            return None
+
+    return parse
 
 
 def _gym_rollouts(path: Path, candidates: Path | None) -> Iterator[Recorded | None]:

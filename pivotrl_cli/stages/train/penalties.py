@@ -10,9 +10,26 @@ from __future__ import annotations
 
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.engines import Completion
+from pivotrl_cli.errors import ConfigError
+from pivotrl_cli.model.formats.notation import Format
 
 CALL_TAGS = ("<tool_call>", "</tool_call>", "<function_call>", "</function_call>")
 THINKING_TAGS = ("<think>", "</think>")
+
+
+def check_format(form: Format, config: TrainConfig) -> None:
+    """Raise ConfigError for a penalty whose tags the model does not write: it would never apply."""
+    marks = " ".join([form.open, *(form.section or ())])
+    if config.invalid_tool_call_advantage is not None and not any(tag in marks for tag in CALL_TAGS):
+        raise ConfigError(
+            f"--invalid-tool-call-advantage looks for {CALL_TAGS[0]}, and {config.model} writes calls as {form.name}",
+            "leave it out",
+        )
+    if config.malformed_thinking_advantage is not None and form.reasoning != THINKING_TAGS:
+        raise ConfigError(
+            f"--malformed-thinking-advantage looks for {THINKING_TAGS[0]}, which {config.model} does not write",
+            "leave it out",
+        )
 
 
 def penalty(completion: Completion, config: TrainConfig) -> float | None:

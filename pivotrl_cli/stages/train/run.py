@@ -24,6 +24,7 @@ from pivotrl_cli.stages.shared.judge import judge_usage, open_judge
 from pivotrl_cli.stages.shared.model_check import check_profile
 from pivotrl_cli.stages.train.launch import open_run, process_group
 from pivotrl_cli.stages.train.model_card import model_card
+from pivotrl_cli.stages.train.penalties import check_format
 from pivotrl_cli.stages.train.pivot_order import PivotSampler
 from pivotrl_cli.stages.train.run_folder import RunFolder
 from pivotrl_cli.stages.train.summary import TrainSummary, describe, summarize
@@ -97,8 +98,9 @@ def _train(
     from pivotrl_cli.stages.train.sft import Sft
     from pivotrl_cli.stages.train.state import open_state
 
-    state = open_state(config, output.resumed)
     chat = ChatFormat(load_tokenizer(resolve(config.model), config))
+    check_format(chat.found.format, config)
+    state = open_state(config, output.resumed)
     order = PivotSampler(table, rows.numbers, rows.weights, config.seed)
     plain_layout = plain_layout_reason(config, state.model)
     parts, tree = (config, state.model, chat, state.optimizer, order), plain_layout is None

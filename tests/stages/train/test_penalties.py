@@ -7,9 +7,11 @@ from tables import RIGHT, WRONG
 
 from pivotrl_cli.configs import TrainConfig
 from pivotrl_cli.engines import Completion
+from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.model.chat import UnparsableError, parse_hermes
+from pivotrl_cli.model.formats.known import KNOWN
 from pivotrl_cli.stages.train.groups import ScoredGroup, ScoredRollout, StepGroups, Turn
-from pivotrl_cli.stages.train.penalties import has_invalid_tool_call, has_malformed_thinking, penalty
+from pivotrl_cli.stages.train.penalties import check_format, has_invalid_tool_call, has_malformed_thinking, penalty
 
 CONFIG = TrainConfig(pivots="p", output="o", invalid_tool_call_advantage=-5.0, malformed_thinking_advantage=-7.0)
 
@@ -87,3 +89,24 @@ def test_all_groups_of_a_step_get_their_advantages_at_once():
     recorded = [row.advantage for row in step.table_rows(1, advantages)]
     assert recorded == [0.5, -0.5, None, None, -0.25, 0.25, None, None]
     assert {row.purpose for row in step.table_rows(1, None)} == {"reprofile"}
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "refused"),
+    [
+        ("hermes", "invalid_tool_call_advantage", False),
+        ("glm", "invalid_tool_call_advantage", False),
+        ("mistral", "invalid_tool_call_advantage", True),
+        ("gpt-oss", "invalid_tool_call_advantage", True),
+        ("hermes", "malformed_thinking_advantage", False),
+        ("gpt-oss", "malformed_thinking_advantage", True),
+    ],
+)
+def test_a_penalty_whose_tags_the_model_does_not_write_is_refused(name, option, refused):
+    form = next(form for form in KNOWN if form.name == name)
+    config = TrainConfig(pivots="p", output="o", **{option: -5.0})
+    if not refused:
+        check_format(form, config)
+        return
+    with pytest.raises(ConfigError, match=f"--{option.replace('_', '-')} looks for"):
+        check_format(form, config)
