@@ -10,6 +10,7 @@ Left out: other compressed files (decompress them first), and the repair of anyt
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -157,7 +158,7 @@ class RowsDocument:
         return []
 
 
-class RecordReader:
+class RecordReader(ABC):
     """A reader of formats with one trajectory per record."""
 
     def read(self, document: Document) -> Iterator[Trajectory | Reject]:
@@ -166,8 +167,8 @@ class RecordReader:
     def records(self, document: Document) -> Iterable[Parsed]:
         return document.records()
 
-    def trajectory(self, record: Record) -> Trajectory:
-        raise NotImplementedError
+    @abstractmethod
+    def trajectory(self, record: Record) -> Trajectory: ...
 
 
 def array_record(document: Document, key: str, element: str) -> Iterator[Parsed]:

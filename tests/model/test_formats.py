@@ -14,8 +14,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from search import examples
 from tables import TOOLS, calls, says, user
 from tiny_models import tiny_tokenizer
 
@@ -436,14 +437,16 @@ PIECES = [
 ]
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(
     st.lists(st.sampled_from([*PIECES, *DEEP, "{", "}", '"', "1", "01", "f", "(", "a=", "\n"]) | st.text(max_size=4))
 )
 def test_any_text_is_an_action_or_is_refused(pieces):
     for form in KNOWN:
         with suppress(UnparsableError):
-            to_message(read(form, "".join(pieces), "", WRITE))
+            action = to_message(read(form, "".join(pieces), "", WRITE))
+            assert action.content or action.tool_calls
+            assert all(isinstance(json.loads(call.arguments), dict) for call in action.tool_calls)
 
 
 # What is refused
