@@ -9,6 +9,7 @@ with an engine that failed.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -46,6 +47,10 @@ def _folder(config: EngineConfig) -> Path | None:
 def _reader(config: EngineConfig) -> Reader:
     folder = _folder(config)
     if folder is None:
+        if config.model != "desk":
+            print(
+                f"engine replay: no model folder {config.model}: texts are read as Hermes-style calls", file=sys.stderr
+            )
         return _read_hermes
     chat = ChatFormat(load_tokenizer(folder, config))
     return lambda text, tools: chat.parse(text, None, tools)
