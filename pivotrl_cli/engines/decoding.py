@@ -2,7 +2,8 @@
 
 transformers' cache holds a copy of the prompt per row and copies all of it at every token. Here the prompt's part stays
 as prefill left it; a row adds only its own few keys, and one softmax runs over both. This uses transformers' public
-attention interface, for models whose layers all attend to all positions; others decode over the repeated cache.
+attention interface, for models whose layers all attend to all positions; others decode over the repeated cache, or
+without a cache where the model's own is not right.
 
 Axes: B prompts, N rows of one prompt, K key-value heads, Q query heads per key-value head, P prompt positions,
 C own positions, D head size.
@@ -10,6 +11,7 @@ C own positions, D head size.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Protocol
 
 import torch
@@ -20,6 +22,8 @@ _NAME = "pivotrl_shared_prompts"
 _PLAIN_ATTENTION = frozenset({"qwen2", "qwen3", "qwen3_moe", "llama", "mistral"})
 """Model types with plain scaled dot product attention (no sinks, no soft caps)."""
 _ALIBI = frozenset({"mpt", "bloom"})
+_CACHE_ARGUMENTS = ("cache", "cache_params", "past_key_values")
+"""Names of forward's argument: transformers 5.22 and later, state space models before, all others before."""
 
 
 class Decoder(Protocol):
@@ -60,11 +64,21 @@ def sees_places(config: PreTrainedConfig) -> str | None:
     return "ALiBi" if config.model_type in _ALIBI or getattr(config, "alibi", False) else None
 
 
+def last_logits(model: PreTrainedModel, cache: DynamicCache | None, n: int = 1, **inputs: Tensor) -> Tensor:
+    """Logits [rows, n, vocabulary] of the last n positions; a cache is read and takes in all of them."""
+    accepted = inspect.signature(model.forward).parameters
+    options: dict[str, Any] = {"logits_to_keep": n} if "logits_to_keep" in accepted else {}
+    if cache is not None:
+        options |= {next((name for name in _CACHE_ARGUMENTS if name in accepted), "past_key_values"): cache}
+    logits: Tensor = model(use_cache=cache is not None, **inputs, **options).logits
+    return logits[:, -n:]
+
+
 class RepeatedCache:
-    """Every row has the whole prompt in its cache; works for any model."""
+    """Every row has the whole prompt in its cache: keys and values, states of recurrent layers and convolutions."""
 
     def __init__(self, model: PreTrainedModel, cache: DynamicCache, mask: Tensor, n: int) -> None:
-        cache.batch_repeat_interleave(n)
+        cache.reorder_cache(torch.arange(len(mask), device=mask.device).repeat_interleave(n))  # type: ignore[arg-type]
         self._model, self._cache = model, cache
         self._mask = mask.repeat_interleave(n, dim=0)
         self._position = self._mask.sum(-1, keepdim=True)
@@ -72,23 +86,34 @@ class RepeatedCache:
     def step(self, tokens: Tensor) -> Tensor:
         """One forward over the repeated cache."""
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=-1)
-        out = self._model(
-            input_ids=tokens[:, None],
-            attention_mask=self._mask,
-            position_ids=self._position,
-            past_key_values=self._cache,
-        )
+        inputs: Any = {"input_ids": tokens[:, None], "attention_mask": self._mask, "position_ids": self._position}
         self._position = self._position + 1
-        logits: Tensor = out.logits[:, -1]
-        return logits
+        return last_logits(self._model, self._cache, **inputs)[:, -1]
 
     def keep(self, alive: list[int]) -> list[int]:
         """Drop finished rows once they are half of all; each time copies the cache."""
         if 2 * len(alive) > len(self._mask):
             return list(range(len(self._mask)))
         index = torch.tensor(alive, device=self._mask.device)
-        self._cache.batch_select_indices(index)
+        self._cache.reorder_cache(index)  # type: ignore[arg-type]
         self._mask, self._position = self._mask[index], self._position[index]
+        return alive
+
+
+class Uncached:
+    """Every token computes its whole row again; right for any model, and slow."""
+
+    def __init__(self, model: PreTrainedModel, prompt: Tensor, n: int) -> None:
+        self._model, self._rows = model, prompt.expand(n, -1)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """One forward over the rows."""
+        self._rows = torch.cat([self._rows, tokens[:, None]], dim=-1)
+        return last_logits(self._model, None, input_ids=self._rows)[:, -1]
+
+    def keep(self, alive: list[int]) -> list[int]:
+        """Drop finished rows."""
+        self._rows = self._rows[torch.tensor(alive, device=self._rows.device)]
         return alive
 
 

@@ -5,6 +5,9 @@ all its prompts. `decoding.py` stores each prompt's keys and values once as well
 the next turn of an episode. Randomness is per row and counter-based (uniforms from Philox, keyed by the sample's seed,
 through the inverse CDF), so a sample does not depend on the other rows of its batch, up to rounding. Left out:
 continuous batching, which is slower in transformers than this on CPU.
+
+Where a model's layers do not allow batches, prompts are sampled one at a time; where its cache is not right either,
+without a cache. `self_check.py` decides that on the first prompts.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 import torch
@@ -19,9 +23,17 @@ from transformers import DynamicCache, PreTrainedModel
 
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.engines import Completion, Engine, Group, Request, Sampling, sample_seed
-from pivotrl_cli.engines.decoding import attends_to_everything, open_decoder, sees_places
+from pivotrl_cli.engines.decoding import (
+    Decoder,
+    Uncached,
+    attends_to_everything,
+    last_logits,
+    open_decoder,
+    sees_places,
+)
 from pivotrl_cli.engines.prefix_cache import PrefixCache
 from pivotrl_cli.engines.prompts import Prompt, read_completion, render, stop_ids
+from pivotrl_cli.engines.self_check import sampling_gap, tolerance
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.model.chat import ChatFormat
 from pivotrl_cli.model.folder import fingerprint, load_model, load_tokenizer, resolve, resolve_device_and_dtype
@@ -52,6 +64,17 @@ class _Row:
     done: bool = False
 
 
+class _Way(IntEnum):
+    """How prompts are sampled, from fast to slow."""
+
+    BATCH = 0
+    ALONE = 1
+    UNCACHED = 2
+
+
+_SLOWER = {_Way.ALONE: "one prompt at a time", _Way.UNCACHED: "one prompt at a time and without a cache"}
+
+
 class HFEngine(Engine):
     """Samples from a transformers model in this process."""
 
@@ -61,10 +84,9 @@ class HFEngine(Engine):
         self.token_budget = token_budget
         self._prefix_cache = PrefixCache(token_budget)
         self._can_cache = attends_to_everything(model)
-        _refuse_recurrent_layers(model)
-        self._sees_places = sees_places(model.config.get_text_config())
-        if self._sees_places:
-            print(f"engine hf: one prompt at a time, several times slower: {self._sees_places}", file=sys.stderr)
+        self._way, self._is_checked = _Way.BATCH, False
+        if reason := sees_places(model.config.get_text_config()):
+            self._take_slower_way(reason)
         self.context_length = int(model.config.get_text_config().max_position_embeddings)
         self._stop_ids = stop_ids(model.generation_config, chat)
 
@@ -76,14 +98,41 @@ class HFEngine(Engine):
         if refused := [one for one in rendered if isinstance(one, Group) and one.request.key not in done]:
             yield refused
         prompts = [one for one in rendered if isinstance(one, Prompt)]
+        if prompts and not self._is_checked:
+            self._self_check(prompts)
         self._prefix_cache.rotate()
         if sampling.prefix_cache != "continue":
             self._prefix_cache.rotate()
         # a prompt alone is not padded, so its layers may count places as they like
-        budget = self.token_budget if self._sees_places is None else 0
+        budget = self.token_budget if self._way is _Way.BATCH else 0
         for batch in pack_by_length(prompts, sampling, budget):
             if not all(prompt.request.key in done for prompt in batch):
                 yield self._sample_batch(batch, sampling)
+
+    @torch.no_grad()
+    def _self_check(self, prompts: list[Prompt]) -> None:
+        """Take the fastest way that computes what a plain pass does, and say so where it is a slow one."""
+        ids = sorted((prompt.ids for prompt in prompts), key=len)
+        while True:
+            longest_and_shortest = [ids[-1], ids[0]] if self._way is _Way.BATCH and len(ids) > 1 else ids[-1:]
+            try:
+                gap = sampling_gap(self.model, self._start, longest_and_shortest)
+            except torch.OutOfMemoryError:
+                raise
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+                self._take_slower_way(f"decoding fails: {error}".splitlines()[0])
+                continue
+            if gap <= tolerance(self.model):
+                break
+            self._take_slower_way(f"log-probabilities differ from a plain pass by {gap:.2g} nats")
+        self._is_checked = True
+
+    def _take_slower_way(self, reason: str) -> None:
+        if self._way is _Way.UNCACHED:
+            name = self.model.name_or_path or self.model.config.model_type
+            raise InputError(f"{name}: engine hf cannot sample: {reason}", "sample with --engine vllm")
+        self._way = _Way(self._way + 1)
+        print(f"engine hf: {_SLOWER[self._way]}, several times slower: {reason}", file=sys.stderr)
 
     @torch.no_grad()
     def _sample_batch(self, batch: list[Prompt], sampling: Sampling) -> list[Group]:
@@ -108,11 +157,9 @@ class HFEngine(Engine):
         """Sample the rows token by token."""
         uniforms = np.stack([_uniforms(row.seed, sampling.max_new_tokens) for row in rows])
         ids = [prompt.ids for prompt in batch]
-        logits, mask, cache = self._prefill(ids)
-        if sampling.prefix_cache != "off" and self._can_cache:
-            self._prefix_cache.add(ids, mask, cache)
+        add = sampling.prefix_cache != "off" and self._can_cache
+        logits, decoder = self._start(ids, sampling.n, sampling.max_new_tokens, add=add)
         logits = logits.repeat_interleave(sampling.n, dim=0)
-        decoder = open_decoder(self.model, cache, mask, sampling.n, sampling.max_new_tokens)
         active = list(range(len(rows)))
         for step in range(sampling.max_new_tokens):
             tokens = self._draw(logits, [rows[i] for i in active], uniforms[active, step], sampling)
@@ -141,6 +188,18 @@ class HFEngine(Engine):
                 row.done = token in self._stop_ids
         return tokens
 
+    def _start(
+        self, prompts: list[list[int]], n: int, max_new_tokens: int, *, add: bool = False
+    ) -> tuple[torch.Tensor, Decoder]:
+        """Logits [B, V] after the prompts, and a decoder of n rows each; `add` leaves the prompts in the cache."""
+        if self._way is _Way.UNCACHED:
+            (ids,) = map(self._tensor, ([prompt] for prompt in prompts))
+            return last_logits(self.model, None, input_ids=ids)[:, -1], Uncached(self.model, ids, n)
+        logits, mask, cache = self._prefill(prompts)
+        if add:
+            self._prefix_cache.add(prompts, mask, cache)
+        return logits, open_decoder(self.model, cache, mask, n, max_new_tokens)
+
     def _prefill(self, prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor, DynamicCache]:
         """Logits after each prompt, the mask of real tokens, and the cache.
 
@@ -153,10 +212,8 @@ class HFEngine(Engine):
         ids = self._tensor([[0] * pad + rest for pad, rest in zip(pads, rests, strict=True)])
         mask = torch.cat([cached, self._tensor([[0] * pad + [1] * (width - pad) for pad in pads])], dim=-1)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -width:]
-        out = self.model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
-        )
-        return out.logits[:, -1], mask, cache
+        logits = last_logits(self.model, cache, input_ids=ids, attention_mask=mask, position_ids=positions)
+        return logits[:, -1], mask, cache
 
     def _common_prefix(self, prompts: list[list[int]]) -> tuple[DynamicCache, torch.Tensor, list[int]]:
         """The prefix that all prompts share, computed once: cache, mask and its length for each prompt."""
@@ -164,23 +221,12 @@ class HFEngine(Engine):
         longest = min(map(len, prompts)) - 1  # at least one token of each is left for its own pass
         n = min(common_prefix_length(prompts), longest) if len(prompts) > 1 else 0
         if n:
-            self.model(input_ids=self._tensor([prompts[0][:n]]), past_key_values=cache, logits_to_keep=1)
+            last_logits(self.model, cache, input_ids=self._tensor([prompts[0][:n]]))
             cache.batch_repeat_interleave(len(prompts))
         return cache, self._tensor([[1] * n for _ in prompts]), [n] * len(prompts)
 
     def _tensor(self, rows: list[list[int]]) -> torch.Tensor:
         return torch.tensor(rows, device=self.model.device)
-
-
-def _refuse_recurrent_layers(model: PreTrainedModel) -> None:
-    """Raise for layers whose state cannot be cut and repeated as keys and values can."""
-    kinds = {type(layer).__name__ for layer in DynamicCache(config=model.config).layers}
-    if any("LinearAttention" in kind for kind in kinds):
-        raise InputError(
-            f"{model.name_or_path or model.config.model_type}: engine hf cannot sample from linear attention or"
-            " state space layers",
-            "sample with --engine vllm; --method sft trains such a model",
-        )
 
 
 class HFCopyEngine(HFEngine):

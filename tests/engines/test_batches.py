@@ -15,6 +15,11 @@ from pivotrl_cli.model.chat import ChatFormat
 
 WINDOW = {"sliding_window": 8}
 MIXED = {**WINDOW, "layer_types": ["sliding_attention", "full_attention"]}
+MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16}
+SSM = {
+    "mamba_num_heads": 8, "mamba_n_heads": 8, "mamba_head_dim": 8, "mamba_d_head": 8, "mamba_d_state": 8,
+    "ssm_state_size": 8, "mamba_n_groups": 1, "n_groups": 1,
+}  # fmt: skip
 KINDS = {
     "llama": {},
     "qwen3": {},
@@ -28,8 +33,32 @@ KINDS = {
     "cohere2": MIXED,
     "exaone4": MIXED,
     "mpt": {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 512},
+    # recurrent layers and convolutions
+    "qwen3_5_text": {"layer_types": ["linear_attention", "full_attention"]},
+    "qwen3_next": {**MOE, "layer_types": ["linear_attention", "full_attention"]},
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
+    "olmo_hybrid": {},
+    "mamba": {"state_size": 8},
+    "mamba2": {**SSM, "num_heads": 8, "head_dim": 8, "state_size": 8, "n_groups": 1},
+    "nemotron_h": {**SSM, "num_hidden_layers": 3, "layers_block_type": ["mamba", "attention", "mlp"]},
+    "bamba": {**SSM, "attn_layer_indices": [1]},
+    "falcon_h1": {**SSM, "mamba_d_ssm": 64},
+    "granitemoehybrid": {**SSM, "num_local_experts": 4, "layer_types": ["mamba", "attention"]},
+    "jamba": {
+        "num_experts": 4,
+        "mamba_d_state": 8,
+        "mamba_dt_rank": 4,
+        "use_mamba_kernels": False,
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+    },
+    "recurrent_gemma": {"lru_width": 32, "attention_window_size": 16, "num_hidden_layers": 3},
+    # caches that decoding cannot use
+    "minimax": {"num_local_experts": 4, "block_size": 16},
+    "rwkv": {"attention_hidden_size": 32},
 }
-ALONE = KINDS.keys() - {"llama", "qwen3"}
+IN_BATCHES = {"llama", "qwen3"}
+WITHOUT_A_CACHE = {"mamba", "recurrent_gemma", "minimax", "rwkv"}
 REQUESTS = [
     Request(key=f"q{i}", state=[user("Which order? " + "It is number seven. " * n)], tools="[]")
     for i, n in enumerate((0, 3, 9))
@@ -59,8 +88,10 @@ def completions(sampler: HFEngine, requests: list[Request]) -> dict[str, list[Co
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_prompt_in_company_samples_what_it_samples_alone(kind, capsys):
     sampler = engine(kind)
-    assert ("one prompt at a time" in capsys.readouterr().err) == (kind in ALONE)
     together = completions(sampler, REQUESTS)
+    said = capsys.readouterr().err
+    assert ("one prompt at a time" in said) == (kind not in IN_BATCHES)
+    assert ("without a cache" in said) == (kind in WITHOUT_A_CACHE)
     for request in REQUESTS:
         alone = completions(sampler, [request])[request.key]
         for one, other in zip(together[request.key], alone, strict=True):
@@ -80,6 +111,8 @@ def test_its_log_probabilities_are_those_of_a_plain_pass(kind):
             assert one.logprobs == pytest.approx(plain.tolist(), abs=1e-4)
 
 
-def test_recurrent_layers_are_refused():
-    with pytest.raises(InputError, match="qwen3_5_text: engine hf cannot sample from linear attention"):
-        engine("qwen3_5_text")
+def test_a_model_whose_passes_differ_is_refused():
+    sampler = engine("llama")
+    sampler.model.model.embed_tokens.register_forward_hook(lambda _, __, hidden: hidden + torch.randn_like(hidden))
+    with pytest.raises(InputError, match="llama: engine hf cannot sample: log-probabilities differ from a plain pass"):
+        completions(sampler, REQUESTS)
