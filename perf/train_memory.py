@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+from transformers import DynamicCache, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from perf.train_step import Case, batch_of, our_loss, positions, saved_bytes
+from pivotrl_cli.engines.decoding import last_logits
 from pivotrl_cli.learn.optimizer import Optimizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -132,8 +133,10 @@ def _held(model: PreTrainedModel, adamw: Optimizer) -> Iterator[Tensor]:
 
 def cache(shape: Shape, dtype: str) -> tuple[int, int]:
     """Bytes measured and predicted, 4 prompts of 100 tokens."""
+    model = shape.model(dtype)
+    held = DynamicCache(config=model.config)
     with torch.no_grad():
-        held = shape.model(dtype)(torch.ones(4, 100, dtype=torch.long), use_cache=True).past_key_values
+        last_logits(model, held, input_ids=torch.ones(4, 100, dtype=torch.long))
     found = sum(layer.keys.nbytes + layer.values.nbytes for layer in held.layers)
     return found, cache_bytes(shape, dtype, 400)
 

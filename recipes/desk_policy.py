@@ -224,9 +224,9 @@ def group_loss(model: PreTrainedModel, group: Group) -> tuple[Tensor, Tensor]:
         ids[row, : len(conversation.ids)] = torch.tensor(conversation.ids)
         weights[row, : len(conversation.ids)] = torch.tensor(conversation.weights)
     cache = DynamicCache(config=model.config)
-    model.model(input_ids=torch.tensor([group.prefix]), past_key_values=cache, use_cache=True)
+    model.model(torch.tensor([group.prefix]), None, None, cache)  # by place: transformers 5.22 renamed it
     cache.batch_repeat_interleave(size)
-    hidden = model.model(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state
+    hidden = model.model(ids, None, None, cache).last_hidden_state
     scored = weights[:, 1:] > 0
     logits = model.lm_head(hidden[:, :-1][scored]).float()
     losses = torch.nn.functional.cross_entropy(logits, ids[:, 1:][scored], reduction="none")

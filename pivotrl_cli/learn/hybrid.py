@@ -42,7 +42,10 @@ class _TreeForward(torch.nn.Module):
 
 
 class _State:
-    """State of a recurrent layer; takes the place of the cache in one call of its forward."""
+    """State of a recurrent layer; takes the place of the cache in one call of its forward.
+
+    The layer reads it through `layers` and `has_previous_state` up to transformers 5.21, through the `get_...` after.
+    """
 
     def __init__(self, conv: Tensor | None = None, recurrent: Tensor | None = None) -> None:
         self.conv, self.recurrent = conv, recurrent
@@ -53,8 +56,19 @@ class _State:
         return self
 
     def __getitem__(self, _layer: int) -> SimpleNamespace:
-        # Recording the past keeps the layer off its in-place kernel for single tokens.
-        return SimpleNamespace(record_past=True, conv_states={0: self.conv}, recurrent_states={0: self.recurrent})
+        return SimpleNamespace(
+            record_past=self.is_recording_past(_layer), conv_states={0: self.conv}, recurrent_states={0: self.recurrent}
+        )
+
+    def get_conv_state(self, _layer: int, state_idx: int = 0) -> Tensor | None:
+        return self.conv
+
+    def get_recurrent_state(self, _layer: int, state_idx: int = 0) -> Tensor | None:
+        return self.recurrent
+
+    def is_recording_past(self, _layer: int) -> bool:
+        """Keeps the layer off its in-place kernel for single tokens."""
+        return True
 
     def has_previous_state(self, _layer: int, state_idx: int = 0) -> bool:
         return self.conv is not None
@@ -89,7 +103,7 @@ def _recur(forward: Callable[..., Tensor], hidden_L: Tensor, row: PackedTree) ->
         if leaves:
             spans = [row.segments[i] for i in leaves]
             hidden = torch.nn.utils.rnn.pad_sequence([hidden_L[s.start : s.stop] for s in spans], batch_first=True)
-            mixed = forward(hidden, cache_params=state.copies(len(leaves)) if state else None)
+            mixed = forward(hidden, state.copies(len(leaves)) if state else None)
             for i, span, values in zip(leaves, spans, mixed, strict=True):
                 out[i] = values[: span.stop - span.start]
 
@@ -100,11 +114,11 @@ def _recur(forward: Callable[..., Tensor], hidden_L: Tensor, row: PackedTree) ->
         state = state.copies(1) if state else _State()
         for depth in sorted(depth for parent, depth in cuts if parent == index):
             stop = segment.start + depth - segment.depth
-            pieces.append(forward(hidden_L[None, start:stop], cache_params=state)[0])
+            pieces.append(forward(hidden_L[None, start:stop], state)[0])
             run(cuts[index, depth], state)
             start = stop
         if start < segment.stop:
-            pieces.append(forward(hidden_L[None, start : segment.stop], cache_params=state)[0])
+            pieces.append(forward(hidden_L[None, start : segment.stop], state)[0])
         out[index] = torch.cat(pieces)
 
     run([i for i, segment in enumerate(row.segments) if segment.parent is None], None)

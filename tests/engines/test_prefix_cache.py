@@ -11,6 +11,7 @@ from transformers import DynamicCache
 
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.engines import Completion, Request, Sampling, each_group, hf
+from pivotrl_cli.engines.decoding import last_logits
 from pivotrl_cli.engines.prefix_cache import PrefixCache
 
 
@@ -72,7 +73,7 @@ def kept(engine: hf.HFEngine, prompts: list[list[int]], token_budget: int = 100)
     """The prompts, all of one length, as a call leaves them."""
     cache = DynamicCache(config=engine.model.config)
     with torch.no_grad():
-        engine.model(input_ids=torch.tensor(prompts), past_key_values=cache)
+        last_logits(engine.model, cache, input_ids=torch.tensor(prompts))
     store = PrefixCache(token_budget)
     store.add(prompts, torch.ones(len(prompts), len(prompts[0]), dtype=torch.long), cache)
     store.rotate()
@@ -86,7 +87,7 @@ def test_a_prompt_starts_from_the_one_that_it_agrees_with_for_longest(engine):
     assert mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 0]]
     alone = DynamicCache(config=engine.model.config)
     with torch.no_grad():
-        engine.model(input_ids=torch.tensor([[5, 6, 7]]), past_key_values=alone)
+        last_logits(engine.model, alone, input_ids=torch.tensor([[5, 6, 7]]))
     torch.testing.assert_close(cache.layers[1].values[3, :, :3], alone.layers[1].values[0])
     assert not cache.layers[1].values[3, :, 3].any()
 
