@@ -72,6 +72,7 @@ VERIFIERS: dict[str, str] = {
     "terminus_compat": "pivotrl_cli.verifiers.nvidia.terminus_compat:verify",
     "xlam_fc_compat": "pivotrl_cli.verifiers.nvidia.xlam_fc_compat:verify",
     "search": "pivotrl_cli.verifiers.search:verify",
+    "similarity": "pivotrl_cli.verifiers.similarity:verify",
     "execute": "pivotrl_cli.verifiers.execute:verify",
     "judge": "pivotrl_cli.verifiers.judge:Judge",
 }

@@ -179,6 +179,7 @@ def test_audit_counts_what_is_accepted(tmp_path):
         "a value changed": (2, 0),
         "a message that does nothing": (3, 0),
         "all tools at once": (0, 0),
+        "message: a number changed": (1, 0),
     }
     compat = score.run(ScoreConfig(rollouts=str(path), audit=True, verifier=["tool_call_compat"])).probes
     assert compat["a message that does nothing"].accepted == 1
@@ -206,6 +207,76 @@ def test_probes_are_what_they_say():
     }
 
 
+@pytest.mark.parametrize(
+    ("key", "text", "changed"),
+    [
+        (
+            "query",
+            "SELECT id FROM users WHERE age > 30 AND NOT gone ORDER BY id DESC",
+            {
+                "query: an opposite": "SELECT id FROM users WHERE age > 30 OR NOT gone ORDER BY id DESC",
+                "query: a comparison turned round": "SELECT id FROM users WHERE age < 30 AND NOT gone ORDER BY id DESC",
+                "query: a negation dropped": "SELECT id FROM users WHERE age > 30 AND gone ORDER BY id DESC",
+                "query: a number changed": "SELECT id FROM users WHERE age > 31 AND NOT gone ORDER BY id DESC",
+            },
+        ),
+        (
+            "command",
+            "cp -r a b && pip install x==2",
+            {
+                "command: an opposite": "cp -r a b && pip uninstall x==2",
+                "command: operands exchanged": "cp -r b a && pip install x==2",
+                "command: a flag changed": "cp --not-r a b && pip install x==2",
+                "command: a number changed": "cp -r a b && pip install x==3",
+            },
+        ),
+        (
+            "text",
+            "if ready:\n    run()\nwait()\n",
+            {"code: a line moved into the block above": "if ready:\n    run()\n    wait()\n"},
+        ),
+        (
+            "text",
+            "web:\n  port: 80\nname: x\n",
+            {
+                "data: a line moved into the block above": "web:\n  port: 80\n  name: x\n",
+                "data: a number changed": "web:\n  port: 81\nname: x\n",
+            },
+        ),
+        (
+            "note",
+            "Do not fly Maria from Oslo to Rome.",
+            {
+                "prose: a negation dropped": "fly Maria from Oslo to Rome.",
+                "prose: ends exchanged": "Do not fly Maria from Rome to Oslo.",
+                "prose: a name changed": "Do not fly Otto from Oslo to Rome.",
+            },
+        ),
+        ("note", "会议在上午十点开始", {"prose: an opposite": "会议在下午十点开始"}),
+        ("id", "A17", {"name or id: a number changed": "A18"}),
+        ("link", "https://a.org/7", {"url: a number changed": "https://a.org/8"}),
+        ("id", "", {}),
+    ],
+)
+def test_values_are_changed_by_their_kind(key, text, changed):
+    demonstration = calls("look", json.dumps({"order": 7, key: text}))
+    one = candidate("a-000", expected_action=demonstration)
+    found = {name: wrong for name, wrong in audit.wrong_actions(one, None) if name not in audit.PROBES}
+    assert found == {name: calls("look", json.dumps({"order": 7, key: other})) for name, other in changed.items()}
+
+
+def test_what_terminus_types_is_a_command():
+    typed = {"analysis": "2 files", "plan": "", "commands": [{"keystrokes": "ls -l\n"}, {"keystrokes": "cat 5\n"}]}
+    one = candidate("a-000", expected_action=says(json.dumps(typed)))
+    found = {
+        name: json.loads(wrong.content)["commands"] for name, wrong in audit.wrong_actions(one, None) if ":" in name
+    }
+    assert found == {
+        "command: a flag changed": [{"keystrokes": "ls --not-l\n"}, {"keystrokes": "cat 5\n"}],
+        "command: a number changed": [{"keystrokes": "ls -l\n"}, {"keystrokes": "cat 6\n"}],
+    }
+
+
 @needs_recorded
 def test_the_default_verifier_lets_no_exploit_through_on_recorded_runs(tmp_path):
     from pivotrl_cli.configs import ExtractConfig
@@ -215,7 +286,7 @@ def test_the_default_verifier_lets_no_exploit_through_on_recorded_runs(tmp_path)
     extract.run(ExtractConfig(sources=[str(DATA / "tau2_bench/openai_sft")], output=str(output)))
     with Table.open(output, Candidate) as table:
         found = audit.audit(table, {"tool_call": load_verifier("tool_call")})
-    accepted = {name: c.accepted for name, c in found.probes.items()}
+    accepted = {name: c.accepted for name, c in found.probes.items() if name in audit.PROBES}
     tried = {name: c.tried for name, c in found.probes.items()}
     assert found.demonstrations_refused == 0
     assert tried["all tools at once"] > 300

@@ -2,8 +2,9 @@
 
 A policy finds whatever its reward accepts. So each demonstration is scored against itself (it must be accepted), and
 against actions that are wrong on purpose: another turn's action, the demonstration without one of its arguments, with
-one value changed, a message that does nothing, and all declared tools called at once. The shares accepted are what a
-policy could exploit; a few are honest (another turn may well do the same).
+one value replaced, a message that does nothing, and all declared tools called at once; then, by kind of value, with one
+detail turned round (`changed_values`). The shares accepted are what a policy could exploit; a few are honest (another
+turn may well do the same).
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from pivotrl_cli.rows import Candidate, Message, ToolCall
+from pivotrl_cli.stages.score.changed_values import changed_texts, kind_of
 from pivotrl_cli.stages.score.summary import AcceptedAction, AuditSummary, ProbeCount, action_text
 from pivotrl_cli.storage.table import Table
 from pivotrl_cli.verifiers import Verifier
+from pivotrl_cli.verifiers.compare.terminus import guess_harness, is_valid, json_object, spoken_text
 
 NO_OP = "OK, I will look into it."
 """A message that is polite and does nothing."""
@@ -52,6 +56,15 @@ def every_tool(candidate: Candidate, previous: Message | None) -> Message | None
     return Message(role="assistant", tool_calls=[*demonstrated, *others]) if demonstrated and others else None
 
 
+class Slot(NamedTuple):
+    """A text of an action."""
+
+    kind: str | None
+    text: str
+    put: Callable[[str], Message]
+    """The action with another text in its place."""
+
+
 PROBES: dict[str, Probe] = {
     "another turn's action": other_turn,
     "a required argument dropped": dropped_argument,
@@ -59,6 +72,37 @@ PROBES: dict[str, Probe] = {
     "a message that does nothing": no_op,
     "all tools at once": every_tool,
 }
+
+
+def slots(action: Message) -> Iterator[Slot]:
+    """The texts of an action: its message, what it types (Terminus), or the arguments of its calls."""
+    harness = None if action.tool_calls else guess_harness(action.content)
+    typed = json_object(spoken_text(action.content)) if harness else None
+    if harness and typed and is_valid(typed, harness):
+        for i, command in enumerate(typed["commands"]):
+            yield Slot("command", command["keystrokes"], partial(_with_keystrokes, action, typed, i))
+    elif not action.tool_calls:
+        yield Slot("message", action.content, lambda text: action.model_copy(update={"content": text}))
+    for i, call in enumerate(action.tool_calls):
+        arguments = _arguments(call)
+        for key, value in arguments.items() if isinstance(arguments, dict) else ():
+            if isinstance(value, str):
+                yield Slot(kind_of(key, value), value, partial(_with_argument, action, i, arguments, key))
+
+
+def _with_keystrokes(action: Message, typed: dict[str, Any], i: int, text: str) -> Message:
+    commands = [command | {"keystrokes": text} if i == j else command for j, command in enumerate(typed["commands"])]
+    return action.model_copy(update={"content": json.dumps(typed | {"commands": commands})})
+
+
+def _with_argument(action: Message, i: int, arguments: dict[str, Any], key: str, text: str) -> Message:
+    return _with_call(action, i, arguments | {key: text})
+
+
+def _with_call(action: Message, i: int, arguments: dict[str, Any]) -> Message:
+    """The action with other arguments of its call `i`."""
+    changed = action.tool_calls[i].model_copy(update={"arguments": json.dumps(arguments)})
+    return action.model_copy(update={"tool_calls": [*action.tool_calls[:i], changed, *action.tool_calls[i + 1 :]]})
 
 
 def audit(table: Table[Candidate], verifiers: dict[str, Verifier], override: str | None = None) -> AuditSummary:
@@ -72,15 +116,15 @@ def audit(table: Table[Candidate], verifiers: dict[str, Verifier], override: str
             refused.append(candidate.candidate_id)
         follows = previous is not None and previous.trajectory_id == candidate.trajectory_id
         before = previous.expected_action if previous is not None and follows else None
-        for name, wrong in _probes(candidate, before):
-            counts[name].add(candidate, wrong, verify(candidate, wrong).reward)
+        for name, wrong in wrong_actions(candidate, before):
+            counts.setdefault(name, _Count()).add(candidate, wrong, verify(candidate, wrong).reward)
         previous = candidate
     return AuditSummary(
         verifiers=list(verifiers),
         candidates=table.n_rows,
         demonstrations_refused=len(refused),
         refused_examples=refused[:3],
-        probes={name: count.summary() for name, count in counts.items()},
+        probes={name: counts[name].summary() for name in [*PROBES, *sorted(counts.keys() - PROBES.keys())]},
     )
 
 
@@ -112,11 +156,17 @@ class _Count:
         )
 
 
-def _probes(candidate: Candidate, previous: Message | None) -> Iterator[tuple[str, Message]]:
+def wrong_actions(candidate: Candidate, previous: Message | None) -> Iterator[tuple[str, Message]]:
+    """The wrong action of each probe that applies; a change of a kind of value is made at its first place."""
     for name, probe in PROBES.items():
         wrong = probe(candidate, previous)
         if wrong is not None:
             yield name, wrong
+    changed: dict[str, Message] = {}
+    for slot in slots(candidate.expected_action):
+        for change, text in changed_texts(slot.text, slot.kind):
+            changed.setdefault(f"{slot.kind}: {change}", slot.put(text))
+    yield from changed.items()
 
 
 def _same(first: Message, second: Message) -> bool:
@@ -145,8 +195,7 @@ def _with_arguments(candidate: Candidate, change: Change) -> Message | None:
     changed = change(arguments, _required_names(candidate, calls[0].name))
     if changed is None:
         return None
-    first = calls[0].model_copy(update={"arguments": json.dumps(changed)})
-    return candidate.expected_action.model_copy(update={"tool_calls": [first, *calls[1:]]})
+    return _with_call(candidate.expected_action, 0, changed)
 
 
 def _required_names(candidate: Candidate, name: str) -> list[str]:
