@@ -10,11 +10,12 @@ from tiny_models import tiny_tokenizer
 
 from pivotrl_cli.configs import ExtractConfig, ProfileConfig, ScoreConfig
 from pivotrl_cli.errors import ConfigError, InputError
-from pivotrl_cli.rows import Candidate, Profile, ProfileStatus, TrainRollout
+from pivotrl_cli.rows import Candidate, Profile, ProfileStatus, Rollout, TrainRollout
 from pivotrl_cli.stages.extract import run as extract
 from pivotrl_cli.stages.profile import run as profile
 from pivotrl_cli.stages.score import audit
 from pivotrl_cli.stages.score import run as score
+from pivotrl_cli.stages.shared.judge import needs_judge
 from pivotrl_cli.storage.provenance import Provenance
 from pivotrl_cli.storage.table import Table
 from pivotrl_cli.storage.table_writer import TableWriter
@@ -44,6 +45,7 @@ def test_recorded_rewards_are_compared_with_every_verifiers(profiled):
     assert found.rollouts == 6
     assert found.unscored == 2
     assert found.means == {"recorded": 3 / 6, "tool_call": 3 / 6, "tool_name": 4 / 6}
+    assert found.needs_judge == {"tool_call": 2, "tool_name": 1}  # not the text that is no action
     assert [tuple(pair.model_dump().values()) for pair in found.pairs] == [
         ("recorded", "tool_call", 3, 0, 0, 3, 0),
         ("recorded", "tool_name", 3, 0, 1, 2, 0),
@@ -161,6 +163,26 @@ def test_nemo_gyms_rollouts_find_their_demonstrations_among_candidates(tmp_path,
     assert (found.rollouts, found.telling, list(found.means)) == (5, [], ["recorded", verifier])
     with pytest.raises(InputError, match="does not say what was demonstrated"):
         score.run(ScoreConfig(rollouts=rollouts, verifier=[verifier]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "needed"),
+    [
+        ({}, False),
+        ({"reward": 0.0}, True),
+        ({"reward": 0.5}, True),
+        ({"verdict": "judge_same"}, True),
+        ({"reward": None}, False),
+        ({"reward": 0.0, "action": None}, False),
+        ({"reward": 0.0, "verdict": "truncated"}, False),
+    ],
+)
+def test_a_judge_is_needed_where_the_rule_does_not_accept_a_complete_action(changes, needed):
+    accepted = Rollout(
+        sample=0, text="hi", action=says("hi"), reward=1.0, verdict="expected_chat_message_found", detail="",
+        error=None, n_tokens=1, logprob=None, finish_reason="stop", seed=0,
+    )  # fmt: skip
+    assert needs_judge(accepted.model_copy(update=changes)) is needed
 
 
 def test_audit_counts_what_is_accepted(tmp_path):

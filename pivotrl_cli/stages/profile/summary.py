@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pivotrl_cli.rows import Rollout, Summary
-from pivotrl_cli.stages.shared.judge import JudgeUsage, usage_rows
+from pivotrl_cli.stages.shared.judge import JudgeUsage, need_rows, needs_judge, usage_rows
 from pivotrl_cli.stages.shared.scoring import LOOPING
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class ProfileSummary(Summary):
     """Candidates by whether their rewards differ."""
     verdicts: dict[str, int]
     """Rollouts by the verifier's category."""
+    needs_judge: int = 0
+    """Rollouts that `NAME+judge` asks about: complete actions that the rule does not accept outright."""
     retries: int = 0
     """Rollouts sampled again in this run because they had failed."""
     resumed: int = 0
@@ -77,6 +79,7 @@ class Tally:
             scored=added["n_scored"],
             errors=added["n_error"],
             truncated=added["n_truncated"],
+            needs_judge=sum(map(needs_judge, rollouts)),
         )
         if added["reward_mean"] is not None:
             self.reward_sum += added["reward_mean"] * added["n_scored"]
@@ -99,6 +102,7 @@ class Tally:
             truncated=self.counts["truncated"],
             looping=self.counts["looping"],
             tokens=self.counts["tokens"],
+            needs_judge=self.counts["needs_judge"],
         )
 
 
@@ -128,7 +132,7 @@ def describe(summary: ProfileSummary) -> RenderableType:
         table.add_row("resumed", f"{summary.resumed:,}", "candidates that an earlier run had sampled")
     table.add_row("signal", "", _counts(summary.signal))
     table.add_row("verdicts", "", _counts(summary.verdicts))
-    for row in usage_rows(summary.judge):
+    for row in [*need_rows(summary.needs_judge, summary.scored), *usage_rows(summary.judge)]:
         table.add_row(*row)
     return table
 

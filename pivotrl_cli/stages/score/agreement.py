@@ -9,6 +9,7 @@ from itertools import combinations
 from pivotrl_cli.rows import Rollout
 from pivotrl_cli.stages.score.recorded_rollouts import Recorded
 from pivotrl_cli.stages.score.summary import Disagreement, Pair, ScoreSummary, action_text
+from pivotrl_cli.stages.shared.judge import needs_judge
 
 RECORDED = "recorded"
 """Name of the rewards that the file has."""
@@ -22,6 +23,7 @@ class Agreement:
     n: int = 0
     n_unscored: int = 0
     errors: Counter[str] = field(default_factory=Counter)
+    for_judge: Counter[str] = field(default_factory=Counter)
     _sums: dict[str, float] = field(default_factory=dict)
     _pairs: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     _widest: dict[tuple[str, ...], Disagreement] = field(default_factory=dict)
@@ -34,6 +36,7 @@ class Agreement:
         if len(rewards) < len(scored):
             return
         self.n += 1
+        self.for_judge.update({name: needs_judge(rollout) for name, rollout in scored.items()})
         rewards = {RECORDED: recorded.reward, **rewards}
         for name, reward in rewards.items():
             self._sums[name] = self._sums.get(name, 0.0) + reward
@@ -68,6 +71,7 @@ class Agreement:
             rollouts=self.n,
             unscored=self.n_unscored,
             errors=dict(self.errors),
+            needs_judge=dict(self.for_judge),
             means={name: total / self.n for name, total in self._sums.items()},
             pairs=[
                 Pair(first=first, second=second, **{name: counts[name] for name in outcomes})

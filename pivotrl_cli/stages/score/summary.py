@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from pivotrl_cli.rows import Message, Summary, SummaryPart
-from pivotrl_cli.stages.shared.judge import JudgeUsage, usage_rows
+from pivotrl_cli.stages.shared.judge import JudgeUsage, need_rows, usage_rows
 from pivotrl_cli.text import shorten
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class ScoreSummary(Summary):
     """Recorded without a reward: truncated or failed."""
     errors: dict[str, int]
     """Rollouts that a verifier could not score."""
+    needs_judge: dict[str, int] = {}
+    """Rollouts that `NAME+judge` asks about: complete actions that the verifier does not accept outright."""
     means: dict[str, float]
     """Mean reward by scorer."""
     pairs: list[Pair]
@@ -120,6 +122,8 @@ def _describe_score(summary: ScoreSummary) -> RenderableType:
         counts = (pair.both, pair.only_first, pair.only_second, pair.neither, pair.other)
         pairs.add_row(pair.first, pair.second, *(f"{n:,}" for n in counts))
     cost = [f"{what}: {n}, {more}" for what, n, more in usage_rows(summary.judge)]
+    for name, n_needed in summary.needs_judge.items():
+        cost += [f"{what} after {name}: {n}, {more}" for what, n, more in need_rows(n_needed, summary.rollouts)]
     return Group(Text(head), *map(Text, cost), pairs, *map(Text, _disagreement_lines(summary.telling)))
 
 

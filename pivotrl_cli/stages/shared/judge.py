@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pivotrl_cli.configs import JudgeConfig
 from pivotrl_cli.errors import ConfigError, OutputError
-from pivotrl_cli.rows import SummaryPart
+from pivotrl_cli.rows import Rollout, SummaryPart
 from pivotrl_cli.verifiers import asks_judge
 
 if TYPE_CHECKING:
@@ -49,6 +49,18 @@ def open_judge(names: Iterable[str] | None, config: JudgeConfig) -> Iterator[Jud
 def judge_usage(judge: Judge | None) -> JudgeUsage | None:
     """What the judge was asked so far."""
     return JudgeUsage(**judge.usage) if judge else None
+
+
+def needs_judge(rollout: Rollout) -> bool:
+    """Whether `NAME+judge` asks about a rollout of NAME, or did: a complete action that NAME does not accept."""
+    if rollout.reward is None or rollout.action is None or rollout.verdict == "truncated":
+        return False
+    return rollout.reward < 1.0 or rollout.verdict.startswith("judge_")
+
+
+def need_rows(n: int, n_scored: int) -> list[tuple[str, str, str]]:
+    """The row of a stage's description: none where the rule accepts every rollout."""
+    return [("for a judge", f"{n:,}", f"{n / n_scored:.0%} of the scored, which +judge asks about")] if n else []
 
 
 def usage_rows(usage: JudgeUsage | None) -> list[tuple[str, str, str]]:

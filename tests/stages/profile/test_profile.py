@@ -127,6 +127,7 @@ def test_the_summary_adds_up(tmp_path, candidates_file, replay_file):
             "no_expected_chat_message": 2,
             "truncated": 1,
         },
+        needs_judge=4 + 2 + 2,
         retries=8,
     )
 
