@@ -274,6 +274,14 @@ def test_probes_are_what_they_say():
                 "prose: a name changed": "Do not fly Otto from Oslo to Rome.",
             },
         ),
+        (
+            "note",
+            "1. No worries, it isn't late. 2. You cannot fly at 10.",
+            {
+                "prose: a negation dropped": "1. No worries, it is late. 2. You cannot fly at 10.",
+                "prose: a number changed": "1. No worries, it isn't late. 2. You cannot fly at 11.",
+            },
+        ),
         ("note", "会议在上午十点开始", {"prose: an opposite": "会议在下午十点开始"}),
         ("id", "A17", {"name or id: a number changed": "A18"}),
         ("link", "https://a.org/7", {"url: a number changed": "https://a.org/8"}),

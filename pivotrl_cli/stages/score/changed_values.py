@@ -22,7 +22,11 @@ OPPOSITES = (
 OPPOSITES_WITHOUT_SPACES = "新 旧, 上午 下午, 打开 关闭, 同意 拒绝, 午前 午後, 承認 却下, 新しい 古い"
 """Pairs in scripts that do not separate words."""
 
-NEGATIONS = r"\b(?:do not|does not|is not|not|never|no|nicht|kein\w*|ne|pas|لا|غير)\s+|不|没有?"
+NEGATIONS = (
+    r"\b(can)not\b|\b(is|are|was|were|could|would|should|do|does|did|has|have)n't\b|不|没有?|"
+    r"\b(?:do not|does not|not|never|no(?! worries| problem)|nicht|kein\w*|ne|pas|لا|غير)\s+"
+)
+"""What is dropped; a verb in a group stays."""
 
 PROGRAMS = (
     "apt apt-get awk cat cd chmod cp curl docker find git grep kubectl ls make mv npm pip python rm sed systemctl tar"
@@ -31,7 +35,7 @@ PROGRAMS = (
 KINDS = (
     ("url", r"https?://\S+$"),
     ("query", r"\s*(?i:select|insert|update|delete|with)\s.*\s(?i:from|into|set|as)\s"),
-    ("query", r".*\S\s*(?:==?|!=|<=?|>=?|:)\s*\S.*\b(?i:and|or|not)\b"),
+    ("query", r".*\S\s*(?:==?|!=|<=?|>=?)\s*\S.*\b(?i:and|or|not)\b|.*\w:\S.*\b(?:AND|OR|NOT)\b"),
     ("command", rf"(?:\w+=\S+ )*(?:{PROGRAMS.replace(' ', '|')})\s"),
     ("code", r"(?ms)(?:.*\n)?\s*(?:def \w+\(|(?:from \S+ )?import \w|for \w+ in |if .+:$|\w+ = )"),
     ("data", r"(?s)\s*[\[{].*[\]}]\s*$|(?m:(?:^.*\n)*?^[\w.-]+:(?: .*)?$)|(?s:\s*\[[\w.]+\]\n)"),
@@ -69,6 +73,10 @@ def _opposite(match: re.Match[str]) -> str:
     return other.upper() if word.isupper() else other.capitalize() if word.istitle() else other
 
 
+def _without_negation(match: re.Match[str]) -> str:
+    return match[1] or match[2] or ""
+
+
 def _words(words: str) -> str:
     return "|".join(sorted(map(re.escape, _pairs(words)), key=len, reverse=True))
 
@@ -83,7 +91,12 @@ CHANGES = (
     Change(
         "a comparison turned round", frozenset({"query", "code"}), re.compile(r"(?<= )(?:[<>]|[!=]=)(?= )"), _opposite
     ),
-    Change("a negation dropped", ANY - {"url", "command", "name or id"}, re.compile(NEGATIONS, re.IGNORECASE), ""),
+    Change(
+        "a negation dropped",
+        ANY - {"url", "command", "name or id"},
+        re.compile(NEGATIONS, re.IGNORECASE),
+        _without_negation,
+    ),
     Change(
         "operands exchanged",
         frozenset({"command"}),
@@ -103,7 +116,7 @@ CHANGES = (
         r"\1\2\3\2",
     ),
     Change("a flag changed", frozenset({"command"}), re.compile(r"(?<=\s)(--?)(?!not-)(?=[a-zA-Z])"), r"--not-"),
-    Change("a number changed", ANY, re.compile(r"[0-9]+"), lambda match: str(int(match.group()[:15]) + 1)),
+    Change("a number changed", ANY, re.compile(r"[0-9]++(?!\.\s)"), lambda match: str(int(match.group()[:15]) + 1)),
     Change(
         "a name changed",
         frozenset({"prose", "message"}),
