@@ -5,8 +5,8 @@ user's own is named as `module:function` or `file.py:function`. `NAME+any_messag
 one, `NAME+judge` asks a language model about what NAME does not accept outright, `NAME+any_message+judge` does both.
 
 A verifier returns a verdict on any action, however broken. It raises `UnverifiableError` only where the demonstration
-itself is malformed: a failed measurement is not a zero. The names that end in `_compat` reproduce NVIDIA's public
-verifiers, faults included; the others mend them.
+itself is malformed: a failed measurement is not a zero. The names with `_compat` reproduce NVIDIA's public verifiers
+of NeMo Gym 0.7, faults included, `NAME@0.6` those of earlier releases where they differ; the others mend them.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ VERIFIERS: dict[str, str] = {
     "swe_continuous": "pivotrl_cli.verifiers.swe:verify_continuous",
     "swe_compat": "pivotrl_cli.verifiers.nvidia.swe_compat:verify",
     "swe_compat_continuous": "pivotrl_cli.verifiers.nvidia.swe_compat:verify_continuous",
+    "swe_compat@0.6": "pivotrl_cli.verifiers.nvidia.swe_compat:verify_0_6",
+    "swe_compat_continuous@0.6": "pivotrl_cli.verifiers.nvidia.swe_compat:verify_continuous_0_6",
     "terminal": "pivotrl_cli.verifiers.terminal:verify",
     "terminal_compat": "pivotrl_cli.verifiers.nvidia.terminal_compat:verify",
     "terminus_compat": "pivotrl_cli.verifiers.nvidia.terminus_compat:verify",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from pivotrl_cli.rows import Message
 from pivotrl_cli.verifiers import Verdict
 from pivotrl_cli.verifiers.compare.coding import first_program, kind_of, same_tool
 from pivotrl_cli.verifiers.nvidia import swe_compat, terminal_compat, terminus_compat
-from pivotrl_cli.verifiers.nvidia.swe_compat import SweScore, command_of, edit_text, file_path
+from pivotrl_cli.verifiers.nvidia.swe_compat import Rules, SweScore, command_of, edit_text, file_path
 from pivotrl_cli.verifiers.nvidia.tool_call_compat import arguments_difference, compare_actions
 
 
@@ -22,6 +23,45 @@ def conformance(name: str) -> list[dict[str, Any]]:
 
 def rollouts(server: str) -> list[dict[str, Any]]:
     return records(f"nemo_gym/{server}/example_rollouts.jsonl")
+
+
+# --- both releases, on small inputs: what the servers of nemo-gym 0.6.0 and 0.7.0 answered (support/gym_verdicts.py)
+
+SERVERS = {
+    "swe_pivot": "swe_compat",
+    "single_step_tool_use_with_argument_comparison": "tool_call_compat",
+    "terminus_judge": "terminus_compat",
+    "terminal_multi_harness": "terminal_compat",
+    "xlam_fc": "xlam_fc_compat",
+}
+VERDICTS = (Path(__file__).parents[1] / "data/gym/verdicts.jsonl").read_text().splitlines()
+
+
+@pytest.mark.parametrize("release", ["0.6", "0.7"])
+@pytest.mark.parametrize("server", SERVERS)
+def test_verdicts_of_a_release(server: str, release: str) -> None:
+    found = [case for case in map(json.loads, VERDICTS) if case["server"] == server]
+    verdicts = [release_verdict(case, release) for case in found]
+    names_no_code = server == "xlam_fc"
+    assert [[v.reward, None if names_no_code else v.category] for v in verdicts] == [case[release] for case in found]
+    assert any(case["0.6"] != case["0.7"] for case in found) == (server == "swe_pivot")
+
+
+def release_verdict(case: dict[str, Any], release: str) -> Verdict:
+    row, name = case["row"], SERVERS[case["server"]]
+    if case["config"].get("reward_mode") == "continuous":
+        name += "_continuous"
+    if release == "0.6" and name.startswith("swe"):
+        name += "@0.6"
+    if "expected_answers" in row:
+        expected = calls(*(call(c["name"], c["arguments"]) for c in row["expected_answers"]))
+    else:
+        expected = gym_action(row["expected_action"]) if "expected_action" in row else says(row["expected_answer"])
+    kind = row.get("expected_action", {}).get("type")
+    about = {"metadata": row.get("metadata", {}), "harness": row.get("harness"), "action_type": kind}
+    known = {key: value for key, value in about.items() if value}
+    tools = json.dumps([{"type": "function", "function": tool} for tool in row.get("declared_tools", [])])
+    return score(name, expected, gym_output(case["output"]), tools, json.dumps(known))
 
 
 # --- single step
@@ -88,7 +128,7 @@ def test_swe_verdicts() -> None:
         swe_compat.compare_actions(
             gym_action(r["expected_action"]),
             gym_output(r["output"]),
-            continuous=r["config"].get("reward_mode") == "continuous",
+            Rules(r["config"].get("reward_mode") == "continuous", lost_command_passes=True),
             batch=r["expected_action"]["type"] == "function_call_batch",
         )
         for r in found
@@ -106,7 +146,7 @@ SWE_FUNCTIONS = {
     "extract_editor_command": lambda arguments: arguments.get("command", ""),
     "extract_edit_content": edit_text,
     "verify_tool_name_match": lambda actual, _, expected, __: same_tool(actual, expected),
-    "verify_target_match": lambda kind, actual, _, expected: swe_compat.target_match(kind, actual, expected),
+    "verify_target_match": lambda kind, actual, _, expected: swe_compat.target_match(kind, actual, expected, True),
     "compute_argument_similarity": lambda kind, actual, _, expected: swe_compat.argument_similarity(
         kind, actual, expected
     ),
@@ -135,7 +175,9 @@ def test_swe_compat_by_name() -> None:
     batch = '{"action_type": "function_call_batch"}'
     assert score("swe_compat", calls(edit), calls(edit), provenance=batch).category == "expected_action_invalid"
     deep = call("edit", "[" * 500 + "]" * 500)
-    assert swe_compat.compare_actions(calls(edit), calls(deep)) == SweScore(0.0, swe_compat.SweCode.UNKNOWN_ERROR)
+    assert swe_compat.compare_actions(calls(edit), calls(deep), Rules()) == SweScore(
+        0.0, swe_compat.SweCode.UNKNOWN_ERROR
+    )
 
 
 # --- terminal: Terminus

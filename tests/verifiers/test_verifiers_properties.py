@@ -213,7 +213,7 @@ def holds_objects(action: Message) -> bool:
 def least(verifier: str, action: Message) -> float:
     """What an action earns against itself at least; peers' rules do not know every kind of action."""
     n_calls = len(action.tool_calls)
-    match verifier:
+    match verifier.removesuffix("@0.6"):
         case "tool_call_compat" | "xlam_fc_compat":
             non_finite = any(word in c.arguments for c in action.tool_calls for word in ("NaN", "Infinity"))
             return float(not non_finite)

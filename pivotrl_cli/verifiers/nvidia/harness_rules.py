@@ -1,9 +1,8 @@
 """What NVIDIA's harness verifier compares in the arguments of each tool, by harness.
 
-The rules of `terminal_multi_harness` in NVIDIA-NeMo/Gym at 07d6b0d07b22, as tables: `RULES[harness][tool]` takes the
-expected and the actual arguments and a threshold. Values are compared as Python does (1 == True == 1.0), and one side's
-missing key is None. A tool without a rule passes whatever its values.
-"""
+The rules of `terminal_multi_harness` of NeMo Gym 0.6 and 0.7, as tables: `RULES[harness][tool]` takes the expected and
+the actual arguments and a threshold. Values are compared as Python does (1 == True == 1.0), and one side's missing key
+is None. A tool without a rule passes whatever its values."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
 """NVIDIA's public verifier for software engineering pivots, reproduced reward by reward and code by code.
 
-It follows the behaviour of `swe_pivot` in NVIDIA-NeMo/Gym at 07d6b0d07b22 in its two reward modes; `swe` lists what the
-default does otherwise. Four levels: 0 the kind of tool, 1 the target (file, lines, program), 2 the likeness of the edit
-or command by difflib's ratio on the first 2,000 characters, 4 a penalty for long edits (continuous mode only). Left
-out: their options that switch single levels off.
+It follows `swe_pivot` of NeMo Gym 0.7 in its two reward modes, and as `swe_compat@0.6` that of 0.4 to 0.6, whose
+verdict differs where one of two commands, or of two editor's commands, is missing or empty: 0 from 0.7 on, before that
+no difference. `swe` lists what the default does otherwise. Four levels: 0 the kind of tool, 1 the target (file, lines,
+program), 2 the likeness of the edit or command by difflib's ratio on the first 2,000 characters, 4 a penalty for long
+edits (continuous mode only). Left out: their options that switch single levels off.
 
-Faults that are kept: a view of `[1, -1]` does not cover itself; malformed arguments and absent keys pass; search
+Faults that are kept: a view of `[1, -1]` does not cover itself; malformed arguments and other absent keys pass; search
 patterns, `think` and `finish` are never read; only the first call counts. Its own demonstration is accepted unless it
 is a message, several calls, or such a view; in continuous mode an edit loses some reward even against itself.
 
@@ -55,6 +56,14 @@ class SweCode(StrEnum):
     """Their code throws and catches, for example on arguments that are not an object."""
 
 
+class Rules(NamedTuple):
+    """Reward mode and release of their server."""
+
+    continuous: bool = False
+    lost_command_passes: bool = False
+    """Whether a command that one side lacks is no difference: so it was before 0.7."""
+
+
 class SweScore(NamedTuple):
     """What their server reports; None where a level was not reached."""
 
@@ -68,21 +77,29 @@ class SweScore(NamedTuple):
 
 def verify(candidate: Candidate, action: Message) -> Verdict:
     """Score `action` as NVIDIA's server does with its defaults: binary."""
-    return _verdict(candidate, action, continuous=False)
+    return _verdict(candidate, action, Rules())
 
 
 def verify_continuous(candidate: Candidate, action: Message) -> Verdict:
     """Score `action` with partial credit and the penalty for long edits."""
-    return _verdict(candidate, action, continuous=True)
+    return _verdict(candidate, action, Rules(continuous=True))
 
 
-def _verdict(candidate: Candidate, action: Message, continuous: bool) -> Verdict:
-    score = compare_actions(candidate.expected_action, action, continuous, batch=is_batch(candidate))
+def verify_0_6(candidate: Candidate, action: Message) -> Verdict:
+    return _verdict(candidate, action, Rules(lost_command_passes=True))
+
+
+def verify_continuous_0_6(candidate: Candidate, action: Message) -> Verdict:
+    return _verdict(candidate, action, Rules(continuous=True, lost_command_passes=True))
+
+
+def _verdict(candidate: Candidate, action: Message, rules: Rules) -> Verdict:
+    score = compare_actions(candidate.expected_action, action, rules, batch=is_batch(candidate))
     detail = "" if score.similarity is None else f"similarity {score.similarity:.3f}"
     return Verdict(score.reward, str(score.code), detail)
 
 
-def compare_actions(expected: Message, actual: Message, continuous: bool = False, batch: bool = False) -> SweScore:
+def compare_actions(expected: Message, actual: Message, rules: Rules, batch: bool = False) -> SweScore:
     """The demonstrated call, if it is not a batch, against the first call of the action, level by level."""
     if len(expected.tool_calls) != 1 or batch:
         return SweScore(0.0, SweCode.EXPECTED_ACTION_INVALID)
@@ -96,7 +113,7 @@ def compare_actions(expected: Message, actual: Message, continuous: bool = False
         return SweScore(0.0, SweCode.UNKNOWN_ERROR)
     if not same_tool(actual.tool_calls[0].name, want.name):
         return SweScore(0.0, SweCode.TOOL_NAME_MISMATCH)
-    return _compare(kind_of(want.name), given, wanted, continuous)
+    return _compare(kind_of(want.name), given, wanted, rules)
 
 
 def parse_arguments(call: ToolCall) -> Any:
@@ -109,18 +126,18 @@ def parse_arguments(call: ToolCall) -> Any:
     raise OverflowError(parsed.problem.detail)
 
 
-def _compare(kind: Kind, given: Any, wanted: Any, continuous: bool) -> SweScore:
+def _compare(kind: Kind, given: Any, wanted: Any, rules: Rules) -> SweScore:
     score = SweScore(0.0, SweCode.UNKNOWN_ERROR, tool_name_match=True)
     try:
-        score = score._replace(target_match=target_match(kind, given, wanted))
+        score = score._replace(target_match=target_match(kind, given, wanted, rules.lost_command_passes))
         if not score.target_match:
             return score._replace(code=SweCode.TARGET_MISMATCH)
         likeness = argument_similarity(kind, given, wanted)
         score = score._replace(similarity=likeness)
-        reward = credit_share(likeness, continuous)
+        reward = credit_share(likeness, rules.continuous)
         if reward == 0.0:
             return score._replace(code=SweCode.SIMILARITY_BELOW_THRESHOLD)
-        penalty = diff_size_penalty(kind, given) if continuous else None
+        penalty = diff_size_penalty(kind, given) if rules.continuous else None
     except (TypeError, AttributeError, OverflowError, RecursionError):  # arguments of another type than an object
         return score
     return score._replace(reward=reward * (1.0 - (penalty or 0.0)), code=SweCode.NONE, penalty=penalty)
@@ -147,24 +164,25 @@ def edit_text(arguments: Any) -> str:
     return next((str(arguments[key]) for key in ("patch", "diff", "content", "file_text") if key in arguments), "")
 
 
-def target_match(kind: Kind, given: Any, wanted: Any) -> bool:
-    """Whether both work on the same file, range of lines or program; what one of them does not name, matches."""
+def target_match(kind: Kind, given: Any, wanted: Any, lost_command_passes: bool = False) -> bool:
+    """Whether both work on the same file, range of lines or program; a file or range that one lacks, matches."""
     if kind == Kind.EDIT:
         given_verb, wanted_verb = str(given.get("command", "")), str(wanted.get("command", ""))
-        if not _agree(given_verb, wanted_verb) or not _same_path(file_path(given), file_path(wanted), 2):
+        if given_verb != wanted_verb and not (lost_command_passes and not (given_verb and wanted_verb)):
+            return False
+        if not _same_path(file_path(given), file_path(wanted), 2):
             return False
         if given_verb == wanted_verb == "view":
             return _covers(_lines(given.get("view_range")), _lines(wanted.get("view_range")))
         return True
     if kind == Kind.BASH:
-        return _same_bash_target(command_of(given), command_of(wanted))
+        given_command, wanted_command = command_of(given), command_of(wanted)
+        if not given_command or not wanted_command:
+            return lost_command_passes or given_command == wanted_command
+        return _same_bash_target(given_command, wanted_command)
     if kind in (Kind.SEARCH, Kind.READ):
         return _same_path(file_path(given), file_path(wanted), 3)
     return True
-
-
-def _agree(given: str, wanted: str) -> bool:
-    return not given or not wanted or given == wanted
 
 
 def _same_path(given: str, wanted: str, parts: int) -> bool:
@@ -192,9 +210,8 @@ _PATH = re.compile(r"""(?:^|[\s='"(])((?:/[\w.-]+)+|\.{1,2}/[\w./-]+|[\w.-]+/[\w
 
 def _same_bash_target(given: str, wanted: str) -> bool:
     """The first words, one path where both have some, and a likeness of 0.3."""
-    if not given or not wanted:
-        return True
-    if not _agree(first_program(given), first_program(wanted)):
+    programs = first_program(given), first_program(wanted)
+    if all(programs) and programs[0] != programs[1]:  # a folder alone, such as `bin/`, has no program
         return False
     given_ends, wanted_ends = _path_ends(given), _path_ends(wanted)
     if given_ends and wanted_ends and not given_ends & wanted_ends:

@@ -1,9 +1,9 @@
 """NVIDIA's public verifier for terminal pivots of tool-calling harnesses, reproduced category by category.
 
-It follows the behaviour of `terminal_multi_harness` in NVIDIA-NeMo/Gym at 07d6b0d07b22 (codex, opencode, agent006,
-stirrup). A call has to be valid under its declared schema, carry the expected name and no key that the demonstration
-lacks; then a rule of the harness looks at some of the values, and a tool without a rule passes. Any message that is not
-blank matches a demonstrated message. `terminal` lists what the default does otherwise.
+It follows the behaviour of `terminal_multi_harness` of NeMo Gym 0.6 and 0.7 (codex, opencode, agent006, stirrup). A
+call has to be valid under its declared schema, carry the expected name and no key that the demonstration lacks; then a
+rule of the harness looks at some of the values, and a tool without a rule passes. Any message that is not blank matches
+a demonstrated message. `terminal` lists what the default does otherwise.
 
 The harness and a threshold of the row are taken from the candidate's provenance, else `generic` and 0.9, as in all of
 their configurations. Two of their knobs (`floating_point_comparison_threshold`, `ignored_argument_keys_by_tool`) are

@@ -1,9 +1,9 @@
 """NVIDIA's public verifier for terminal pivots of the Terminus harnesses, reproduced reward by reward and code by code.
 
-It follows the behaviour of `terminus_judge` in NVIDIA-NeMo/Gym at 07d6b0d07b22 in its `string_only` configuration: a
-ratio of 0.9 and no judge. An action is a message whose text, after the last `</think>`, is a JSON object: an analysis,
-a plan, and commands with keystrokes. Its keystrokes, joined without a separator, are compared by difflib's ratio with
-the demonstrated ones. Durations and `is_blocking` are not compared. `terminal` lists what the default does otherwise.
+It follows the behaviour of `terminus_judge` of NeMo Gym 0.6 and 0.7 in its `string_only` configuration: a ratio of 0.9
+and no judge. An action is a message whose text, after the last `</think>`, is a JSON object: an analysis, a plan, and
+commands with keystrokes. Its keystrokes, joined without a separator, are compared by difflib's ratio with the
+demonstrated ones. Durations and `is_blocking` are not compared. `terminal` lists what the default does otherwise.
 
 The harness and a threshold of the row are taken from the candidate's provenance; where it names none, the harness shows
 in the demonstration's keys.

@@ -1,6 +1,6 @@
 """NVIDIA's public verifier for conversational pivots, reproduced reward by reward and category by category.
 
-It follows the behaviour of `single_step_tool_use_with_argument_comparison` in NVIDIA-NeMo/Gym at 07d6b0d07b22 in its
+It follows the behaviour of `single_step_tool_use_with_argument_comparison` of NeMo Gym 0.6 and 0.7 in its
 conversational configuration, known exploits included, so that published numbers can be matched; `tool_call` lists what
 the default does otherwise. Categories are theirs in lower case. Left out: their options for the number of calls
 (`parallel_tool_call_rewarding`), which that configuration does not use.

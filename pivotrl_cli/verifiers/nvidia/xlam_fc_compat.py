@@ -1,8 +1,8 @@
 """NVIDIA's public verifier for single-turn function calling, reproduced reward by reward.
 
-It follows the behaviour of `xlam_fc` in NVIDIA-NeMo/Gym at 07d6b0d07b22, faults included; `tool_call` is the default's
-rule. Each demonstrated call takes the first given call, not taken yet, of the same name whose arguments hold every
-demonstrated key with an equal value; the reward is 1 if all are taken and as many calls were given, else 0.
+It follows the behaviour of `xlam_fc` of NeMo Gym 0.6 and 0.7, faults included; `tool_call` is the default's rule. Each
+demonstrated call takes the first given call, not taken yet, of the same name whose arguments hold every demonstrated
+key with an equal value; the reward is 1 if all are taken and as many calls were given, else 0.
 
 Surplus arguments are free, and so are arguments that are not JSON where none were demonstrated. Values are equal as in
 Python: 1 is 1.0 and `true`, NaN is nothing. Because the first match is taken, two calls of one name can be right in one
