@@ -73,3 +73,6 @@ class ExportConfig(StageConfig):
     `desk`; by default prompts stay messages."""
     verifier: str | None = option(None, metavar="NAME", identity="name")
     """Use this verifier instead of the one named in the pivots."""
+    rows: str | None = option(None, metavar="FILE", identity="name")
+    """Target nemo-gym: write the measured pass rates back into these rows, from which the candidates were extracted,
+    and keep everything else in them; by default new rows are written."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pivotrl_cli.readers.sources import Source
 from pivotrl_cli.rows import Candidate
 
 if TYPE_CHECKING:  # would pull in transformers, 2 s
@@ -24,11 +25,11 @@ class ExportCounts:
     not_held: Counter[str] = field(default_factory=Counter)
     """Rows in the export that lack something the target has no place for, or hold it changed."""
     first: dict[str, str] = field(default_factory=dict)
-    """Id of the first candidate, per reason."""
+    """The first candidate, or the place of the first row, per reason."""
 
-    def leave_out(self, candidate: Candidate, reason: str) -> None:
+    def leave_out(self, name: str, reason: str) -> None:
         self.left_out[reason] += 1
-        self.first.setdefault(reason, candidate.candidate_id)
+        self.first.setdefault(reason, name)
 
     def note_loss(self, candidate: Candidate, what: str) -> None:
         self.not_held[what] += 1
@@ -44,3 +45,5 @@ class Destination:
     """Renders prompts; without it they stay messages."""
     provenance: dict[str, Any]
     counts: ExportCounts = field(default_factory=ExportCounts)
+    sources: list[Source] = field(default_factory=list)
+    """Rows of the target that pass rates are written back into; else new rows are made."""

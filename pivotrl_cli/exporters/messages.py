@@ -56,6 +56,10 @@ def loses_names(messages: Iterable[Message]) -> bool:
     return False
 
 
+RATES = ("rewards", "reward_mean", "reward_std", "pass_rate", "pass_rate_total", "pass_rate_passed")
+"""Keys of what was measured at a row, as public pivot sets name them."""
+
+
 def pass_rate(candidate: Candidate) -> dict[str, Any]:
     """The profile's rewards, by the names that public pivot sets use; empty for a candidate."""
     if not isinstance(candidate, Profile) or candidate.reward_mean is None:

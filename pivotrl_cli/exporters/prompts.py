@@ -54,12 +54,12 @@ def _prompts(rows: Iterator[Candidate], to: Destination) -> Iterator[PromptRow]:
     for candidate in rows:
         truth = ground_truth(candidate)
         if truth is None:
-            to.counts.leave_out(candidate, NEEDS_JUDGE)
+            to.counts.leave_out(candidate.candidate_id, NEEDS_JUDGE)
             continue
         try:
             text = to.chat.prompt_text(candidate.state, candidate.tools) if to.chat else None
         except UnrenderableError:
-            to.counts.leave_out(candidate, "the chat template refuses the state")
+            to.counts.leave_out(candidate.candidate_id, "the chat template refuses the state")
             continue
         if to.chat is None and candidate.tools != "[]":
             to.counts.note_loss(candidate, TOOLS_UNSEEN)

@@ -16,11 +16,12 @@ from pivotrl_cli.configs import ExportConfig
 from pivotrl_cli.errors import ConfigError, RunError
 from pivotrl_cli.exporters import Destination, Exporter, load_exporter
 from pivotrl_cli.exporters.destination import ExportCounts
+from pivotrl_cli.readers.sources import Source, find_sources
 from pivotrl_cli.rows import Candidate, Pivot, Profile, Summary, SummaryPart
 from pivotrl_cli.storage.files import partial_path
 from pivotrl_cli.storage.folders import new_folder, stored_summary, write_note
 from pivotrl_cli.storage.locks import Lock
-from pivotrl_cli.storage.provenance import Provenance, source_fingerprint
+from pivotrl_cli.storage.provenance import Input, Provenance, source_fingerprint
 from pivotrl_cli.storage.table import Table
 from pivotrl_cli.verifiers import asks_judge, load_verifier
 
@@ -57,6 +58,10 @@ def run(config: ExportConfig) -> ExportSummary:
         raise ConfigError("an export is a folder", "name it with -o FOLDER")
     if config.model is not None and not exporter.renders:
         raise ConfigError(f"--model renders prompts, and {config.to} takes messages", "leave --model out")
+    if config.rows is not None and not getattr(exporter, "writes_back", False):
+        raise ConfigError(f"--rows are rows of NeMo Gym, not of {config.to}", "use --to nemo-gym, or leave --rows out")
+    if config.rows is not None and config.verifier is not None:
+        raise ConfigError("--rows keeps the rows' own agents", "leave --verifier out")
     if config.verifier is not None and not asks_judge(config.verifier):
         load_verifier(config.verifier)
     with Table.open(config.pivots, Candidate) as table:  # the columns of a profile and of pivots are exported too
@@ -67,21 +72,25 @@ def run(config: ExportConfig) -> ExportSummary:
 
         fingerprints["chat format"] = fingerprint(resolve(config.model), weights=False)
     with Table.open(config.pivots, row) as table:
-        provenance = Provenance.of("export", table.row, config, [table.as_input()], fingerprints)
+        sources = find_sources([config.rows]) if config.rows is not None else []
+        inputs = [Input(source.name, digest) for source in sources for digest in source.digests()]
+        provenance = Provenance.of("export", table.row, config, [table.as_input(), *inputs], fingerprints)
         stored = stored_summary(Path(config.output), provenance, force=config.force)
         if stored is not None:
             return ExportSummary.model_validate(stored | {"cached": True})
-        return _write(exporter, table, config, provenance)
+        return _write(exporter, table, config, provenance, sources)
 
 
-def _write(exporter: Exporter, table: Table[Candidate], config: ExportConfig, provenance: Provenance) -> ExportSummary:
+def _write(
+    exporter: Exporter, table: Table[Candidate], config: ExportConfig, provenance: Provenance, sources: list[Source]
+) -> ExportSummary:
     final, chat = Path(config.output), None
     if config.model is not None:
         from pivotrl_cli.model.chat import ChatFormat
         from pivotrl_cli.model.folder import load_tokenizer, resolve
 
         chat = ChatFormat(load_tokenizer(resolve(config.model)))
-    to = Destination(partial_path(final), chat, provenance.to_dict())
+    to = Destination(partial_path(final), chat, provenance.to_dict(), sources=sources)
     change = {} if config.verifier is None else {"verifier": config.verifier}
     with Lock(final), new_folder(final, to.folder) as making:
         exporter.write((row.model_copy(update=change) for row in table.rows()), to)

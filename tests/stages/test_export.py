@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import jsonschema
 import pyarrow.parquet as pq
 import pytest
 from readings import read_file
@@ -20,7 +21,7 @@ from tables import RIGHT, TALK, TOOLS, WRONG, calls, candidate, says, user, writ
 from tiny_models import tiny_tokenizer
 
 from pivotrl_cli.configs import DeskConfig, ExportConfig, ExtractConfig, FilterConfig
-from pivotrl_cli.errors import ConfigError, OutputError, RunError
+from pivotrl_cli.errors import ConfigError, InputError, OutputError, RunError
 from pivotrl_cli.exporters.scoring import ground_truth
 from pivotrl_cli.exporters.targets.verl import _reward_file
 from pivotrl_cli.model.chat import ChatFormat
@@ -57,6 +58,11 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def gym_rows(folder: Path) -> list[dict[str, Any]]:
+    """Rows of all servers."""
+    return [row for path in sorted(folder.glob("*.jsonl")) for row in lines(path)]
+
+
 def rows(path: Path, kind: type[Candidate] = Candidate) -> list[Candidate]:
     with Table.open(path, kind) as table:
         return list(table.rows())
@@ -70,9 +76,12 @@ def reward_file(folder: Path) -> Any:
 
 
 def read_back(path: Path) -> tuple[str, list[Trajectory]]:
-    name, found = read_file(path)
+    """Format and rows of a file, or of all files of rows in a folder."""
+    files = [path] if path.is_file() else sorted(path.glob("*.jsonl"))
+    read = [read_file(file) for file in files]
+    found = [row for _, several in read for row in several]
     assert all(isinstance(row, Trajectory) for row in found), found
-    return name, found
+    return read[0][0], found
 
 
 def unnamed(messages: list[Message]) -> list[Message]:
@@ -131,10 +140,10 @@ def assert_same(given: list[Candidate], found: list[Trajectory]) -> None:
 def test_gym_rows_hold_the_contract_and_are_read_back(desk_candidates, tmp_path):
     summary = exported(desk_candidates, "nemo-gym", tmp_path / "gym")
     given = rows(desk_candidates)
-    written = lines(tmp_path / "gym" / "pivots.jsonl")
+    written = gym_rows(tmp_path / "gym")
     for row in written:
         check_row(row)
-    name, found = read_back(tmp_path / "gym" / "pivots.jsonl")
+    name, found = read_back(tmp_path / "gym")
     assert name == "nemo_gym"
     assert_same(given, found)
     spoken = [one for one in given if one.expected_action.tool_calls and one.expected_action.content]
@@ -154,9 +163,9 @@ def test_real_gym_rows_survive_a_second_export(tmp_path):
     summary = exported(tmp_path / "c.parquet", "nemo-gym", tmp_path / "gym")
     given = rows(tmp_path / "c.parquet")
     assert (summary.n_rows, summary.left_out) == (len(given), [])
-    for row in lines(tmp_path / "gym" / "pivots.jsonl"):
+    for row in gym_rows(tmp_path / "gym"):
         check_row(row)
-    assert_same(given, read_back(tmp_path / "gym" / "pivots.jsonl")[1])
+    assert_same(given, read_back(tmp_path / "gym")[1])
     assert any(len(one.expected_action.tool_calls) > 1 for one in given)
 
 
@@ -169,9 +178,9 @@ OF_OTHERS = [str(DATA / name) for name in ("tau2_bench", "nemo_gym_rollouts", "h
 def test_every_turn_of_trajectories_survives_gyms_form(tmp_path, sources, n):
     extract.run(ExtractConfig(sources=sources, output=str(tmp_path / "c.parquet"), limit=60))
     exported(tmp_path / "c.parquet", "nemo-gym", tmp_path / "gym")
-    left_in = {row["uuid"] for row in lines(tmp_path / "gym" / "pivots.jsonl")}
+    left_in = {row["uuid"] for row in gym_rows(tmp_path / "gym")}
     given = [one for one in rows(tmp_path / "c.parquet") if one.candidate_id in left_in]
-    found = read_back(tmp_path / "gym" / "pivots.jsonl")[1]
+    found = read_back(tmp_path / "gym")[1]
     assert len(given) == len(found) > n
     for before, after in zip(given, found, strict=True):
         kept = [(m.role, m.content, m.reasoning, [(c.name, c.arguments) for c in m.tool_calls]) for m in before.state]
@@ -191,7 +200,7 @@ def test_batches_missing_ids_and_neighbouring_messages_in_gyms_form(tmp_path):
     state = [user("Look."), says("Well.", "why"), LOOKS, REPLY, REPLY]
     table = write(tmp_path / "c.parquet", [candidate("a-0", state=state, expected_action=LOOKS)])
     summary = exported(table, "nemo-gym", tmp_path / "gym")
-    (row,) = lines(tmp_path / "gym" / "pivots.jsonl")
+    (row,) = gym_rows(tmp_path / "gym")
     check_row(row)
     look = {"type": "function_call", "name": "look"}
     assert row["expected_action"] == {
@@ -217,7 +226,7 @@ def test_batches_missing_ids_and_neighbouring_messages_in_gyms_form(tmp_path):
         {"type": "function_call_output", "call_id": "call_2_1", "output": "sent"},
     ]
     assert [(one.what, one.n) for one in summary.not_held] == [("call ids (made up)", 1)]
-    (found,) = read_back(tmp_path / "gym" / "pivots.jsonl")[1]
+    (found,) = read_back(tmp_path / "gym")[1]
     assert [(m.role, m.content, m.reasoning, len(m.tool_calls)) for m in found.messages[:-1]] == [
         (m.role, m.content, m.reasoning, len(m.tool_calls)) for m in state
     ]
@@ -226,7 +235,7 @@ def test_batches_missing_ids_and_neighbouring_messages_in_gyms_form(tmp_path):
 def test_pass_rates_of_pivots_go_along(pivots, tmp_path):
     exported(pivots, "nemo-gym", tmp_path / "gym")
     names = ("uuid", "rewards", "pass_rate", "pass_rate_total", "pass_rate_passed")
-    assert [tuple(row[name] for name in names) for row in lines(tmp_path / "gym" / "pivots.jsonl")] == [
+    assert [tuple(row[name] for name in names) for row in gym_rows(tmp_path / "gym")] == [
         ("b-1", [1.0, 1.0, 0.0, 0.0], 0.5, 4, 2),
         ("c-0", [0.0, 1.0, 0.0, 0.0], 0.25, 4, 1),
     ]
@@ -247,14 +256,106 @@ def test_the_server_follows_the_verifier_and_stands_in_the_config(tmp_path, veri
     changes = {"expected_action": action} if action else {}
     table = write(tmp_path / "c.parquet", [candidate("a-0", verifier=verifier, **changes)])
     exported(table, "nemo-gym", tmp_path / "gym")
-    (row,) = lines(tmp_path / "gym" / "pivots.jsonl")
+    (row,) = gym_rows(tmp_path / "gym")
     check_row(row)
     assert row["agent_ref"]["name"] == agent
     config = yaml.safe_load((tmp_path / "gym" / "config.yaml").read_text())
     server = agent.removesuffix("_agent") + "_resources_server"
-    assert sorted(config) == sorted([agent, server])
-    named = config[agent]["responses_api_agents"]["tool_simulation_agent"]["resources_server"]
-    assert named == {"type": "resources_servers", "name": server}
+    relay = agent.removesuffix("_agent") + "_environment_server"
+    assert list(config) == [server, agent, relay]
+    declared = config[agent]["responses_api_agents"]["tool_simulation_agent"]
+    assert declared["resources_server"] == {"type": "resources_servers", "name": server}
+    assert [path.name for path in (tmp_path / "gym").glob("*.jsonl")] == [declared["datasets"][0]["jsonl_fpath"]]
+    named = {"type": "responses_api_agents", "name": agent}
+    assert config[relay] == {"environment_servers": {"legacy_agent": {"entrypoint": "app.py", "agent_server": named}}}
+    assert row["task_source"] == agent
+
+
+OURS = {"trajectory_id", "task_name", "environment_name", "info", "rewards", "reward_mean", "reward_std"}
+"""Keys of rows that the schemas of Gym's servers do not name; `gym dataset collate` lists them as a notice."""
+
+
+@pytest.fixture
+def rows_of_servers(tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
+    """A row of every kind for each server."""
+    terminus = says('{"analysis": "a", "plan": "p", "commands": []}')
+    given = [
+        candidate("a-0"),
+        candidate("b-0", expected_action=says("Done.")),
+        candidate("c-0", expected_action=LOOKS),
+        candidate("d-0", verifier="swe_compat@0.6"),
+        candidate("e-0", verifier="terminal", provenance='{"harness": "codex", "threshold": 0.8}'),
+        candidate("f-0", verifier="terminal_compat", expected_action=LOOKS),
+        candidate("g-0", verifier="terminus_compat", expected_action=terminus, provenance='{"threshold": 0.8}'),
+    ]
+    exported(write(tmp_path / "c.parquet", given), "nemo-gym", tmp_path / "gym")
+    return {path.stem: lines(path) for path in (tmp_path / "gym").glob("*.jsonl")}
+
+
+FRAMEWORKS = {"responses_create_params", "agent_ref", "task_source"}
+
+
+def test_rows_fit_the_schemas_that_gym_0_7_has_for_each_server(rows_of_servers):
+    """The snapshot is `TaskData` of each server as JSON Schema, without its texts."""
+    schemas = json.loads((ROOT / "tests/data/gym/task_data.json").read_text())
+    assert rows_of_servers.keys() == schemas.keys()
+    for server, found in rows_of_servers.items():
+        for row in found:
+            data = {key: value for key, value in row.items() if key not in FRAMEWORKS}
+            jsonschema.validate(data, schemas[server])
+            assert data.keys() - schemas[server]["properties"].keys() <= OURS | {"uuid", "threshold"}
+    assert rows_of_servers["terminal_multi_harness"][0]["threshold"] == 0.8
+    assert [row["expected_action"]["type"] for row in rows_of_servers["terminal_multi_harness"]] == [
+        *("function_call", "function_call_batch")
+    ]
+
+
+def test_rows_pass_the_validation_of_an_installed_gym(rows_of_servers):
+    reason = "nemo-gym 0.7 wants Python 3.13.14; its wheel, unpacked on PYTHONPATH, is enough"
+    gym = pytest.importorskip("nemo_gym.task_data", reason=reason)
+    for server, found in rows_of_servers.items():
+        schema = gym.load_task_data_schema(gym.find_server_dir(server))
+        report = gym.validate_jsonl_rows(server, schema, f"{server}.jsonl", map(json.dumps, found))
+        assert (report.rows, report.error_rows, report.conflicting_keys) == (len(found), 0, {})
+
+
+def test_measured_rates_go_back_into_the_rows_of_gym(pivots, tmp_path):
+    exported(pivots, "nemo-gym", tmp_path / "gym")
+    source, profile = tmp_path / "train.jsonl", tmp_path / "profile.parquet"
+    given = gym_rows(tmp_path / "gym")
+    source.write_text("".join(json.dumps(row) + "\n" for row in given))
+    extract.run(ExtractConfig(sources=[str(source)], output=str(tmp_path / "c.parquet"), profile=profile))
+    measured = [one.candidate_id for one in rows(profile)]
+    stale = given[0] | {"pass_rate": 0.25, "pass_rate_total": 8, "chosen_by": "someone", "reward": None}
+    other = given[1] | {"expected_action": {"type": "message", "content": "Another."}}
+    source.write_text("".join(json.dumps(row) + "\n" for row in (other, stale)))
+    summary = exported(profile, "nemo-gym", tmp_path / "back", rows=str(source))
+    (row,) = lines(tmp_path / "back" / "train.jsonl")
+    rates = ("pass_rate", "pass_rate_total", "pass_rate_passed", "rewards", "reward_mean", "reward_std")
+    kept = {key: value for key, value in stale.items() if key not in rates}
+    assert row == kept | {"pass_rate": 0.5, "pass_rate_total": 4}
+    assert (summary.n_given, summary.n_rows) == (2, 1)
+    assert summary.left_out == [
+        Counted(what="a row that the table does not have", n=1, first="train.jsonl record 1"),
+        Counted(what="no row of --rows has this state and action", n=1, first=measured[1]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            '{"responses_create_params": {"input": "a"}, "response": {"output": []}}',
+            "train.jsonl record 1: response: a",
+        ),
+        ('{"responses_create_params": {"input": "a"}, "expected_action": 3}', "train.jsonl record 1: expected_action"),
+        ("{", "train.jsonl record 1: "),
+    ],
+)
+def test_files_without_gyms_rows_are_refused_with_their_place(content, message, pivots, tmp_path):
+    (tmp_path / "train.jsonl").write_text(content + "\n")
+    with pytest.raises(InputError, match=message):
+        exported(pivots, "nemo-gym", tmp_path / "back", rows=str(tmp_path / "train.jsonl"))
 
 
 def test_what_a_target_cannot_take_is_counted_and_named(tmp_path):
@@ -413,6 +514,8 @@ def test_a_failed_export_leaves_nothing(tmp_path):
         ({"to": "openai", "model": "desk"}, "--model renders prompts, and openai takes messages"),
         ({"to": "trl", "verifier": "exat"}, "unknown verifier 'exat'"),
         ({"to": "trl", "output": "-"}, "an export is a folder"),
+        ({"to": "trl", "rows": "train.jsonl"}, "--rows are rows of NeMo Gym, not of trl"),
+        ({"to": "nemo-gym", "rows": "train.jsonl", "verifier": "exact"}, "--rows keeps the rows' own agents"),
     ],
 )
 def test_wrong_options_are_refused(options, message, pivots, tmp_path):

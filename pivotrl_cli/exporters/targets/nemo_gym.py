@@ -1,7 +1,8 @@
-"""NeMo Gym: `pivots.jsonl` with one pivot row per line, and `config.yaml` with the servers and agents that it names.
+"""NeMo Gym 0.7: a file of pivot rows for each server, and `config.yaml` with these servers and their agents.
 
 A row has the prompt as items of the Responses API, the tools in its flat form, the demonstrated action and the agent
-whose server scores it, by the verifier of the candidate:
+whose server scores it, by the verifier of the candidate. Files are apart because `gym dataset collate` gives all rows
+of a file to the agent that declares it.
 
     swe, swe_*                                 swe_pivot, which takes single calls alone
     terminal, terminus_*, Terminus messages    terminus_judge (`expected_answer`), by string similarity
@@ -16,13 +17,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, TextIO
 
 from pivotrl_cli.exporters.destination import Destination, ExportCounts
 from pivotrl_cli.exporters.messages import CALL_IDS, NAMES, json_line, loses_names, pass_rate, with_call_ids
+from pivotrl_cli.exporters.targets.gym_rows import write_back
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers.compare.terminus import guess_harness, json_object, spoken_text
-from pivotrl_cli.verifiers.nvidia.hints import hint, is_batch
+from pivotrl_cli.verifiers.nvidia.hints import hint, is_batch, number_hint
 
 _SINGLE_STEP = "single_step_tool_use_with_argument_comparison"
 _SEARCH = "search_pivot_single_step_tool_use_with_argument_comparison"
@@ -42,41 +45,37 @@ _SERVERS: dict[str, tuple[str, dict[str, Any]]] = {
     _SWE: (_SWE, {"reward_mode": "binary"}),
     _TERMINUS: (
         _TERMINUS,
-        {
-            "judge_model_server": {"type": "responses_api_models", "name": "policy_model"},
-            "judge_responses_create_params": {"input": []},
-            "judge_prompt_template_fpath": "prompt_templates/terminus_prompt.txt",
-            "enable_string_similarity": True,
-            "string_similarity_threshold": 0.9,
-            "enable_llm_judge": False,
-        },
+        {"enable_string_similarity": True, "string_similarity_threshold": 0.9, "enable_llm_judge": False},
     ),
-    _HARNESS: (
-        _HARNESS,
-        {"tool_call_comparator_config": {"word_count_similarity_threshold": 0.1, "string_similarity_threshold": 0.9}},
-    ),
+    _HARNESS: (_HARNESS, {"tool_call_comparator_config": {"string_similarity_threshold": 0.9}}),
 }
 """Server -> Gym's resources server that it is an instance of, and its options."""
 
 
 class NemoGymExporter:
-    """`pivots.jsonl` and `config.yaml`."""
+    """A file of rows per server, and `config.yaml`."""
 
     renders = False
+    writes_back = True
 
     def write(self, rows: Iterator[Candidate], to: Destination) -> None:
-        servers: set[str] = set()
-        with (to.folder / "pivots.jsonl").open("w", encoding="utf-8") as out:
+        if to.sources:
+            write_back(rows, to.sources, to)
+            return
+        with ExitStack() as stack:
+            files: dict[str, TextIO] = {}
             for candidate in rows:
                 server = _server(candidate)
                 problem = _problem(candidate, server)
                 if problem:
-                    to.counts.leave_out(candidate, problem)
+                    to.counts.leave_out(candidate.candidate_id, problem)
                     continue
-                out.write(json_line(_row(candidate, server, to.counts)))
-                servers.add(server)
+                if server not in files:
+                    path = to.folder / f"{server}.jsonl"
+                    files[server] = stack.enter_context(path.open("w", encoding="utf-8"))
+                files[server].write(json_line(_row(candidate, server, to.counts)))
                 to.counts.n_rows += 1
-        (to.folder / "config.yaml").write_text(_yaml(_config(sorted(servers))))
+        (to.folder / "config.yaml").write_text(_yaml(_config(sorted(files))))
 
 
 def _server(candidate: Candidate) -> str:
@@ -122,6 +121,7 @@ def _row(candidate: Candidate, server: str, counts: ExportCounts) -> dict[str, A
         "responses_create_params": params,
         **_expected_fields(candidate, server),
         "agent_ref": {"type": "responses_api_agents", "name": f"{server}_agent"},
+        "task_source": f"{server}_agent",
         "info": {"turn": candidate.turn, "n_turns": candidate.n_turns, "verifier": candidate.verifier},
         **pass_rate(candidate),
     }
@@ -141,12 +141,12 @@ def _note_losses(candidate: Candidate, messages: list[Message], counts: ExportCo
 
 def _expected_fields(candidate: Candidate, server: str) -> dict[str, Any]:
     """The demonstrated action, with the fields that its server reads beside it."""
-    action = candidate.expected_action
+    action, harness = candidate.expected_action, hint(candidate, "harness")
+    threshold = number_hint(candidate, "threshold")
+    own = {} if threshold is None else {"threshold": threshold}
     if server == _TERMINUS:
-        harness = hint(candidate, "harness") or guess_harness(action.content) or "terminus_2"
-        threshold = hint(candidate, "threshold")
-        own = {} if threshold is None else {"threshold": threshold}
-        return {"expected_answer": spoken_text(action.content), "metadata": {"harness": harness}, **own}
+        named = harness or guess_harness(action.content) or "terminus_2"
+        return {"expected_answer": spoken_text(action.content), "metadata": {"harness": named}, **own}
     calls = [
         {"type": "function_call", "name": call.name, "arguments": call.arguments}
         | ({"call_id": call.id} if call.id else {})
@@ -157,7 +157,7 @@ def _expected_fields(candidate: Candidate, server: str) -> dict[str, Any]:
     else:
         expected = calls[0] if calls else {"type": "message", "content": action.content}
     if server == _HARNESS:
-        return {"expected_action": expected, "harness": hint(candidate, "harness") or "generic"}
+        return {"expected_action": expected, "harness": harness if isinstance(harness, str) else "generic", **own}
     return {"expected_action": expected}
 
 
@@ -190,18 +190,25 @@ def _assistant_items(message: Message, i: int, *, apart: bool) -> Iterator[dict[
 
 
 def _config(servers: list[str]) -> dict[str, Any]:
+    """A resources server, an agent with the rows, and the environment server through which 0.7 reaches it, for each."""
     config: dict[str, Any] = {}
     for server in servers:
         kind, options = _SERVERS[server]
         resources = {"entrypoint": "app.py", "domain": "agent", "verified": False, **options}
         config[f"{server}_resources_server"] = {"resources_servers": {kind: resources}}
+        data = {"name": "train", "type": "train", "jsonl_fpath": f"{server}.jsonl", "num_repeats": 1, "license": "TBD"}
         agent = {
             "entrypoint": "app.py",
             "resources_server": {"type": "resources_servers", "name": f"{server}_resources_server"},
             "model_server": {"type": "responses_api_models", "name": "policy_model"},
-            "datasets": [{"name": "train", "type": "train", "jsonl_fpath": "pivots.jsonl", "num_repeats": 1}],
+            "datasets": [data],
         }
         config[f"{server}_agent"] = {"responses_api_agents": {"tool_simulation_agent": agent}}
+        relay = {
+            "entrypoint": "app.py",
+            "agent_server": {"type": "responses_api_agents", "name": f"{server}_agent"},
+        }
+        config[f"{server}_environment_server"] = {"environment_servers": {"legacy_agent": relay}}
     return config
 
 
