@@ -54,8 +54,11 @@ def verify(candidate: Candidate, action: Message) -> Verdict:
         return compare_calls(
             candidate, action, lambda want, got: call_credit(want, got, candidate.tools, RULES.get(want.name))
         )
-    difference = message_mismatch(expected, action) or _typed_difference(wanted, action.content, harness)
-    return Verdict.of(difference, expected)
+    return Verdict.of_messages(
+        lambda want, got: message_mismatch(want, got) or _typed_difference(wanted, got.content, harness),
+        expected,
+        action,
+    )
 
 
 # --- Terminus messages
