@@ -2,16 +2,14 @@
 
 One verifier for both of NVIDIA's (`terminus_compat`, `terminal_compat`), with what can be exploited in them mended:
 
-- A demonstrated Terminus message: the same form, completion declared or not as demonstrated, similar keystrokes with
-  the same programs, paths and numbers, and a similar wait (total time within a factor of four or ten seconds; the
-  last command awaited or not).
-- Demonstrated calls: the same name; arguments by the rule of the tool's key in `RULES`, else functionally equal in the
-  light of the schema. Several calls are scored by f1.
+- A demonstrated Terminus message: the same form, completion declared or not as demonstrated, the same command lines and
+  keys (`compare/commands.py`), entered or not, and a similar wait (total time within a factor of four or ten seconds;
+  the last command awaited or not).
+- Demonstrated calls: the same name; arguments by the rule of the tool's key in `RULES`, of `edit` and `write` by
+  `compare/edits.py`, else functionally equal in the light of the schema. Several calls are scored by f1.
 - Any other demonstrated message says the same.
 
-A similarity (`indel_ratio`) of 0.9 is accepted, where no program, path or number differs.
-
-Left out: commands that do the same in other words. A judge is the verifier that knows them.
+Left out: other commands with the same effect. A judge is the verifier that knows them.
 """
 
 from __future__ import annotations
@@ -21,9 +19,12 @@ from typing import Any
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers import Verdict, compare_calls
 from pivotrl_cli.verifiers.compare.arguments import Rule, ignored, value_difference_at
-from pivotrl_cli.verifiers.compare.batches import call_credit
-from pivotrl_cli.verifiers.compare.commands import code_difference, command_difference, text_difference
+from pivotrl_cli.verifiers.compare.batches import Credit, call_credit, credit_of
+from pivotrl_cli.verifiers.compare.calls import Call
+from pivotrl_cli.verifiers.compare.coding import Kind, kind_of
+from pivotrl_cli.verifiers.compare.commands import command_difference
 from pivotrl_cli.verifiers.compare.differences import Category, Difference, value_difference
+from pivotrl_cli.verifiers.compare.edits import edit_difference, same_code
 from pivotrl_cli.verifiers.compare.messages import message_mismatch
 from pivotrl_cli.verifiers.compare.prose import prose_difference
 from pivotrl_cli.verifiers.compare.queries import query_difference
@@ -32,15 +33,12 @@ from pivotrl_cli.verifiers.compare.terminus import (
     guess_harness,
     is_valid,
     json_object,
-    keystrokes,
     says_complete,
     seconds,
     spoken_text,
+    typed_difference,
 )
 from pivotrl_cli.verifiers.compare.urls import url_difference
-
-THRESHOLD = 0.9
-"""Similarity from which commands and file contents are the same."""
 
 WAIT_FACTOR, WAIT_SECONDS = 4.0, 10.0
 """Waits are alike within this factor or this many seconds."""
@@ -51,14 +49,9 @@ def verify(candidate: Candidate, action: Message) -> Verdict:
     harness = None if expected.tool_calls else guess_harness(expected.content)
     wanted = json_object(spoken_text(expected.content)) if harness else None
     if harness is None or wanted is None or not is_valid(wanted, harness):
-        return compare_calls(
-            candidate, action, lambda want, got: call_credit(want, got, candidate.tools, RULES.get(want.name))
-        )
-    return Verdict.of_messages(
-        lambda want, got: message_mismatch(want, got) or _typed_difference(wanted, got.content, harness),
-        expected,
-        action,
-    )
+        return compare_calls(candidate, action, lambda want, got: _credit(want, got, candidate.tools))
+    difference = message_mismatch(expected, action) or _typed_difference(wanted, action.content, harness)
+    return Verdict.of(difference, expected)
 
 
 # --- Terminus messages
@@ -70,7 +63,7 @@ def _typed_difference(wanted: dict[str, Any], said: str, harness: str) -> Differ
         return Difference(Category.HARNESS_FORMAT, f"not in the form of {harness}")
     if says_complete(wanted) != says_complete(given):
         return value_difference(Category.TASK_COMPLETE_DIFFERENT, says_complete(wanted), says_complete(given))
-    difference = command_difference(keystrokes(wanted), keystrokes(given), THRESHOLD)
+    difference = typed_difference(*([one["keystrokes"] for one in side["commands"]] for side in (wanted, given)))
     if difference is not None:
         return difference
     if blocks(wanted) != blocks(given):
@@ -82,6 +75,14 @@ def _typed_difference(wanted: dict[str, Any], said: str, harness: str) -> Differ
 
 
 # --- calls
+
+
+def _credit(expected: Call, actual: Call, tools: str) -> Credit:
+    is_shell = kind_of(expected.name) == Kind.BASH
+    credit = call_credit(expected, actual, tools, RULES.get(expected.name, _SHELL if is_shell else None))
+    if credit.difference is not None or expected.name not in _EDITORS:
+        return credit
+    return credit_of(edit_difference(expected.arguments, actual.arguments))
 
 
 def _typed_keys(compare: Rule) -> Rule:
@@ -104,10 +105,22 @@ def _any_order(expected: Any, actual: Any) -> Difference | None:
     return value_difference_at(want, got)
 
 
-_COMMAND = _typed_keys(lambda want, got: command_difference(want, got, THRESHOLD))
-_CODE = _typed_keys(lambda want, got: code_difference(want, got, THRESHOLD))
-_TEXT = _typed_keys(lambda want, got: text_difference(want, got, THRESHOLD))
+def _compared_as_edit(expected: Any, actual: Any) -> Difference | None:
+    """The texts of an edit need its path, so they are compared all together, if they are texts."""
+    return None if isinstance(expected, str) and isinstance(actual, str) else value_difference_at(expected, actual)
+
+
+def _code_difference(expected: str, actual: str) -> Difference | None:
+    return (
+        None if same_code("code.py", expected, actual) else value_difference(Category.EDIT_DIFFERENT, expected, actual)
+    )
+
+
+_COMMAND, _CODE = _typed_keys(command_difference), _typed_keys(_code_difference)
+_KEYS = _typed_keys(lambda want, got: typed_difference([want], [got]))
 _PROSE, _QUERY, _URL = _typed_keys(prose_difference), _typed_keys(query_difference), _typed_keys(url_difference)
+
+_EDITORS = frozenset({"write", "edit"})
 
 RULES: dict[str, dict[str, Rule]] = {
     "exec_command": {
@@ -116,12 +129,11 @@ RULES: dict[str, dict[str, Rule]] = {
         "yield_time_ms": ignored,
         "max_output_tokens": ignored,
     },
-    "write_stdin": {"chars": _COMMAND, "yield_time_ms": ignored, "max_output_tokens": ignored},
+    "write_stdin": {"chars": _KEYS, "yield_time_ms": ignored, "max_output_tokens": ignored},
     "update_plan": {"explanation": ignored},
     "execute_python": {"code": _CODE},
-    "bash": {"command": _COMMAND, "description": ignored, "timeout": ignored},
-    "write": {"content": _TEXT},
-    "edit": {"oldString": _TEXT, "newString": _TEXT},
+    "write": {"filePath": _compared_as_edit, "content": _compared_as_edit},
+    "edit": {"filePath": _compared_as_edit, "oldString": _compared_as_edit, "newString": _compared_as_edit},
     "glob": {"pattern": _exactly},
     "grep": {"pattern": _exactly},
     "webfetch": {"url": _URL, "timeout": ignored},
@@ -132,3 +144,6 @@ RULES: dict[str, dict[str, Rule]] = {
     "finish": {"reason": _PROSE, "paths": _any_order},
 }
 """Arguments that are not compared as plain values, by tool."""
+
+_SHELL: dict[str, Rule] = {"command": _COMMAND, "cmd": _COMMAND, "description": ignored, "timeout": ignored}
+"""The same, of any other tool that runs a command: `bash`, `execute_bash`."""

@@ -29,11 +29,12 @@ def category(expected: ToolCall, actual: ToolCall) -> str:
 @pytest.mark.parametrize(
     ("expected", "actual"),
     [
-        (EDIT, call("CodeEditor", command="str_replace", path="/r/src/a.py", old_str="x = 1\n", new_str="x = 2")),
-        (bash("pytest tests/test_a.py -v"), call("bash", cmd="pytest /repo/tests/test_a.py -v")),
-        (bash("cd /repo && pytest tests/test_a.py"), bash("cd /work && pytest tests/test_a.py")),
+        (EDIT, call("CodeEditor", command="str_replace", path="src/a.py", old_str="x = 1\n", new_str="x = 2")),
+        (bash("pytest tests/test_a.py -v"), call("bash", cmd="pytest -v ./tests/test_a.py", timeout=60)),
+        (bash("cd /repo && pytest tests/test_a.py"), bash("cd /repo && pytest /repo/tests/test_a.py")),
         (call("grep", pattern="def total", path="src"), call("search_text", query="def total", path="src")),
         (call("read_file", path="src/a.py"), call("view_file", file_path="/r/src/a.py")),
+        (call("read_file", path="src/a.py", offset=10, limit=20), view([10, 29], "src/a.py")),
         (call("finish", message="All tests pass now."), call("submit", result="Now all tests pass.")),
         (call("finish", {}), call("submit", result="Whatever.")),
         (
@@ -41,7 +42,10 @@ def category(expected: ToolCall, actual: ToolCall) -> str:
             call("update_plan", plan=[{"step": "fix  it", "done": True}]),
         ),
         (call("my_tool", x=1), call("MY_TOOL", x=1.0)),
-        (call("write_file", path="a.py", content="x = 1\n" * 50), call("write", path="a.py", content="x = 1\n" * 45)),
+        (
+            call("write_file", path="a.py", content="x = '1'\n" * 50),
+            call("write", path="a.py", content='x = "1"\n' * 50),
+        ),
         (call("apply_patch", patch="+ x = 1"), call("apply_patch", patch="+ x = 1")),
         (
             call("edit", filePath="a", oldString="x", newString="y"),
@@ -68,41 +72,41 @@ def test_the_same_work_is_accepted(expected: ToolCall, actual: ToolCall) -> None
         (
             EDIT,
             call("edit", command="str_replace", path="src/a.py", old_str="x = 1\n", new_str="import os"),
-            "similarity_below_threshold",
+            "edit_different",
         ),
-        (EDIT, call("edit", command="str_replace", path="src/a.py", old_str="x = 1\n"), "similarity_below_threshold"),
+        (EDIT, call("edit", command="str_replace", path="src/a.py", old_str="x = 1\n"), "edit_different"),
         (EDIT, call("edit", "[1]"), "arguments_not_object"),
         (EDIT, call("edit", "{x"), "arguments_decode_error"),
-        (bash("ls"), bash(""), "similarity_below_threshold"),
-        (bash("ls"), call("bash", {}), "similarity_below_threshold"),
+        (bash("ls"), bash(""), "command_different"),
+        (bash("ls"), call("bash", {}), "command_different"),
         (bash("ls"), call("bash", "{bad"), "arguments_decode_error"),
-        (bash("ls src"), bash("rm src"), "target_different"),
-        (bash("pytest tests/a.py"), bash("pytest tests/b.py"), "target_different"),
-        (bash("pytest tests/a.py"), bash("pytest -q -x a.py"), "similarity_below_threshold"),
-        (bash("pytest tests/aaaaaaaa.py"), bash("pytest tests.aaaaaaaa.py"), "target_different"),
+        (bash("ls src"), bash("rm src"), "command_different"),
+        (bash("pytest tests/a.py"), bash("pytest tests/b.py"), "command_different"),
+        (bash("pytest tests/a.py"), bash("pytest -q -x a.py"), "command_different"),
+        (bash("pytest tests/aaaaaaaa.py"), bash("pytest tests.aaaaaaaa.py"), "command_different"),
         (
             bash('grep -rn "foo" src/models/views'),
             bash('grep -rn "bar" src/models/views'),
-            "similarity_below_threshold",
+            "command_different",
         ),
         (
             call("edit", filePath="a", oldString="x", newString="y"),
             call("edit", filePath="a", oldString="p", newString="q"),
-            "similarity_below_threshold",
+            "edit_different",
         ),
         (
             call("edit", path="a", edits=[{"a": "import os"}]),
             call("edit", path="a", edits=[{"b": "x = 2"}, 1]),
-            "similarity_below_threshold",
+            "edit_different",
         ),
         (
             call("edit", command="insert", path="a", insert_line=3, new_str="x"),
             call("edit", command="insert", path="a", insert_line=4, new_str="x"),
-            "target_different",
+            "argument_value_different",
         ),
-        (bash("git status"), bash("git push --force"), "similarity_below_threshold"),
-        (call("grep", path="src", pattern="a"), call("glob", path="src", pattern="zzz"), "similarity_below_threshold"),
-        (call("grep", path="src", pattern="a"), call("glob", path="lib", pattern="a"), "target_different"),
+        (bash("git status"), bash("git push --force"), "command_different"),
+        (call("grep", path="src", pattern="a"), call("glob", path="src", pattern="a"), "unexpected_tool"),
+        (call("grep", path="src", pattern="a"), call("grep_files", path="lib", pattern="a"), "target_different"),
         (call("grep", path="src", pattern="a"), call("grep", pattern="a"), "target_different"),
         (call("think", thought="The loop ends one early."), call("think", thought="zzz"), "message_different"),
         (call("finish", message="done"), call("submit", x=1), "message_different"),
@@ -122,7 +126,7 @@ def test_other_work_is_not(expected: ToolCall, actual: ToolCall, found: str) -> 
         (None, [1, -1], True),
         (None, [1, 50], False),
         ([1, -1], [1, 50], False),
-        ([1, 50], None, True),
+        ([1, 50], None, False),
         ([1, 50], [1, 40], True),
         ([1, 50], [1, 39], False),
         ([200, 250], "[210, 260]", True),
@@ -140,7 +144,7 @@ def test_part_of_the_reward_for_part_of_the_likeness() -> None:
     half = calls(call("edit", path="a", old_str="abcdefXYZW", new_str="z"))
     # 6 of 10 characters are shared: 0.5 + 0.5 * (0.6 - 0.4) / 0.4
     assert score("swe_continuous", expected, half) == Verdict(
-        0.75, "similarity_below_threshold", "similarity 0.60 is below 0.8"
+        0.75, "similarity_below_threshold", "similarity 0.60: 'abcdefghij' -> 'z' is not 'abcdefXYZW' -> 'z'"
     )
     assert score("swe", expected, half).reward == 0.0
     less = calls(call("edit", path="a", old_str="abcXYZWVUT", new_str="z"))
@@ -149,10 +153,16 @@ def test_part_of_the_reward_for_part_of_the_likeness() -> None:
 
 def test_a_longer_edit_than_the_demonstrated_one_costs() -> None:
     expected = calls(call("write", path="a", content="x" * 1_000))
-    assert score("swe_continuous", expected, calls(call("write", path="a", content="x" * 900))) == ACCEPTED
-    assert score("swe_continuous", expected, calls(call("write", path="a", content="x" * 1_250))) == Verdict(
-        0.95, "similarity_below_threshold", "a longer edit"
-    )
+    # alike enough for all but what equal edits alone earn
+    assert score("swe_continuous", expected, calls(call("write", path="a", content="x" * 900))).reward == 0.9
+    # 0.9 times 1 - 0.1 * 250 / 500
+    assert score("swe_continuous", expected, calls(call("write", path="a", content="x" * 1_250))).reward == 0.9 * 0.95
+    old, new = "a = 1\nb = 2\nc = 3", "a = 1\nb = 4\nc = 3"
+    longer = calls(call("edit", path="a", old_str=old, new_str=new))
+    shorter = calls(call("edit", path="a", old_str="b = 2", new_str="b = 4"))
+    # the same change with 24 characters more of context: 1 - 0.1 * 24 / 500
+    assert score("swe_continuous", shorter, longer) == Verdict(0.9952, "similarity_below_threshold", "a longer edit")
+    assert score("swe_continuous", longer, shorter) == ACCEPTED
 
 
 def test_several_calls() -> None:

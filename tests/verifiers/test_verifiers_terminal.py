@@ -8,7 +8,7 @@ from verifiers_actions import call, calls, says, score, tool
 
 from pivotrl_cli.rows import Message, ToolCall
 from pivotrl_cli.verifiers import Verdict
-from pivotrl_cli.verifiers.compare.commands import facts, programs
+from pivotrl_cli.verifiers.compare.terminus import typed as received
 
 LONG = "cd /app && python3 train.py --data data/train.csv --epochs 20 --output runs/first 2>&1 | tee train.log\n"
 
@@ -37,7 +37,10 @@ def blocking(text: str, is_blocking: bool, seconds: float = 5) -> Message:
         (typed(keys("ls -la\n")), typed(keys("ls -la\n", duration=0.1), done=False)),
         (typed(keys("ls -la\n")), says("<think>{}</think>\n" + typed(keys("ls -la\n")).content)),
         (typed(keys("ls"), keys("\n")), typed(keys("ls\n"))),
-        (typed(keys(LONG)), typed(keys(LONG.replace("train.log", "log")))),
+        (
+            typed(keys(LONG)),
+            typed(keys(LONG.replace("--epochs 20 --output runs/first", "--output=runs/first --epochs=20"))),
+        ),
         (typed(keys(LONG, duration=60)), typed(keys(LONG, duration=20))),
         (typed(), typed()),
         (blocking("ls\n", True), blocking("ls\n", True)),
@@ -57,10 +60,10 @@ def test_terminus_accepts_what_does_the_same(expected: Message, actual: Message)
         (typed(keys("ls\n")), calls(call("ls")), "no_expected_chat_message"),
         (typed(keys("ls\n")), typed(keys("ls\n"), done=True), "task_complete_different"),
         (typed(keys("ls\n"), done=True), typed(keys("ls\n")), "task_complete_different"),
-        (typed(keys("ls\n")), typed(keys("rm -rf /\n")), "similarity_below_threshold"),
-        (typed(keys(LONG)), typed(keys(LONG.replace("20", "90"))), "facts_different"),
-        (typed(keys(LONG)), typed(keys(LONG.replace("data/train", "data/test"))), "facts_different"),
-        (typed(keys(LONG)), typed(keys(LONG.replace("tee", "rm"))), "facts_different"),
+        (typed(keys("ls\n")), typed(keys("rm -rf /\n")), "command_different"),
+        (typed(keys(LONG)), typed(keys(LONG.replace("20", "90"))), "command_different"),
+        (typed(keys(LONG)), typed(keys(LONG.replace("data/train", "data/test"))), "command_different"),
+        (typed(keys(LONG)), typed(keys(LONG.replace("tee", "rm"))), "command_different"),
         (typed(keys("make\n", duration=60)), typed(keys("make\n", duration=1)), "wait_different"),
         (blocking("ls\n", True), blocking("ls\n", False), "wait_different"),
     ],
@@ -81,7 +84,10 @@ def test_text_that_is_no_terminus_message_is_compared_as_text() -> None:
     [
         (call("exec_command", cmd="pwd"), call("exec_command", cmd="pwd\r\n", justification="to see")),
         (call("bash", command="git status", description="Shows"), call("bash", command="git status", timeout=5)),
-        (call("write", filePath="/a", content="text\n" * 50), call("write", filePath="/a", content="text\n" * 49)),
+        (
+            call("write", filePath="/a.py", content="x = 'a'"),
+            call("write", filePath="/a.py", content='x = "a"  # why\n'),
+        ),
         (call("web_search", query="python async tutorial"), call("web_search", query="Tutorial python async")),
         (
             call("webfetch", url="https://a.org/x/", format="text"),
@@ -105,7 +111,7 @@ def test_calls_that_do_the_same(expected: ToolCall, actual: ToolCall) -> None:
     ("expected", "actual", "category"),
     [
         (call("exec_command", cmd="pwd"), call("bash", command="pwd"), "unexpected_tool"),
-        (call("exec_command", cmd="pwd"), call("exec_command", cmd="ls"), "similarity_below_threshold"),
+        (call("exec_command", cmd="pwd"), call("exec_command", cmd="ls"), "command_different"),
         (
             call("exec_command", cmd="pwd", workdir="/a"),
             call("exec_command", cmd="pwd", workdir="/b"),
@@ -116,19 +122,19 @@ def test_calls_that_do_the_same(expected: ToolCall, actual: ToolCall) -> None:
         (
             call("write", filePath="/a", content="expected text"),
             call("write", filePath="/a", content="other"),
-            "similarity_below_threshold",
+            "edit_different",
         ),
         (
             call("edit", filePath="/a", oldString="x", newString="y"),
             call("edit", filePath="/a", oldString="p", newString="q"),
-            "similarity_below_threshold",
+            "edit_different",
         ),
         (call("read", filePath="/a", offset=1), call("read", filePath="/a", offset=200), "argument_value_different"),
         (call("grep", pattern="a b c d e f"), call("grep", pattern="f a b c d e"), "argument_value_different"),
         (
             call("write_stdin", session_id=7, chars="y\n"),
             call("write_stdin", session_id=7, chars="n\n"),
-            "similarity_below_threshold",
+            "command_different",
         ),
         (call("unlisted", x=1), call("unlisted", x=2), "argument_value_different"),
         (call("webfetch", url="https://a.org/x"), call("webfetch", url="https://a.org/y"), "url_different"),
@@ -137,7 +143,7 @@ def test_calls_that_do_the_same(expected: ToolCall, actual: ToolCall) -> None:
             call("finish", reason="done", paths=["/b"]),
             "argument_value_different",
         ),
-        (call("execute_python", code=LONG), call("execute_python", code=LONG.replace("20", "30")), "facts_different"),
+        (call("execute_python", code=LONG), call("execute_python", code=LONG.replace("20", "30")), "edit_different"),
         (
             call("update_plan", plan=[{"status": "done"}]),
             call("update_plan", plan=[{"status": "pending"}]),
@@ -159,8 +165,16 @@ def test_several_calls_and_defaults() -> None:
     assert [score("terminal", expected, action, t).reward for t in (tools, "[]")] == [1.0, 0.0]
 
 
-def test_what_a_command_names() -> None:
-    command = "FOO=1 sudo /usr/bin/make -j4 && cat a/b/c/d.txt | wc; echo 'x 3.5' > out\ncat <<EOF\nrm 9\nEOF"
-    assert programs(command) == ["make", "cat", "wc", "echo", "cat"]
-    assert facts(command) == {"1", "-j4", "usr/bin/make", "b/c/d.txt", "3.5", "9"}
-    assert programs("") == []
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        (["ls", "Enter", "C-c"], ["ls\n", "\x03"]),
+        (["ls\r", "\x03"], ["ls\n", "\x03"]),
+        (["C-C", "", "C-d"], ["\x03", "\x04"]),
+        (["Up", "Enter"], ["\x1f", "Up", "\x1f", "\n"]),
+        (["press C-c"], ["press C-c"]),
+        ([], []),
+    ],
+)
+def test_keys_as_the_terminal_receives_them(pieces: list[str], text: list[str]) -> None:
+    assert received(pieces) == text

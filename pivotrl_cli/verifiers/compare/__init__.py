@@ -1,7 +1,6 @@
 """Reading and comparing actions: what verifiers share, and where everything that all of them need is bounded.
 
     differences.py  categories, and a difference with its place and reason
-    basis.py        what an acceptance rests on: equal, parsed, alike, judged
     calls.py        tool calls with parsed arguments; what a malformed demonstration raises
     messages.py     message or call: whole actions
     prose.py        two texts that say the same
@@ -11,7 +10,9 @@
     batches.py      several calls: f1
     similarity.py   how alike two long texts are
     coding.py       coding tools: kinds, and the keys of their arguments
-    commands.py     shell commands
+    commands.py     command lines: shell.py reads them, programs.py their words by programs.toml
+    edits.py        changes of files, by the grammar of the file
+    python_code.py  Python by its syntax tree
     queries.py      search queries
     urls.py         addresses of pages
     terminus.py     messages of the Terminus harnesses

@@ -61,25 +61,24 @@ def same_tool(left: str, right: str) -> bool:
     return left.lower() == right.lower() or (kind == kind_of(right) and kind != Kind.UNKNOWN)
 
 
-PATH_KEYS = ("path", "file", "file_path", "filePath", "filepath", "filename", "file_name", "target_file")
-"""Where a tool names its file, in any harness; the first one counts."""
-
 COMMAND_KEYS = ("command", "cmd", "script")
 """Where a shell tool has its command."""
 
-TEXT_KEYS = {
-    Kind.EDIT: (
-        ("old_str", "old_string", "oldString", "old_text", "oldText"),
-        ("new_str", "new_string", "newString", "new_text", "newText"),
-        ("patch", "diff", "content", "contents", "file_text"),
-    ),
-    Kind.BASH: (COMMAND_KEYS,),
-    Kind.SEARCH: (("pattern", "query", "regex", "glob", "search_term", "text", "name"),),
-}
-"""Where the texts are that make an action what it is; each tuple names one text."""
+PATTERN_KEYS = ("pattern", "query", "regex", "glob", "search_term", "text", "name")
+"""Where a search has what it looks for."""
 
-UNCOMPARED_KEYS = ("command", "view_range", "security_risk", "description", "timeout")
-"""What says how a thing is done, or is compared otherwise."""
+UNCOMPARED_KEYS = frozenset({"security_risk", "description", "timeout", "explanation", "justification", "thought"})
+"""What says why a thing is done or how long it may take."""
+
+_LOOKS_FOR_FILES = frozenset(
+    "file_glob find_files glob match_files list_dir list_directory ls ls_dir show_dir".replace("_", "").split()
+)
+
+
+def same_work(left: str, right: str) -> bool:
+    """The same tool, and of searches both for text or both for files."""
+    searches = {name.lower().replace("_", "") in _LOOKS_FOR_FILES for name in (left, right)}
+    return same_tool(left, right) and (len(searches) == 1 or kind_of(left) != Kind.SEARCH)
 
 
 FULL_CREDIT = 0.8

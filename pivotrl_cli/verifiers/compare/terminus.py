@@ -8,9 +8,13 @@ Two versions are known. Both refuse keys that they do not name; commands and key
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from pivotrl_cli.verifiers.compare.calls import read_json
+from pivotrl_cli.verifiers.compare.commands import command_difference
+from pivotrl_cli.verifiers.compare.differences import Category, Difference, value_difference
 
 
 class Form(NamedTuple):
@@ -33,6 +37,20 @@ HARNESSES = {
         frozenset({"duration", "task_complete"}),
     ),
 }
+
+
+_KEY = re.compile(r"(?:[CMS]-)+\S|Enter|Escape|Tab|BTab|BSpace|Space|Up|Down|Left|Right|Home|End|[PN]Page|F\d{1,2}")
+_SAME_KEYS = {
+    "Enter": "\n",
+    "C-m": "\n",
+    "C-j": "\n",
+    "Space": " ",
+    "Tab": "\t",
+    "C-i": "\t",
+    "Escape": "\x1b",
+    "C-[": "\x1b",
+}
+_CONTROL = re.compile(r"([\x01-\x08\x0b\x0c\x0e-\x1f\x7f])")
 
 
 def spoken_text(text: str) -> str:
@@ -76,6 +94,41 @@ _TYPES = {
 def keystrokes(value: dict[str, Any]) -> str:
     """All that is typed, as the terminal receives it."""
     return "".join(command["keystrokes"] for command in value["commands"])
+
+
+def typed(pieces: Iterable[str]) -> list[str]:
+    """Text and keys as the terminal receives them, alternately: `["ls", "Enter", "C-c"]` is `["ls\\n", "\\x03"]`.
+
+    A piece that is the name of a key is that key, as in tmux.
+    """
+    named = (
+        _key(piece) if _KEY.fullmatch(piece) else piece.replace("\r\n", "\n").replace("\r", "\n") for piece in pieces
+    )
+    joined = "\x00".join(named)
+    parts = (part.replace("\x00", "") for part in _CONTROL.split(joined))
+    return [part for part in parts if part]
+
+
+def _key(name: str) -> str:
+    """The character of a key, else its name between two characters that nobody types."""
+    if len(name) == 3 and name[:2] == "C-" and name[2].isalpha():
+        return _SAME_KEYS.get(name.lower().replace("c-", "C-"), chr(ord(name[2].upper()) - 64))
+    return _SAME_KEYS.get(name, f"\x1f{name}\x1f")
+
+
+def typed_difference(expected: Iterable[str], actual: Iterable[str]) -> Difference | None:
+    """Whether something else is typed: other keys, another command line, or one of them not entered."""
+    wanted, given = typed(expected), typed(actual)
+    if len(wanted) != len(given):
+        return value_difference(Category.COMMAND_DIFFERENT, "".join(wanted), "".join(given))
+    return next(filter(None, map(_text_difference, wanted, given)), None)
+
+
+def _text_difference(expected: str, actual: str) -> Difference | None:
+    blank = not expected.strip() or not actual.strip()
+    if expected == actual or (not blank and expected.endswith("\n") == actual.endswith("\n")):
+        return command_difference(expected, actual)
+    return value_difference(Category.COMMAND_DIFFERENT, expected, actual)
 
 
 def says_complete(value: dict[str, Any]) -> bool:
