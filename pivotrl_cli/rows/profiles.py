@@ -27,6 +27,8 @@ class Rollout(Row):
     """Verifier's verdict, or `unparsable`, `truncated` or `error`."""
     detail: str = ""
     """Verifier's explanation, for a person."""
+    basis: Literal["equal", "parsed_equal", "similar", "judged"] | None = None
+    """What the verdict rests on: equal text, an equal parsed value, likeness, or a judge; null without acceptance."""
     error: str | None = None
     """Error of the measurement; null without an error."""
     n_tokens: int

@@ -12,12 +12,13 @@ of NeMo Gym 0.7, faults included, `NAME@0.6` those of earlier releases where the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from pivotrl_cli.errors import ConfigError
 from pivotrl_cli.registry import load
 from pivotrl_cli.rows import Candidate, Message
+from pivotrl_cli.verifiers.compare.basis import Basis, rests_on_likeness
 from pivotrl_cli.verifiers.compare.batches import CallCredit, score_calls
 from pivotrl_cli.verifiers.compare.calls import UnverifiableError as UnverifiableError
 from pivotrl_cli.verifiers.compare.differences import Difference
@@ -37,13 +38,26 @@ class Verdict:
     """Enumerated by the verifier."""
     detail: str = ""
     """For a person."""
+    basis: Basis | None = field(default=None, compare=False)
+    """What the acceptance rests on; None where a rule did not accept all, or does not say. Equality is without it."""
 
     @classmethod
-    def of(cls, difference: Difference | None, expected: Message, reward: float = 0.0) -> Verdict:
+    def of(
+        cls, difference: Difference | None, expected: Message, reward: float = 0.0, basis: Basis | None = None
+    ) -> Verdict:
         """Reward 1 where the action does not differ from the expected one, else `reward` and what differs."""
         if difference is None:
-            return cls(1.0, str(accepted_category(expected)))
+            return cls(1.0, str(accepted_category(expected)), basis=basis)
         return cls(reward, str(difference.category), difference.detail)
+
+    @classmethod
+    def of_messages(cls, compare: Callable[[Message, Message], Difference | None], *sides: Message) -> Verdict:
+        """The verdict on two messages, the expected one first, that `compare` tells apart."""
+        expected, action = sides
+        difference, alike = rests_on_likeness(lambda: compare(expected, action))
+        equal = expected.content.strip() == action.content.strip()
+        basis = Basis.EQUAL if equal else Basis.SIMILAR if alike else Basis.PARSED_EQUAL
+        return cls.of(difference, expected, basis=basis)
 
 
 Verifier = Callable[[Candidate, Message], Verdict]
@@ -53,9 +67,9 @@ def compare_calls(candidate: Candidate, action: Message, credit: CallCredit) -> 
     """Calls by f1, each pair by `credit`; where a message was demonstrated, a message that says the same."""
     expected = candidate.expected_action
     if not expected.tool_calls:
-        return Verdict.of(message_difference(expected, action), expected)
+        return Verdict.of_messages(message_difference, expected, action)
     score = score_calls(expected, action, credit)
-    return Verdict.of(score.difference, expected, score.reward)
+    return Verdict.of(score.difference, expected, score.reward, score.basis)
 
 
 VERIFIERS: dict[str, str] = {
@@ -111,7 +125,7 @@ class AnyMessage:
         expected = candidate.expected_action
         if expected.tool_calls:
             return self.__wrapped__(candidate, action)
-        return Verdict.of(message_mismatch(expected, action), expected)
+        return Verdict.of(message_mismatch(expected, action), expected, basis=Basis.SIMILAR)
 
 
 _JUDGE, _OR_JUDGE, _ANY_MESSAGE = "judge", "+judge", "+any_message"

@@ -7,12 +7,10 @@ equal after stripping, also beside calls. Reasoning and call ids are ignored.
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers import Verdict
-from pivotrl_cli.verifiers.compare.calls import Call, demonstrated_calls, read_object_call
+from pivotrl_cli.verifiers.compare.basis import Basis
+from pivotrl_cli.verifiers.compare.calls import Call, canonical, demonstrated_calls, read_object_call
 from pivotrl_cli.verifiers.compare.differences import Category, Difference, value_difference
 from pivotrl_cli.verifiers.compare.messages import call_count_difference, require_demonstration
 
@@ -21,7 +19,9 @@ def verify(candidate: Candidate, action: Message) -> Verdict:
     expected = candidate.expected_action
     require_demonstration(expected)
     calls = demonstrated_calls(expected)
-    return Verdict.of(_calls_difference(calls, expected, action) or _text_difference(expected, action), expected)
+    return Verdict.of(
+        _calls_difference(calls, expected, action) or _text_difference(expected, action), expected, basis=Basis.EQUAL
+    )
 
 
 def _calls_difference(calls: list[Call], expected: Message, action: Message) -> Difference | None:
@@ -46,8 +46,3 @@ def _text_difference(expected: Message, action: Message) -> Difference | None:
     if not got and not expected.tool_calls:
         return Difference(Category.NO_ACTION_FOUND, "expected a message, got nothing")
     return None if want == got else value_difference(Category.MESSAGE_DIFFERENT, want, got)
-
-
-def canonical(value: Any) -> str:
-    """JSON text that is the same for equal values: sorted keys, no white space, ASCII."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -22,6 +22,7 @@ from pivotrl_cli.endpoint import Endpoint, EndpointSettings
 from pivotrl_cli.model.chat import to_template
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers import Verdict
+from pivotrl_cli.verifiers.compare.basis import Basis
 
 MAX_STATE_MESSAGES = 8
 """The judge sees the last messages of the state; equivalence seldom hangs on older ones."""
@@ -69,12 +70,13 @@ class Judge:
 
     def __call__(self, candidate: Candidate, action: Message) -> Verdict:
         if _compared_parts(candidate.expected_action) == _compared_parts(action):
-            return Verdict(1.0, "judge_same", "the same action")
+            return Verdict(1.0, "judge_same", "the same action", Basis.EQUAL)
         if not _says_same(self._ask(candidate, candidate.expected_action, action)):
-            return Verdict(0.0, "judge_different", "the judge finds them different")
+            return Verdict(0.0, "judge_different", "the judge finds them different", Basis.JUDGED)
         if not _says_same(self._ask(candidate, action, candidate.expected_action)):
-            return Verdict(0.0, "judge_swap_disagrees", "the judge finds them equivalent in one order only")
-        return Verdict(1.0, "judge_same")
+            reason = "the judge finds them equivalent in one order only"
+            return Verdict(0.0, "judge_swap_disagrees", reason, Basis.JUDGED)
+        return Verdict(1.0, "judge_same", basis=Basis.JUDGED)
 
     def close(self) -> None:
         self._server.close()

@@ -50,8 +50,11 @@ def verify(candidate: Candidate, action: Message) -> Verdict:
     wanted = json_object(spoken_text(expected.content)) if harness else None
     if harness is None or wanted is None or not is_valid(wanted, harness):
         return compare_calls(candidate, action, lambda want, got: _credit(want, got, candidate.tools))
-    difference = message_mismatch(expected, action) or _typed_difference(wanted, action.content, harness)
-    return Verdict.of(difference, expected)
+    return Verdict.of_messages(
+        lambda want, got: message_mismatch(want, got) or _typed_difference(wanted, got.content, harness),
+        expected,
+        action,
+    )
 
 
 # --- Terminus messages

@@ -133,7 +133,7 @@ def test_what_a_click_shows_has_each_message_once(folder):
     assert third["fate"] == "kept by pivots, rank 1: reward varies, mean below 0.6"
     assert first["fate"] == "dropped: all right"
     assert {v["verdict"]: [(t["n"], t["text"]) for t in v["texts"]] for v in third["verdicts"]}[
-        "expected_tool_call (reward 1)"
+        "expected_tool_call (equal, reward 1)"
     ] == [(2, RIGHT)]
 
 

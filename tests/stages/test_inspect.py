@@ -131,7 +131,7 @@ def test_a_trajectory_is_told_turn_by_turn(look, story_file):
         "demonstrated:",
         '  assistant calls look {"order": 7}',
         "rollouts:",
-        "  expected_tool_call (reward 1), 1 rollout",
+        "  expected_tool_call (equal, reward 1), 1 rollout",
         '    1 x <tool_call> {"name": "look", "arguments": {"order": 7}} </tool_call>',
         "  no_expected_tool_call (reward 0), 1 rollout",
         "    1 x Which order?",
@@ -143,7 +143,7 @@ def test_a_trajectory_is_told_turn_by_turn(look, story_file):
         "demonstrated:",
         '  assistant calls look {"order": 8}',
         "rollouts:",
-        "  expected_tool_call (reward 1), 2 rollouts",
+        "  expected_tool_call (equal, reward 1), 2 rollouts",
         '    2 x <tool_call> {"name": "look", "arguments": {"order": 8}} </tool_call>',
     ]
     with pytest.raises(InputError, match="no trajectory 'x'"):

@@ -50,13 +50,15 @@ def print_row(row: Row, n_messages: int, console: Console) -> None:
 
 
 def by_verdict(rollouts: Sequence[Rollout]) -> Iterator[tuple[str, list[tuple[Rollout, int]]]]:
-    """Rollouts grouped by verdict and reward, the most frequent group first; each text once, with its count."""
-    groups: dict[tuple[str, float | None], dict[str, list[Rollout]]] = {}
+    """Rollouts by verdict, basis and reward, the most frequent group first; each text once, with its count."""
+    groups: dict[tuple[str, str | None, float | None], dict[str, list[Rollout]]] = {}
     for rollout in rollouts:
-        groups.setdefault((rollout.verdict, rollout.reward), {}).setdefault(rollout.text, []).append(rollout)
-    for (verdict, reward), texts in sorted(groups.items(), key=lambda item: -sum(map(len, item[1].values()))):
+        groups.setdefault((rollout.verdict, rollout.basis, rollout.reward), {}).setdefault(rollout.text, []).append(
+            rollout
+        )
+    for (verdict, basis, reward), texts in sorted(groups.items(), key=lambda item: -sum(map(len, item[1].values()))):
         of = "no reward" if reward is None else f"reward {reward:g}"
-        yield f"{verdict} ({of})", [(same[0], len(same)) for same in texts.values()]
+        yield f"{verdict} ({f'{basis}, ' if basis else ''}{of})", [(same[0], len(same)) for same in texts.values()]
 
 
 def print_rollouts(rollouts: Sequence[Rollout], console: Console) -> None:

@@ -56,7 +56,7 @@ def score_group(
 def score_again(candidate: Candidate, rollout: Rollout, verifier: Verifier) -> Rollout:
     """Score a recorded rollout, which was not cut, with another verifier."""
     completion = Completion(text=rollout.text, action=rollout.action, problem=rollout.detail)
-    measured = {"error": None, "detail": ""} | _measure(candidate, completion, verifier, "exclude")
+    measured = {"error": None, "detail": "", "basis": None} | _measure(candidate, completion, verifier, "exclude")
     return rollout.model_copy(update=measured)
 
 
@@ -115,4 +115,4 @@ def _measure(candidate: Candidate, completion: Completion, verifier: Verifier, t
         return {"reward": None, "verdict": "error", "error": f"the verifier returned {verdict!r}, not a Verdict"}
     if not 0.0 <= verdict.reward <= 1.0:
         return {"reward": None, "verdict": "error", "error": f"the verifier returned reward {verdict.reward}"}
-    return {"reward": verdict.reward, "verdict": verdict.category, "detail": verdict.detail}
+    return {"reward": verdict.reward, "verdict": verdict.category, "detail": verdict.detail, "basis": verdict.basis}

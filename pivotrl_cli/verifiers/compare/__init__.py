@@ -1,6 +1,7 @@
 """Reading and comparing actions: what verifiers share, and where everything that all of them need is bounded.
 
     differences.py  categories, and a difference with its place and reason
+    basis.py        what an acceptance rests on: equal, parsed, alike, judged
     calls.py        tool calls with parsed arguments; what a malformed demonstration raises
     messages.py     message or call: whole actions
     prose.py        two texts that say the same

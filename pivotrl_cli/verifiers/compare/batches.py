@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from pivotrl_cli.rows import Message
 from pivotrl_cli.verifiers.compare.arguments import Rule, arguments_difference
-from pivotrl_cli.verifiers.compare.calls import Call, demonstrated_calls, read_object_call
+from pivotrl_cli.verifiers.compare.basis import Basis, rests_on_likeness
+from pivotrl_cli.verifiers.compare.calls import Call, canonical, demonstrated_calls, read_object_call
 from pivotrl_cli.verifiers.compare.differences import Category, Difference, value_difference
 from pivotrl_cli.verifiers.compare.matching import maximum_matching
 from pivotrl_cli.verifiers.compare.messages import call_count_difference
@@ -30,6 +31,7 @@ class Credit(NamedTuple):
 
     value: float
     difference: Difference | None
+    basis: Basis = Basis.PARSED_EQUAL
 
 
 FULL = Credit(1.0, None)
@@ -56,6 +58,7 @@ class Score(NamedTuple):
 
     reward: float
     difference: Difference | None
+    basis: Basis | None = None
 
 
 def score_calls(expected: Message, action: Message, credit: CallCredit) -> Score:
@@ -66,13 +69,30 @@ def score_calls(expected: Message, action: Message, credit: CallCredit) -> Score
     if n_given == 0 or n_given > len(wanted) + MAX_SURPLUS:
         return Score(0.0, miscount)
     given = [read_object_call(call) for call in action.tool_calls]
-    found = [[Credit(0.0, got.problem) if got.problem else credit(want, got) for got in given] for want in wanted]
+    found = [[_earned(want, got, credit) for got in given] for want in wanted]
     if len(wanted) == n_given == 1:
         return Score(*found[0][0])
     pairs = _pair(found)
     total = sum(found[left][right].value for left, right in pairs.items())
     reward = min(1.0, 2 * total / (len(wanted) + n_given))
-    return Score(reward, None if reward == 1.0 else _reason(wanted, found, pairs, miscount))
+    if reward < 1.0:
+        return Score(reward, _reason(wanted, found, pairs, miscount))
+    return Score(reward, None, max((found[left][right].basis for left, right in pairs.items()), key=_DOUBT.index))
+
+
+_DOUBT = list(Basis)
+
+
+def _earned(want: Call, got: Call, credit: CallCredit) -> Credit:
+    """What one call earns as another, and what a full credit rests on."""
+    if got.problem:
+        return Credit(0.0, got.problem)
+    earned, alike = rests_on_likeness(lambda: credit(want, got))
+    if earned.value < 1.0:
+        return earned
+    if want.name == got.name and canonical(want.arguments) == canonical(got.arguments):
+        return earned._replace(basis=Basis.EQUAL)
+    return earned._replace(basis=Basis.SIMILAR) if alike else earned
 
 
 def _pair(found: Sequence[Sequence[Credit]]) -> dict[int, int]:

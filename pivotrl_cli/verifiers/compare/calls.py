@@ -70,6 +70,11 @@ def read_json(text: str, what: str) -> tuple[Any, Difference | None]:
     return (None, _beyond(f"{what} are nested more than {MAX_NESTING} levels deep")) if is_deep else (value, None)
 
 
+def canonical(value: Any) -> str:
+    """JSON text that is the same for equal values: sorted keys, no white space, ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
 def _beyond(reason: str) -> Difference:
     return Difference(Category.ARGUMENTS_BEYOND_LIMITS, reason)
 

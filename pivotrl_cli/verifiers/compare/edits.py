@@ -22,6 +22,7 @@ import tomllib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from pivotrl_cli.verifiers.compare.basis import note_likeness
 from pivotrl_cli.verifiers.compare.differences import Category, Difference, shown, value_difference
 from pivotrl_cli.verifiers.compare.prose import prose_difference
 from pivotrl_cli.verifiers.compare.python_code import comments_of, names_in, read_fragment
@@ -198,8 +199,11 @@ def _same_python(left: str, right: str) -> bool:
     wanted, given = read_fragment(left), read_fragment(right)
     if wanted is None or given is None or wanted[0] != given[0] or len(wanted[1]) != len(given[1]):
         return False
-    if comments_of(left)[1] != comments_of(right)[1]:
+    (wanted_comments, wanted_rules), (given_comments, given_rules) = comments_of(left), comments_of(right)
+    if wanted_rules != given_rules:
         return False
+    if wanted_comments != given_comments:
+        note_likeness()
     return all(prose_difference(want, got) is None for want, got in zip(wanted[1], given[1], strict=True))
 
 

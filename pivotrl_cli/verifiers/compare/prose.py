@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from pivotrl_cli.verifiers.compare.basis import note_likeness
 from pivotrl_cli.verifiers.compare.differences import Category, Difference, listed
 
 MIN_OVERLAP = 0.5
@@ -47,6 +48,7 @@ def prose_difference(expected: str, actual: str) -> Difference | None:
     missing = [word for word in expected_words if _DIGIT.search(word) and word not in actual_words]
     if missing:
         return Difference(Category.MESSAGE_FACTS_MISSING, f"does not mention {listed(missing)}")
+    note_likeness()
     return None
 
 
