@@ -48,6 +48,7 @@ from pivotrl_cli.verifiers.compare.edits import (
     OLD_KEYS,
     PATCH_KEYS,
     PATH_KEYS,
+    TEXTS,
     edit_difference,
     same_path,
 )
@@ -67,13 +68,12 @@ MOST_PARTIAL = 0.9
 MAX_PENALTY, FULL_PENALTY_CHARACTERS = 0.1, 500
 """What an edit loses in continuous mode, in full where it is so many characters longer than the demonstrated one."""
 
-_EDIT_KEYS = frozenset((*PATH_KEYS, *OLD_KEYS, *NEW_KEYS, *CONTENT_KEYS, *PATCH_KEYS, "command", "edits"))
 _LINE_KEYS = frozenset({"view_range", "offset", "limit", "start_line", "end_line", "line_start", "line_end"})
 _KNOWN_KEYS = {
     Kind.BASH: frozenset(COMMAND_KEYS),
     Kind.SEARCH: frozenset((*PATH_KEYS, *PATTERN_KEYS)),
     Kind.READ: frozenset((*PATH_KEYS, *_LINE_KEYS, "command")),
-    Kind.EDIT: _EDIT_KEYS,
+    Kind.EDIT: TEXTS | {"command", "edits"},
 }
 """Arguments that the rule of a kind compares; the others are compared as values."""
 

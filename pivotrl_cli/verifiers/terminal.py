@@ -24,7 +24,7 @@ from pivotrl_cli.verifiers.compare.calls import Call
 from pivotrl_cli.verifiers.compare.coding import Kind, kind_of
 from pivotrl_cli.verifiers.compare.commands import command_difference
 from pivotrl_cli.verifiers.compare.differences import Category, Difference, value_difference
-from pivotrl_cli.verifiers.compare.edits import edit_difference, same_code
+from pivotrl_cli.verifiers.compare.edits import TEXTS, edit_difference, same_code
 from pivotrl_cli.verifiers.compare.messages import message_mismatch
 from pivotrl_cli.verifiers.compare.prose import prose_difference
 from pivotrl_cli.verifiers.compare.queries import query_difference
@@ -81,9 +81,9 @@ def _typed_difference(wanted: dict[str, Any], said: str, harness: str) -> Differ
 
 
 def _credit(expected: Call, actual: Call, tools: str) -> Credit:
-    is_shell = kind_of(expected.name) == Kind.BASH
-    credit = call_credit(expected, actual, tools, RULES.get(expected.name, _SHELL if is_shell else None))
-    if credit.difference is not None or expected.name not in _EDITORS:
+    kind = kind_of(expected.name)
+    credit = call_credit(expected, actual, tools, RULES.get(expected.name, _KIND_RULES.get(kind)))
+    if credit.difference is not None or kind != Kind.EDIT:
         return credit
     return credit_of(edit_difference(expected.arguments, actual.arguments))
 
@@ -123,8 +123,6 @@ _COMMAND, _CODE = _typed_keys(command_difference), _typed_keys(_code_difference)
 _KEYS = _typed_keys(lambda want, got: typed_difference([want], [got]))
 _PROSE, _QUERY, _URL = _typed_keys(prose_difference), _typed_keys(query_difference), _typed_keys(url_difference)
 
-_EDITORS = frozenset({"write", "edit"})
-
 RULES: dict[str, dict[str, Rule]] = {
     "exec_command": {
         "cmd": _COMMAND,
@@ -135,8 +133,6 @@ RULES: dict[str, dict[str, Rule]] = {
     "write_stdin": {"chars": _KEYS, "yield_time_ms": ignored, "max_output_tokens": ignored},
     "update_plan": {"explanation": ignored},
     "execute_python": {"code": _CODE},
-    "write": {"filePath": _compared_as_edit, "content": _compared_as_edit},
-    "edit": {"filePath": _compared_as_edit, "oldString": _compared_as_edit, "newString": _compared_as_edit},
     "glob": {"pattern": _exactly},
     "grep": {"pattern": _exactly},
     "webfetch": {"url": _URL, "timeout": ignored},
@@ -148,5 +144,8 @@ RULES: dict[str, dict[str, Rule]] = {
 }
 """Arguments that are not compared as plain values, by tool."""
 
-_SHELL: dict[str, Rule] = {"command": _COMMAND, "cmd": _COMMAND, "description": ignored, "timeout": ignored}
-"""The same, of any other tool that runs a command: `bash`, `execute_bash`."""
+_KIND_RULES: dict[Kind, dict[str, Rule]] = {
+    Kind.BASH: {"command": _COMMAND, "cmd": _COMMAND, "description": ignored, "timeout": ignored},
+    Kind.EDIT: dict.fromkeys(TEXTS, _compared_as_edit),
+}
+"""The same, of any other tool that runs a command (`execute_bash`) or edits a file (`write`, `edit`)."""

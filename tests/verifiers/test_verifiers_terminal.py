@@ -9,6 +9,7 @@ from verifiers_actions import call, calls, says, score, tool
 from pivotrl_cli.rows import Message, ToolCall
 from pivotrl_cli.verifiers import Verdict
 from pivotrl_cli.verifiers.compare.terminus import typed as received
+from pivotrl_cli.verifiers.compare.terminus import typed_difference
 
 LONG = "cd /app && python3 train.py --data data/train.csv --epochs 20 --output runs/first 2>&1 | tee train.log\n"
 
@@ -178,3 +179,55 @@ def test_several_calls_and_defaults() -> None:
 )
 def test_keys_as_the_terminal_receives_them(pieces: list[str], text: list[str]) -> None:
     assert received(pieces) == text
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "same"),
+    [
+        (["ls -la\n"], ["ls -al\n"], True),
+        (["ls\n"], ["ls", "\n"], True),
+        (["ls\n"], ["ls", "Enter"], True),
+        (["C-c"], ["C-c"], True),
+        (["C-c"], ["\x03"], True),
+        (["C-C"], ["C-c"], True),
+        (["a\n", "b\n"], ["a\nb\n"], True),
+        (["\n"], ["Enter"], True),
+        (["q"], ["q"], True),
+        ([":wq\n"], [":wq\n"], True),
+        (["y\n"], ["y", "Enter"], True),
+        (["cat > a <<'EOF'\nx\nEOF\n"], ["cat <<'EOF' > a\nx\nEOF\n"], True),
+        ([], [], True),
+        ([""], [], True),
+        (["grep -rn foo .\n"], ["grep -nr 'foo' .\n"], True),
+        (["C-[", ":q!\n"], ["Escape", ":q!\n"], True),
+        (["ls \n"], ["ls\n"], True),
+        (["ls\r"], ["ls\n"], True),
+        (["ls\n"], ["ls\n\n"], True),
+        (["C-c"], ["C-d"], False),
+        (["ls\n"], ["ls"], False),
+        (["y\n"], ["n\n"], False),
+        ([":wq\n"], [":q!\n"], False),
+        (["q"], ["Q"], False),
+        (["C-c"], ["c"], False),
+        (["Up"], ["Down"], False),
+        (["ls\n", "C-c"], ["ls\n"], False),
+        (["a\n", "C-c"], ["C-c", "a\n"], False),
+        (["sudo reboot\n"], ["reboot\n"], False),
+        (["dd"], ["d"], False),
+        (["\n"], [""], False),
+        (["1\n"], ["2\n"], False),
+        (["kill %1\n"], ["kill %2\n"], False),
+        (["Tab"], ["Space"], False),
+        (["x"], ["x "], False),
+        (["C-z"], ["C-c"], False),
+        (["rm a\n"], ["rm b\n"], False),
+        (["Up", "Enter"], ["Up", "Up", "Enter"], False),
+        (["Enter"], ["Enter", "Enter"], False),
+        (["print(1)\n"], ["print(2)\n"], False),
+        (["    x = 1\n"], ["x = 1\n"], False),
+        (["iab  c"], ["iab c"], False),
+    ],
+)
+def test_keystrokes(left: list[str], right: list[str], same: bool) -> None:
+    assert (typed_difference(left, right) is None) == same
+    assert (typed_difference(right, left) is None) == same

@@ -36,6 +36,9 @@ CONTENT_KEYS = ("content", "contents", "file_text", "text", "code")
 PATCH_KEYS = ("patch", "diff", "input")
 """Where the texts of a change are."""
 
+TEXTS = frozenset((*PATH_KEYS, *OLD_KEYS, *NEW_KEYS, *CONTENT_KEYS, *PATCH_KEYS))
+"""All of them."""
+
 _CREATES = frozenset({"create", "write"})
 _REPLACEMENT = frozenset((*OLD_KEYS, *NEW_KEYS))
 

@@ -79,6 +79,8 @@ def options_of(name: str) -> Options:
         for group in filter(None, (group.split() for group in listed.split(","))):
             first = group[0].partition("=")[0]
             names |= {spelling.partition("=")[0]: first for spelling in group}
+            for others in kinds.values():
+                others.discard(first)  # a sub-command may give the program's letter another meaning
             for _, equals, kind in (spelling.partition("=") for spelling in group):
                 kinds.get(equals + kind, set()).add(first)
     return Options(names, *map(frozenset, kinds.values()))
@@ -105,11 +107,8 @@ class Words:
         self._read(words)
 
     def _enter(self, name: str) -> None:
-        self.name, self.entry, self.table = (
-            name,
-            TABLE.get(name, {}),
-            options_of(name) if self.known else options_of(""),
-        )
+        self.name, self.entry = name, TABLE.get(name, {})
+        self.table = options_of(name if self.known else "*")
 
     def _read(self, words: Sequence[str]) -> None:
         at = 0
@@ -155,7 +154,7 @@ class Words:
     def _takes(self, option: str, following: str) -> bool:
         """Whether an option has the next word as its value, if none is attached."""
         if not self.known:
-            return not _is_option(following)
+            return not (option in self.table.names or option.startswith("--no-") or _is_option(following))
         return option in self.table.valued or (option in self.table.numbered and following.isdigit())
 
     def _letters(self, word: str, following: str | None) -> int:

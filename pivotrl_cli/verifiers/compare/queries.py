@@ -22,11 +22,13 @@ _OPERATOR = re.compile(
     r"(?<!\S)(-?(?:site|filetype|ext|intitle|inurl|intext|before|after|related|cache):\S+|-\w\S*|(?-i:OR|NOT)(?!\S)|\|)",
     re.IGNORECASE,
 )
+_SIGNED = re.compile(r"\w+(?:\+\+|#)(?!\w)")
+_INITIALS = re.compile(r"\b(?:[^\W\d_]\.){2,}")
 _QUESTIONS = frozenset(words("who whom whose when where why how"))
 _DIRECTIONS = frozenset(words("to from into by than"))
 _STOP_WORDS = (_QUESTIONS | _DIRECTIONS - {"than"}) | frozenset(
-    words("a about an and are as at be did do does for had has have in is it its on or s that the their this was were "
-          "what which will with of の 的")
+    words("a about an and are as at be did do does for had has have i in is it its me my on or s that the their this "
+          "was were what which will with you your of の 的")
 )  # fmt: skip
 _ENDING = re.compile(r"(?<=ss|sh|ch)es$|(?<=[xz])es$|(?<=[^\W\d]{2}[^\W\ds])s$|(?<=[^\W\d]{4})(?:ed|ing)$")
 _IES = re.compile(r"(?<=[^\W\d]{2})ies$")
@@ -46,9 +48,9 @@ class Query(NamedTuple):
 
 def read_query(text: str) -> Query:
     phrases = (" ".join(words(first or second)) for first, second in _PHRASE.findall(text))
-    rest = _PHRASE.sub(" ", text)
+    rest = _INITIALS.sub(lambda found: found[0].replace(".", ""), _PHRASE.sub(" ", text))
     operators = set()
-    for found in _OPERATOR.findall(rest):
+    for found in (*_OPERATOR.findall(rest), *_SIGNED.findall(rest)):
         name, colon, value = found.casefold().partition(":")
         if name.endswith("site"):
             value = value.removeprefix("https://").removeprefix("http://").removeprefix("www.").rstrip("/")

@@ -33,6 +33,7 @@ _BRACE = re.compile(r"\\([{}])")
 _IN_QUOTES = re.compile(r'\\([$`"\\]|\n)')
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _PLAIN_EXPANSION = re.compile(r"\$(\w+)")
+_OPEN_QUOTE = re.compile(r'(?<!\\)"')
 _SEPARATORS = frozenset({";", "\n", "comment"})
 _LITERAL_LEAVES = frozenset({"word", "number", "test_operator", "file_descriptor", "variable_name"})
 
@@ -80,6 +81,8 @@ class _ScriptReader:
             found = self.children(node, depth)
             self._commands.cwd = outside
             return (kind, *found[1:-1]) if kind == "command_substitution" else (kind, *found)
+        if kind == "variable_assignment":
+            return self._assignment(node, depth)
         if not node.children or kind in _WORDS:
             return self.word(node, depth)
         return (kind, *self.children(node, depth))
@@ -132,7 +135,9 @@ class _ScriptReader:
 
     def _assignment(self, node: Node, depth: int) -> str:
         name, *value = node.children
-        return self._text(name) + "".join(str(self.read(part, depth + 1)) for part in value)
+        text = "".join(str(self.read(part, depth + 1)) for part in value)
+        # a value is not split into words, so quotes around a variable say nothing
+        return self._text(name) + (text if "$(" in text else _OPEN_QUOTE.sub("", text))
 
     def _redirects(self, node: Node, words: list[str], depth: int) -> list[tuple[str, str, Any]]:
         """Descriptor, operator and target; what stands after the target belongs to the command."""

@@ -125,8 +125,11 @@ def typed_difference(expected: Iterable[str], actual: Iterable[str]) -> Differen
 
 
 def _text_difference(expected: str, actual: str) -> Difference | None:
-    blank = not expected.strip() or not actual.strip()
-    if expected == actual or (not blank and expected.endswith("\n") == actual.endswith("\n")):
+    """Only what is entered is a command line; in an editor or a debugger, each character counts."""
+    if expected == actual:
+        return None
+    indents = [text[: len(text) - len(text.lstrip())] for text in (expected, actual)]
+    if indents[0] == indents[1] and all(text.strip() and text.endswith("\n") for text in (expected, actual)):
         return command_difference(expected, actual)
     return value_difference(Category.COMMAND_DIFFERENT, expected, actual)
 
