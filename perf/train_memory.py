@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,41 +18,29 @@ from transformers import DynamicCache, PreTrainedModel, Qwen3Config, Qwen3ForCau
 
 from perf.train_step import Case, batch_of, our_loss, positions, saved_bytes
 from pivotrl_cli.engines.decoding import last_logits
+from pivotrl_cli.learn.memory import Shape, activation_bytes, cache_bytes, optimizer_bytes
 from pivotrl_cli.learn.optimizer import Optimizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """A decoder: layers, width, inner width, heads of queries and of keys, head size, vocabulary."""
-
-    layers: int
-    hidden: int
-    inner: int
-    heads: int
-    kv_heads: int
-    head: int
-    vocabulary: int
-
-    def model(self, dtype: str) -> PreTrainedModel:
-        """With random weights."""
-        config = Qwen3Config(
-            vocab_size=self.vocabulary,
-            hidden_size=self.hidden,
-            intermediate_size=self.inner,
-            num_hidden_layers=self.layers,
-            num_attention_heads=self.heads,
-            num_key_value_heads=self.kv_heads,
-            head_dim=self.head,
-            max_position_embeddings=8192,
-        )
-        torch.manual_seed(0)
-        torch.set_default_dtype(DTYPES[dtype])
-        model: PreTrainedModel = Qwen3ForCausalLM(config)  # type: ignore[no-untyped-call]
-        torch.set_default_dtype(torch.float32)
-        model.train(False)
-        return model
+def random_model(shape: Shape, dtype: str) -> PreTrainedModel:
+    config = Qwen3Config(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.inner,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.head,
+        max_position_embeddings=8192,
+    )
+    torch.manual_seed(0)
+    torch.set_default_dtype(DTYPES[dtype])
+    model: PreTrainedModel = Qwen3ForCausalLM(config)  # type: ignore[no-untyped-call]
+    torch.set_default_dtype(torch.float32)
+    model.train(False)
+    return model
 
 
 SHAPES = [
@@ -63,28 +50,6 @@ SHAPES = [
     Shape(12, 384, 1024, 6, 2, 64, 16384),
 ]
 CASES = [Case([512], 8, 32, []), Case([1024, 1200, 1400], 8, 64, [])]
-
-
-# ---- the formulas -----------------------------------------------------------------------------------------------
-
-
-def activation_bytes(shape: Shape, dtype: str, n_positions: int, n_completion_tokens: int) -> int:
-    """What autograd keeps of a forward pass: layers and both ends by position, the head by completion token."""
-    by_hidden, by_inner, by_heads, ends = (24, 16, 16, 8) if dtype == "float32" else (16, 8, 10, 6)
-    attention = by_heads * shape.head * (shape.heads + shape.kv_heads)
-    layer = by_hidden * shape.hidden + by_inner * shape.inner + attention
-    head = (4 * shape.vocabulary + DTYPES[dtype].itemsize * shape.hidden) * n_completion_tokens
-    return (shape.layers * layer + ends * shape.hidden) * n_positions + head
-
-
-def optimizer_bytes(n_parameters: int, dtype: str) -> int:
-    """Weights, gradients and AdamW's state: four times 4 bytes; 16-bit weights and gradients come to those."""
-    return n_parameters * (16 if dtype == "float32" else 20)
-
-
-def cache_bytes(shape: Shape, dtype: str, n_positions: int) -> int:
-    """Keys and values of all layers."""
-    return 2 * shape.layers * shape.kv_heads * shape.head * DTYPES[dtype].itemsize * n_positions
 
 
 def step_flops(model: PreTrainedModel, shape: Shape, n_positions: int, n_completion_tokens: int) -> int:
@@ -101,13 +66,13 @@ def activations(shape: Shape, dtype: str, case: Case) -> tuple[int, int]:
     """Bytes measured and predicted."""
     batch = batch_of(case)
     n_tokens = len(case.prompts) * case.group_size * case.completion
-    found = saved_bytes(model := shape.model(dtype), our_loss(model, n_tokens, tree=True), batch)
+    found = saved_bytes(model := random_model(shape, dtype), our_loss(model, n_tokens, tree=True), batch)
     return found, activation_bytes(shape, dtype, positions(batch, "tree"), n_tokens)
 
 
 def optimizer(shape: Shape, dtype: str) -> tuple[int, int]:
     """Bytes measured and predicted, when the backward pass of a second step has just ended."""
-    model = shape.model(dtype)
+    model = random_model(shape, dtype)
     adamw = Optimizer(model)
     loss = our_loss(model, 64, tree=True)
     for _ in range(2):
@@ -133,7 +98,7 @@ def _held(model: PreTrainedModel, adamw: Optimizer) -> Iterator[Tensor]:
 
 def cache(shape: Shape, dtype: str) -> tuple[int, int]:
     """Bytes measured and predicted, 4 prompts of 100 tokens."""
-    model = shape.model(dtype)
+    model = random_model(shape, dtype)
     held = DynamicCache(config=model.config)
     with torch.no_grad():
         last_logits(model, held, input_ids=torch.ones(4, 100, dtype=torch.long))
@@ -143,7 +108,7 @@ def cache(shape: Shape, dtype: str) -> tuple[int, int]:
 
 def seconds(shape: Shape, case: Case) -> tuple[float, int]:
     """CPU seconds of the fastest of three steps, and its floating-point operations."""
-    model, batch = shape.model("float32"), batch_of(case)
+    model, batch = random_model(shape, "float32"), batch_of(case)
     n_tokens = len(case.prompts) * case.group_size * case.completion
     loss, times = our_loss(model, n_tokens, tree=True), []
     for _ in range(3):

@@ -12,7 +12,7 @@ from pivotrl_cli.configs.evaluation import CompareConfig, EvalConfig, HarnessCon
 from pivotrl_cli.configs.filtering import FilterConfig
 from pivotrl_cli.configs.looking import DoctorConfig, InspectConfig, ReportConfig
 from pivotrl_cli.configs.profiling import MergeConfig, ProfileConfig, ScoreConfig
-from pivotrl_cli.configs.shared import EngineConfig, JudgeConfig, PolicyConfig
+from pivotrl_cli.configs.shared import EngineConfig, JudgeConfig, PolicyConfig, TemplateConfig
 from pivotrl_cli.configs.training import TrainConfig
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "ReportConfig",
     "ScoreConfig",
     "StageConfig",
+    "TemplateConfig",
     "TrainConfig",
     "UserConfig",
 ]

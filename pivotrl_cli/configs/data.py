@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pivotrl_cli.configs.base import Config, StageConfig, argument, option
+from pivotrl_cli.configs.shared import TemplateConfig
 
 
 class ExtractConfig(StageConfig):
@@ -59,7 +60,7 @@ class DeskConfig(Config):
     """Output file; `-` writes to standard output."""
 
 
-class ExportConfig(StageConfig):
+class ExportConfig(TemplateConfig, StageConfig):
     """Export pivots for another trainer: a folder in its format, with the matching reward file or config."""
 
     pivots: str = argument()

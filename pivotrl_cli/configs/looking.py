@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pivotrl_cli.configs.base import Config, StageConfig, argument, option
+from pivotrl_cli.configs.shared import TemplateConfig
 
 
 class InspectConfig(Config):
@@ -41,8 +42,10 @@ class ReportConfig(StageConfig):
     """Evaluation to compare the others with; default: the first with `base` in its name, else the first."""
 
 
-class DoctorConfig(Config):
-    """Check what works on this machine, and say what to install for the rest."""
+class DoctorConfig(TemplateConfig, Config):
+    """Check what works on this machine; with a model, how it writes, samples and trains."""
 
+    model: str = argument("", required=False)
+    """Model folder, hub name or `desk`; of a hub model everything but the weights is downloaded."""
     json_summary: bool = option(False, "--json", identity=False)
     """Print the findings as one JSON object on standard output."""

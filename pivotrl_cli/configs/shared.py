@@ -1,4 +1,4 @@
-"""Options that several commands share: the judge, and the policy with its engine."""
+"""Options that several commands share: the judge, the templates, and the policy with its engine."""
 
 from __future__ import annotations
 
@@ -24,15 +24,20 @@ class JudgeConfig(Config):
     """SQLite file that caches the judge's answers; default: `pivotrl/judge.sqlite` in the user's cache folder."""
 
 
-class PolicyConfig(Config):
+class TemplateConfig(Config):
+    """How a model is written to and read, where its folder does not say it."""
+
+    chat_template: Path | None = option(None, panel="Templates", metavar="FILE", identity=False)
+    """Jinja file to use instead of the model's own chat template, for models whose template has no tools."""
+    response_template: Path | None = option(None, panel="Templates", metavar="FILE", identity=False)
+    """TOML or JSON file that says how the model writes reasoning and calls, where no known format fits."""
+
+
+class PolicyConfig(TemplateConfig):
     """The policy, and what every engine that samples from it needs: for profile, eval and train."""
 
     model: str = option("desk", panel="Engine", metavar="MODEL", identity="name")
     """Model folder, hub name, or `desk` for the policy that ships with the package."""
-    chat_template: Path | None = option(None, panel="Engine", metavar="FILE", identity=False)
-    """Jinja file to use instead of the model's own chat template, for models whose template has no tools."""
-    response_template: Path | None = option(None, panel="Engine", metavar="FILE", identity=False)
-    """TOML or JSON file that says how the model writes reasoning and calls, where no known format fits."""
     endpoint: str | None = option(None, panel="Engine", metavar="URL", identity=False)
     """Base URL of a server, such as http://127.0.0.1:8000/v1. Engine endpoint: any OpenAI-compatible one, with
     `--model` as the model's name there; engine vllm-server: one that can read train's output folder."""

@@ -62,6 +62,8 @@ class Request:
     key: str
     state: list[Message]
     tools: str
+    expected_action: Message | None = None
+    """The demonstrated action: whether the model can write it is looked at where it is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pivotrl_cli.engines import Completion, Group, Request
 from pivotrl_cli.model.chat import ChatFormat, UnparsableError, UnrenderableError
+from pivotrl_cli.model.target_check import LOSSY, target_fault
 from pivotrl_cli.model.template_faults import faults
+from pivotrl_cli.rows import Message
 
 if TYPE_CHECKING:  # would pull in transformers
     from transformers import GenerationConfig
@@ -29,7 +32,7 @@ def render(chat: ChatFormat, request: Request, max_new_tokens: int, context_leng
     except UnrenderableError as error:
         return Group(request=request, completions=[], status="unrenderable", detail=str(error))
     ids = chat.encode(text)
-    fault = next(map(str, faults(text, request.state, request.tools)), "")
+    fault = next(map(str, faults(text, request.state, request.tools)), "") or _target_fault(chat, request)
     if len(ids) + max_new_tokens > context_length:
         return Group(
             request=request,
@@ -42,21 +45,32 @@ def render(chat: ChatFormat, request: Request, max_new_tokens: int, context_leng
     return Prompt(request, ids, fault)
 
 
+def _target_fault(chat: ChatFormat, request: Request) -> str:
+    """Why the model cannot write the demonstrated action; empty where it can, or there is none."""
+    if request.expected_action is None:
+        return ""
+    fault = target_fault(chat, request.state, request.tools, request.expected_action)
+    return "" if fault.startswith(LOSSY) else fault
+
+
 def read_completion(
     chat: ChatFormat, prompt: Prompt, token_ids: list[int], logprobs: list[float], *, stopped: bool, seed: int
 ) -> Completion:
     """Sampled tokens as a completion; with `stopped` the last one is the end token."""
-    text = chat.decode(token_ids[:-1] if stopped else token_ids)
-    return replace(
-        read_completion_text(chat, prompt, text, stopped=stopped, seed=seed), token_ids=token_ids, logprobs=logprobs
-    )
+    ids = token_ids[:-1] if stopped else token_ids
+    read = _read(lambda: chat.parse_tokens(ids, prompt.ids, prompt.request.tools), chat.decode(ids), stopped, seed)
+    return replace(read, token_ids=token_ids, logprobs=logprobs)
 
 
 def read_completion_text(chat: ChatFormat, prompt: Prompt, text: str, *, stopped: bool, seed: int) -> Completion:
     """Sampled text as a completion, where the tokens are not known."""
+    return _read(lambda: chat.parse(text, prompt.ids, prompt.request.tools), text, stopped, seed)
+
+
+def _read(parse: Callable[[], Message], text: str, stopped: bool, seed: int) -> Completion:
     action, problem = None, None
     try:
-        action = chat.parse(text, prompt.ids, prompt.request.tools)
+        action = parse()
     except UnparsableError as error:
         problem = str(error)
     return Completion(

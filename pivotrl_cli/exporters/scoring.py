@@ -43,7 +43,7 @@ def reward_of_tokens(chat: ChatFormat, token_ids: list[int], truth: str) -> floa
 
     def action(candidate: Candidate) -> Message:
         prompt_ids = chat.prompt_ids(candidate.state, candidate.tools)
-        return chat.parse(chat.decode(token_ids), prompt_ids, candidate.tools)
+        return chat.parse_tokens(token_ids, prompt_ids, candidate.tools)
 
     return _reward(action, truth)
 

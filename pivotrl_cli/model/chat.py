@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from pivotrl_cli.model import probe, target
 from pivotrl_cli.model.formats import Format, Reading, read
 from pivotrl_cli.model.formats.known import BY_NAME, KNOWN
 from pivotrl_cli.model.formats.notation import OWN_FORMAT, to_format
+from pivotrl_cli.model.guard import GUARD, break_marks, guarded, mark_pattern, without_guard
 from pivotrl_cli.model.probe import Found, Marks, find_format
 from pivotrl_cli.model.shape import MessageShape
 from pivotrl_cli.rows import Message, ToolCall
@@ -48,6 +50,9 @@ class ChatFormat:
         self.found = self._find_format()
         """The format, the shape of messages, the stops, and what each probe gave."""
         self._tail = self._canned_tail()
+        self._marks = mark_pattern(self.found.marks.tokens)
+        marks = filter(self._marks.fullmatch, self.found.marks.tokens)
+        self._mark_ids = frozenset(tokenizer.convert_tokens_to_ids(list(marks)))
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
@@ -58,7 +63,7 @@ class ChatFormat:
     def prompt_text(self, state: list[Message], tools: str) -> str:
         """Render a state with the generation prompt; raises `UnrenderableError`."""
         if self.found.format.body == "none" and _tool_list(tools):
-            raise self._without_calls()
+            raise self.without_calls
         return self._render(self.found.shape.messages(state), tools, add_generation_prompt=True)
 
     def prompt_ids(self, state: list[Message], tools: str) -> list[int]:
@@ -82,8 +87,13 @@ class ChatFormat:
         return target.end(turn, text, found.marks.stops, found.marks.endings, rest, appends=found.appends)
 
     def completion_ids(self, state: list[Message], tools: str, action: Message) -> list[int]:
-        """Token ids of `completion_text`."""
-        return self.encode(self.completion_text(state, tools, action))
+        """Token ids of `completion_text`; marks inside arguments are letters, not tokens."""
+        text = self.completion_text(state, tools, action)
+        if (letters := guarded(action, self._marks)) == action:
+            return self.encode(text)
+        parts = self.completion_text(state, tools, letters).split(GUARD)
+        ids = [i for part in parts for i in self.encode(part)]
+        return ids if "".join(parts) == text == self._text(ids) else self.encode(text)
 
     def decode(self, token_ids: list[int]) -> str:
         """Completion text without the end token; other special tokens stay, since tags may be special tokens."""
@@ -103,6 +113,16 @@ class ChatFormat:
         """
         tail = self._text(prompt_ids[-_TAIL_TOKENS:]) if prompt_ids else self._tail
         return to_message(self._read(self.found.format, self.found.marks.without_end(text), tail, tools))
+
+    def parse_tokens(self, token_ids: list[int], prompt_ids: list[int], tools: str = "[]") -> Message:
+        """`parse` of a completion whose tokens are known: letters that spell a mark are text, its token is the mark."""
+        ids = token_ids[:-1] if token_ids and token_ids[-1] in self.stop_ids else token_ids
+        text = self._text(ids)
+        if len(self._marks.findall(text)) != sum(i in self._mark_ids for i in ids):
+            runs = ((is_mark, self._text(list(run))) for is_mark, run in groupby(ids, self._mark_ids.__contains__))
+            letters = "".join(run if is_mark else break_marks(run, self._marks) for is_mark, run in runs)
+            text = letters if letters.replace(GUARD, "") == text else text
+        return without_guard(self.parse(text, prompt_ids, tools))
 
     def _read(self, form: Format, text: str, tail: str, tools: str) -> Reading:
         return self._read_by_template(text, tail, tools) if form is RESPONSE_TEMPLATE else read(form, text, tail, tools)
@@ -190,7 +210,19 @@ class ChatFormat:
                 ) from error
             return ""
 
-    def _without_calls(self) -> InputError:
+    @property
+    def source(self) -> str:
+        """Where the format comes from."""
+        form = self.found.format
+        if form is RESPONSE_TEMPLATE:
+            return "the tokenizer's own response template"
+        if BY_NAME.get(form.name) == form:
+            return "the known formats: it reads back what the chat template writes"
+        return "the given response template"
+
+    @property
+    def without_calls(self) -> InputError:
+        """Why the model has no calls, and the way out."""
         name = self.tokenizer.name_or_path
         if not self.found.wrote:
             return InputError(

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pivotrl_cli.configs import PolicyConfig
+from pivotrl_cli.configs import TemplateConfig
 from pivotrl_cli.errors import ConfigError, InputError
 from pivotrl_cli.model.formats.notation import OWN_FORMAT, to_format
 from pivotrl_cli.storage.files import write_errors
@@ -32,26 +32,26 @@ _WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 _FORMAT = ("config.json", "generation_config.json", "tokenizer*", "chat_template*", "vocab.json", "merges.txt")
 
 
-def resolve(model: str) -> Path:
-    """Local folder of a model given as a folder, the name of a shipped policy, or a hub name."""
+def resolve(model: str, *, weights: bool = True) -> Path:
+    """Local folder of a model given as a folder, the name of a shipped policy, or a hub name; `weights`: with them."""
     folder = local_folder(model)
     if not folder.is_dir():
-        folder = _from_hub(model)
+        folder = _from_hub(model, [*_WEIGHTS, *_FORMAT] if weights else [*_FORMAT])
     if not (folder / "config.json").is_file():
         raise InputError(f"{model}: no config.json in the model folder", "name a folder that transformers can load")
-    if not any(folder.glob("*.safetensors")):
+    if weights and not any(folder.glob("*.safetensors")):
         raise InputError(f"{model}: no .safetensors weights in the model folder", "save the model as safetensors")
     return folder
 
 
-def _from_hub(model: str) -> Path:
+def _from_hub(model: str, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
     if model.count("/") > 1 or model.startswith((".", "/")) or model.endswith("/"):
         raise InputError(f"{model}: no such model folder", "check the path, or use --model desk")
     try:
-        return Path(snapshot_download(model, allow_patterns=[*_WEIGHTS, *_FORMAT]))
+        return Path(snapshot_download(model, allow_patterns=patterns))
     except (OSError, ValueError, HFValidationError) as error:
         raise InputError(
             f"{model}: no such model folder, and the hub does not have it", "check the name, or use --model desk"
@@ -75,18 +75,18 @@ def fingerprint(folder: Path, *, weights: bool = True) -> str:
     return digest.hexdigest()
 
 
-def load_tokenizer(folder: Path, policy: PolicyConfig | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer, with the templates that the config of a policy names instead of the folder's."""
+def load_tokenizer(folder: Path, given: TemplateConfig | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer, with the given templates instead of the folder's."""
     _quiet()
     from transformers import AutoTokenizer
 
     tokenizer: PreTrainedTokenizerBase = _load_or_raise(
         folder, "tokenizer", lambda: AutoTokenizer.from_pretrained(folder, local_files_only=True)
     )
-    if policy is not None and policy.chat_template is not None:
-        tokenizer.chat_template = _text_of(policy.chat_template)
-    if policy is not None and policy.response_template is not None:
-        _use_response_template(tokenizer, policy.response_template)
+    if given is not None and given.chat_template is not None:
+        tokenizer.chat_template = _text_of(given.chat_template)
+    if given is not None and given.response_template is not None:
+        _use_response_template(tokenizer, given.response_template)
     return tokenizer
 
 
@@ -111,9 +111,9 @@ def _text_of(path: Path) -> str:
         raise InputError(f"{path}: {error}", "check the path") from error
 
 
-def template_fingerprints(policy: PolicyConfig) -> dict[str, str]:
+def template_fingerprints(config: TemplateConfig) -> dict[str, str]:
     """What the templates are that are used instead of the folder's, for the provenance."""
-    given = {"chat template": policy.chat_template, "response template": policy.response_template}
+    given = {"chat template": config.chat_template, "response template": config.response_template}
     return {name: file_input(path).sha256 for name, path in given.items() if path is not None}
 
 
@@ -149,6 +149,24 @@ def load_model(folder: Path, device: torch.device, dtype: torch.dtype) -> PreTra
     model.to(device)  # type: ignore[arg-type]
     model.train(False)
     return model
+
+
+def empty_model(folder: Path) -> PreTrainedModel:
+    """The architecture that the folder's config describes, its weights without values."""
+    _quiet()
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    def build() -> PreTrainedModel:
+        with torch.device("meta"):
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(
+                AutoConfig.from_pretrained(folder, local_files_only=True)
+            )
+        model.train(False)
+        return model
+
+    built: PreTrainedModel = _load_or_raise(folder, "config", build)
+    return built
 
 
 _FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)

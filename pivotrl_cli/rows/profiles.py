@@ -82,7 +82,8 @@ class Profile(Candidate):
     status_detail: str
     """Explanation of a status other than `ok`."""
     template_fault: str
-    """Part of the state that the chat template lost, `kind: detail`; empty if the prompt has all of it."""
+    """Part of the state that the chat template lost, or why the model cannot write the demonstrated action, `kind:
+    detail`; empty where neither is."""
 
 
 class Pivot(Profile):

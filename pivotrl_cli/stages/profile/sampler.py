@@ -199,7 +199,11 @@ class Sampler:
         return score_group(candidate, group.completions, self.verifier_of(candidate), self.config.truncated, first)
 
     def _requests(self, window: Window, keys: Iterable[str]) -> list[Request]:
-        return [Request(key=key, state=window[key].state, tools=window[key].tools) for key in keys]
+        rows = {key: window[key] for key in keys}
+        return [
+            Request(key=key, state=row.state, tools=row.tools, expected_action=row.expected_action)
+            for key, row in rows.items()
+        ]
 
     def _sampling(self, span: Span) -> Sampling:
         return Sampling(

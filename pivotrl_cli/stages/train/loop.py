@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from pivotrl_cli.configs import TrainConfig
-from pivotrl_cli.errors import RunError
+from pivotrl_cli.errors import InputError, PivotRLError, RunError
 from pivotrl_cli.progress import Progress, short
 from pivotrl_cli.rows import StepMetrics
 from pivotrl_cli.stages.train.loggers import open_loggers
@@ -74,11 +74,11 @@ def _stop_reason(config: TrainConfig, output: RunFolder) -> str | None:
     return f"step {empty[-1].step}: no group varied in {config.max_empty_steps} steps, the {unit} are used up"
 
 
-def _no_signal(config: TrainConfig, last: StepMetrics, output: RunFolder) -> RunError:
+def _no_signal(config: TrainConfig, last: StepMetrics, output: RunFolder) -> PivotRLError:
     unit = "tasks" if config.method == "e2e" else "rows"
     unusable = f"{last.n_unusable} {unit} that do not fit the context or the chat template"
     if config.method == "sft":
-        return RunError(f"step {last.step}: nothing but {unusable}", "see prompt_tokens in the profile table")
+        return InputError(f"step {last.step}: nothing but {unusable}", "see prompt_tokens in the profile table")
     return RunError(
         f"step {last.step}: no rollout could be scored: {last.n_unscored} truncated or failed, {unusable}",
         f"raise --max-new-tokens if they were truncated; the rollouts are in {output.partial}",

@@ -28,6 +28,7 @@ from pivotrl_cli.stages.train.penalties import check_format
 from pivotrl_cli.stages.train.pivot_order import PivotSampler
 from pivotrl_cli.stages.train.run_folder import RunFolder
 from pivotrl_cli.stages.train.summary import TrainSummary, describe, summarize
+from pivotrl_cli.stages.train.targets import check_targets
 from pivotrl_cli.storage.provenance import Provenance, source_fingerprint
 from pivotrl_cli.storage.table import Table
 from pivotrl_cli.verifiers import load_verifier
@@ -100,8 +101,10 @@ def _train(
 
     chat = ChatFormat(load_tokenizer(resolve(config.model), config))
     check_format(chat.found.format, config)
+    targets = check_targets(table, rows.numbers, chat, config) if config.method != "e2e" else None
+    usable = slice(None) if targets is None else targets.usable
     state = open_state(config, output.resumed)
-    order = PivotSampler(table, rows.numbers, rows.weights, config.seed)
+    order = PivotSampler(table, rows.numbers[usable], rows.weights[usable], config.seed)
     plain_layout = plain_layout_reason(config, state.model)
     parts, tree = (config, state.model, chat, state.optimizer, order), plain_layout is None
     method: Method = Sft(*parts, tree=tree) if config.method == "sft" else Grpo(source, *parts, tree=tree)
@@ -118,6 +121,7 @@ def _train(
         n_rows=len(rows.numbers),
         n_held_out=rows.n_held_out,
         plain_layout=plain_layout,
+        target_faults=targets.faults if targets is not None else {},
     )
     state.write_model(output.partial, chat.tokenizer, adapter=config.lora_output == "adapter")
     output.finish(summary, model_card(config, output.provenance, summary, output.metrics))

@@ -42,6 +42,9 @@ class TrainSummary(Summary):
     reward_last: float | None
     loss_first: float | None
     loss_last: float | None
+    target_faults: dict[str, int] = {}
+    """Rows by what is wrong with the text that would write their demonstrated action; SFT trains only those that lack
+    text or reasoning."""
     plain_layout: str | None
     """Why prompts were not laid out as prefix trees."""
     resumed_after: int | None = None
@@ -58,6 +61,7 @@ def summarize(
     n_rows: int,
     n_held_out: int,
     plain_layout: str | None,
+    target_faults: dict[str, int],
 ) -> TrainSummary:
     rewards = [m.reward_mean for m in metrics if m.reward_mean is not None]
     return TrainSummary(
@@ -83,6 +87,7 @@ def summarize(
         loss_first=metrics[0].loss,
         loss_last=metrics[-1].loss,
         plain_layout=plain_layout,
+        target_faults=target_faults,
     )
 
 
@@ -98,6 +103,9 @@ def describe(summary: TrainSummary) -> RenderableType:
         table.add_row("layout", "plain", summary.plain_layout)
     unit = "tasks" if summary.method == "e2e" else "rows"
     table.add_row(unit, f"{summary.rows:,}", f"{summary.rows_unusable:,} draws unusable (too long or not rendered)")
+    if summary.target_faults:
+        faults = ", ".join(f"{kind} {n:,}" for kind, n in summary.target_faults.items())
+        table.add_row("targets", f"{sum(summary.target_faults.values()):,}", f"not as demonstrated: {faults}")
     if summary.method != "sft":
         for row in _rollout_rows(summary):
             table.add_row(*row)
