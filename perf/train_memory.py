@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from perf.train_step import Case, batch_of, our_loss, positions, saved_bytes
-from pivotrl_cli.engines.decoding import last_logits
+from pivotrl_cli.engines.decoding import keys_and_values, last_logits
 from pivotrl_cli.learn.memory import Shape, activation_bytes, cache_bytes, optimizer_bytes
 from pivotrl_cli.learn.optimizer import Optimizer
 
@@ -102,7 +102,7 @@ def cache(shape: Shape, dtype: str) -> tuple[int, int]:
     held = DynamicCache(config=model.config)
     with torch.no_grad():
         last_logits(model, held, input_ids=torch.ones(4, 100, dtype=torch.long))
-    found = sum(layer.keys.nbytes + layer.values.nbytes for layer in held.layers)
+    found = sum(tensor.nbytes for layer in held.layers for tensor in keys_and_values(layer))
     return found, cache_bytes(shape, dtype, 400)
 
 

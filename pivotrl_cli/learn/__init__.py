@@ -4,6 +4,7 @@ grpo, sft               one update of each method, the formulas in order
 advantage, loss         the mathematics and its variants in the literature
 batch, pack             batches, and micro-batches under a token budget
 optimizer, lora         AdamW with float32 master weights; adapters
+memory                  bytes of training and sampling, by formula
 policy                  log-probabilities of sampled tokens, by one of two paths
 tree, cascade, hybrid   prefix trees: the packed row, its attention, its linear attention
 self_check              do the two paths agree for this model?

@@ -30,9 +30,10 @@ class Shape:
         if kinds - {"full_attention", "sliding_attention"} or any(getattr(config, name, None) for name in experts):
             return None
         names = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size")
-        layers, hidden, inner, heads, vocabulary = (getattr(config, name, None) for name in names)
-        if not all(isinstance(n, int) for n in (layers, hidden, inner, heads, vocabulary)):
+        sizes = [n for name in names if isinstance(n := getattr(config, name, None), int)]
+        if len(sizes) < len(names):
             return None
+        layers, hidden, inner, heads, vocabulary = sizes
         kv_heads = getattr(config, "num_key_value_heads", None) or heads
         head = getattr(config, "head_dim", None) or hidden // heads
         return cls(layers, hidden, inner, heads, kv_heads, head, vocabulary)

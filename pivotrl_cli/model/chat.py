@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property, lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -51,13 +51,15 @@ class ChatFormat:
         """The format, the shape of messages, the stops, and what each probe gave."""
         self._tail = self._canned_tail()
         self._marks = mark_pattern(self.found.marks.tokens)
-        marks = filter(self._marks.fullmatch, self.found.marks.tokens)
-        self._mark_ids = frozenset(tokenizer.convert_tokens_to_ids(list(marks)))
+        self._mark_ids = self._ids(filter(self._marks.fullmatch, self.found.marks.tokens))
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Tokens at which a turn ends: the tokenizer's, the generation config's, and those that the template shows."""
-        ids = [self.tokenizer.convert_tokens_to_ids(stop) for stop in self.found.marks.stops]
+        return self._ids(self.found.marks.stops)
+
+    def _ids(self, tokens: Iterable[str]) -> frozenset[int]:
+        ids = map(self.tokenizer.convert_tokens_to_ids, tokens)
         return frozenset(i for i in ids if isinstance(i, int))
 
     def prompt_text(self, state: list[Message], tools: str) -> str:

@@ -159,9 +159,8 @@ def empty_model(folder: Path) -> PreTrainedModel:
 
     def build() -> PreTrainedModel:
         with torch.device("meta"):
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(
-                AutoConfig.from_pretrained(folder, local_files_only=True)
-            )
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
         model.train(False)
         return model
 

@@ -6,11 +6,11 @@ filter/    profile -> pivots: the rows with reward variance and a mean below lam
 train/     pivots -> model: GRPO on the pivots; SFT and whole episodes as baselines
 eval/      model -> scores on benchmarks
 compare/   evaluations side by side
+doctor/    what works on this machine; what was understood of a model
 score/     recorded rollouts scored again; audit of verifiers
 inspect/   a table in the terminal
 harness/   other evaluation harnesses; import_eval reads their results
 export     pivots for another trainer
 desk       expert trajectories of the embedded world
-doctor     what works on this machine
 shared/    what several commands need: scoring, the judge, episodes, the check that a profile fits the model
 """

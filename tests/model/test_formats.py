@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from search import examples
-from tables import TOOLS, calls, says, user
+from tables import TOOLS, calls, candidate, says, user
 from tiny_models import tiny_tokenizer
 
 from pivotrl_cli.configs import EngineConfig, ExtractConfig
@@ -31,6 +31,7 @@ from pivotrl_cli.model.probe import TOOLS as PROBE_TOOLS
 from pivotrl_cli.readers.sources import find_sources
 from pivotrl_cli.rows import Candidate, Message, ToolCall
 from pivotrl_cli.stages.extract.extraction import Extraction
+from pivotrl_cli.verifiers import load_verifier
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 TEMPLATES = sorted(DATA.glob("chat_templates/**/*.jinja"))
@@ -550,4 +551,34 @@ def test_a_response_template_that_cannot_be_right_is_refused(folder, text, probl
 
 
 def test_the_docs_name_every_known_format():
-    assert re.findall(r"^\| `([\w.-]+)` \|", DOCS, re.MULTILINE) == [form.name for form in KNOWN]
+    families = DOCS.split("## Families")[1]
+    assert re.findall(r"^\| `([\w.-]+)` \|", families, re.MULTILINE) == [form.name for form in KNOWN]
+
+
+@pytest.mark.parametrize(
+    ("form", "closed", "changed"),
+    [
+        (
+            "hermes",
+            '<tool_call>\n{"name": "look", "arguments": {}}\n</tool_call>',
+            '<tool_call>\n{"name": "look", "arguments": {"city": "Rome"}}\n</tool_call>',
+        ),
+        (
+            "qwen-xml",
+            "<tool_call>\n<function=look>\n</function>\n</tool_call>",
+            "<tool_call>\n<function=look>\n<parameter=city>\nRome\n</parameter>\n</function>\n</tool_call>",
+        ),
+        (
+            "glm",
+            "<tool_call>look\n</tool_call>",
+            "<tool_call>look\n<arg_key>city</arg_key>\n<arg_value>Rome</arg_value>\n</tool_call>",
+        ),
+    ],
+)
+def test_a_call_closed_before_its_argument_is_told_from_one_with_a_wrong_value(form, closed, changed):
+    row = candidate("a-0", state=ASKED, tools=WRITE, expected_action=LOOKED)
+    actions = [to_message(read(BY_NAME[form], text, "", WRITE)) for text in (closed, changed)]
+    assert [load_verifier("tool_call")(row, action).category for action in actions] == [
+        "argument_object_keys_different",
+        "argument_value_different",
+    ]

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_models import TEMPLATE, tiny_tokenizer
 
 from pivotrl_cli.configs import DoctorConfig
-from pivotrl_cli.errors import RunError
+from pivotrl_cli.errors import ConfigError, InputError, RunError
 from pivotrl_cli.stages.doctor import machine, run
 
 ROOT = Path(__file__).parents[2]
@@ -101,3 +102,49 @@ def test_the_shell_completes_commands_and_options(words, completed):
     asked = {"_PIVOTRL_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
     ended = in_a_process(code, **asked)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, completed, "")
+
+
+def test_a_model_has_its_format_its_probes_and_its_layers(capsys):
+    run.run(DoctorConfig(model="desk", json_summary=True))
+    found = {one["name"]: (one["state"], one["found"]) for one in json.loads(capsys.readouterr().out)["findings"]}
+    assert found["model"] == ("ok", "qwen3, 1,115,840 parameters")
+    assert found["format"] == ("ok", "hermes, from the known formats: it reads back what the chat template writes")
+    assert found["stop tokens"] == ("ok", "<|im_end|>")
+    assert found["probes"][1].startswith("11 of 11 came back: message, call, ")
+    assert found["layers"] == ("ok", "5 full_attention")
+    assert found["context"] == ("ok", "4,096 tokens")
+    # 16 bytes of 1,115,840 parameters, and 4 of them
+    assert found["memory, float32"][1].startswith("training 17.9 MB for weights, gradients and AdamW + ")
+    assert "; sampling 4.5 MB for weights + " in found["memory, float32"][1]
+
+
+@pytest.fixture
+def sliding(tmp_path):
+    """A model with a window whose template writes calls that nobody reads; without weights."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = TEMPLATE.replace("<tool_call>", "CALL").replace("</tool_call>", "END")
+    tokenizer.save_pretrained(tmp_path)
+    sizes = {"vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 16}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mistral"} | sizes))
+    return tmp_path
+
+
+def test_a_model_that_cannot_be_read_is_broken_and_says_the_rest(sliding, capsys):
+    with pytest.raises(InputError, match="no known format reads back a call as the chat template writes it") as raised:
+        run.run(DoctorConfig(model=str(sliding)))
+    assert (raised.value.exit_code, raised.value.hint) == (
+        2,
+        "describe the format with --response-template FILE, as docs/models.md shows",
+    )
+    out = " ".join(capsys.readouterr().out.split())
+    assert "parameters; no weights here yet" in out
+    assert "layers 2 sliding-window attention of 16 no engine hf one prompt at a time, several times slower" in out
+
+
+def test_templates_belong_to_a_model(sliding, capsys):
+    (sliding / "tools.jinja").write_text(TEMPLATE)
+    run.run(DoctorConfig(model=str(sliding), chat_template=sliding / "tools.jinja"))
+    assert "ok     format            hermes, from the known formats" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="are of a model"):
+        run.run(DoctorConfig(chat_template=sliding / "tools.jinja"))

@@ -507,6 +507,15 @@ def test_a_failed_export_leaves_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["c.parquet"]
 
 
+def test_an_export_with_a_given_template_keeps_its_tokenizer(desk_candidates, tmp_path):
+    template = tmp_path / "shout.jinja"
+    template.write_text(tiny_tokenizer().chat_template.replace("assistant", "ASSISTANT"))
+    exported(desk_candidates, "trl", tmp_path / "trl", model="desk", chat_template=template)
+    prompts = datasets.load_from_disk(str(tmp_path / "trl"))["prompt"]
+    assert all(prompt.endswith("ASSISTANT\n") for prompt in prompts)
+    assert (tmp_path / "trl/tokenizer/chat_template.jinja").read_text() == template.read_text()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -516,6 +525,7 @@ def test_a_failed_export_leaves_nothing(tmp_path):
         ({"to": "trl", "output": "-"}, "an export is a folder"),
         ({"to": "trl", "rows": "train.jsonl"}, "--rows are rows of NeMo Gym, not of trl"),
         ({"to": "nemo-gym", "rows": "train.jsonl", "verifier": "exact"}, "--rows keeps the rows' own agents"),
+        ({"to": "trl", "chat_template": "t.jinja"}, "are of a model"),
     ],
 )
 def test_wrong_options_are_refused(options, message, pivots, tmp_path):

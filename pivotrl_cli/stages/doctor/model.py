@@ -29,11 +29,12 @@ def examine_model(config: DoctorConfig) -> Iterator[Finding]:
     folder = resolve(config.model, weights=False)
     chat = ChatFormat(load_tokenizer(folder, config))
     model = empty_model(folder)
-    yield Finding("model", "ok", f"{model.config.model_type}, {model.num_parameters():,} parameters{_weights(folder)}")
+    n = model.num_parameters()
+    yield Finding("model", "ok", f"{model.config.model_type}, {n:,} parameters{_weights(folder)}")
     yield _format(chat)
     yield from _writing(chat)
     yield from _running(model)
-    yield from _memory(model)
+    yield from _memory(n, model.config.get_text_config(decoder=True))
 
 
 def _weights(folder: Path) -> str:
@@ -103,9 +104,9 @@ def _lora(model: PreTrainedModel) -> Finding:
     return Finding("lora", "ok", f"--lora-rank adapts {', '.join(sorted(layers))}")
 
 
-def _memory(model: PreTrainedModel) -> Iterator[Finding]:
+def _memory(n: int, config: PreTrainedConfig) -> Iterator[Finding]:
     """At the default budgets of positions."""
-    n, shape = model.num_parameters(), Shape.of(model.config.get_text_config(decoder=True))
+    shape = Shape.of(config)
     trained, cached = (cls.model_fields[name].default for cls, name in _BUDGETS)
     for dtype, size in ELEMENT.items():
         step = f"training {_gb(optimizer_bytes(n, dtype))} for weights, gradients and AdamW"

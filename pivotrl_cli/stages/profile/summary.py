@@ -120,7 +120,7 @@ def describe(summary: ProfileSummary) -> RenderableType:
     table.add_row("candidates", f"{summary.candidates:,}", _counts(summary.status))
     if summary.template_faults:
         faults = _counts(summary.template_faults)
-        table.add_row("template faults", "", f"{faults}: the model cannot be shown, or write, what was recorded")
+        table.add_row("template faults", "", f"{faults}: the template loses what was recorded")
     table.add_row("rollouts", f"{summary.rollouts:,}", f"{summary.tokens:,} tokens sampled")
     mean = "nothing" if summary.reward_mean is None else f"mean reward {summary.reward_mean:.3f}"
     table.add_row("scored", f"{summary.scored:,}", mean)

@@ -28,7 +28,8 @@ class Targets(NamedTuple):
 
 def check_targets(table: Table[Candidate], rows: np.ndarray, chat: ChatFormat, config: TrainConfig) -> Targets:
     """Look at every row, and show each kind of fault with its first row; raises where no row can be trained."""
-    usable, counts, first = np.ones(len(rows), dtype=bool), Counter[str](), {}
+    usable, counts = np.ones(len(rows), dtype=bool), Counter[str]()
+    first: dict[str, str] = {}
     with Progress("check of targets", len(rows), "rows") as bar:
         for i, number in enumerate(rows.tolist()):
             row = table.at(number)

@@ -353,7 +353,7 @@ def test_a_template_that_drops_replies_is_noted_at_each_candidate(tmp_path, talk
     assert [row.template_fault for row in read(again, Profile)] == ["dropped_content: message 2: yes", ""]
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(profile.describe(summary))
-    assert "dropped_content 1: the prompts lack what was recorded" in console.export_text()
+    assert "dropped_content 1: the template loses what was recorded" in console.export_text()
 
 
 def test_a_template_without_calls_is_refused(tmp_path, talker):

@@ -269,10 +269,10 @@ def test_rows_that_do_not_fit_are_counted(config, tmp_path, method):
             "steps": 5,
         }
     )
-    with pytest.raises(RunError, match="4 rows that do not fit"):
+    with pytest.raises(InputError if method == "sft" else RunError, match="4 rows that do not fit"):
         train.run(long)
     if method == "sft":  # however few steps there are: nothing was trained
-        with pytest.raises(RunError, match="step 1: nothing but 4 rows that do not fit"):
+        with pytest.raises(InputError, match="step 1: nothing but 4 rows that do not fit"):
             train.run(long.model_copy(update={"steps": 1, "output": str(tmp_path / "one")}))
 
 
@@ -428,3 +428,30 @@ def test_the_model_card_says_where_the_model_comes_from(config, verifiers, tmp_p
     assert "| learning_rate | 0.002 |" in text
     rewards = [m.reward_mean for m in metrics_of(config)]
     assert f"| reward_mean | {rewards[0]:.4g} at first, {rewards[-1]:.4g} at last |" in text
+
+
+@pytest.fixture
+def two_of_three(config, tmp_path) -> TrainConfig:
+    """Rows of which one demonstrates a text that ends the turn in the middle."""
+    texts = ["yes", "say <|im_end|> twice", "yes"]
+    rows = [
+        candidate(f"t{i}-0", state=[user("Question?")], tools="[]", expected_action=says(text), verifier="exact")
+        for i, text in enumerate(texts)
+    ]
+    pivots = write(tmp_path / "three.parquet", rows)
+    return config.model_copy(update={"pivots": str(pivots), "method": "sft", "steps": 2})
+
+
+def test_targets_that_cannot_be_right_are_counted_shown_and_not_trained(two_of_three, capsys):
+    summary = train.run(two_of_three)
+    assert summary.target_faults == {"target_cut": 1}
+    assert (summary.rows, summary.groups_trained, summary.rows_unusable) == (3, 8, 0)
+    shown = "three.parquet: 1 of 3 rows: target_cut: generation would stop in the middle, at <|im_end|> (first t1-0)"
+    assert shown in capsys.readouterr().err
+
+
+def test_a_run_without_a_row_that_can_be_trained_is_an_error(two_of_three, tmp_path):
+    rows = read(Path(two_of_three.pivots), Candidate)[1:2]
+    config = two_of_three.model_copy(update={"pivots": str(write(tmp_path / "one.parquet", rows))})
+    with pytest.raises(InputError, match=r"one\.parquet: no row can be trained: 1 target_cut: .* \(first t1-0\)"):
+        train.run(config)
