@@ -512,7 +512,7 @@ def test_an_export_with_a_given_template_keeps_its_tokenizer(desk_candidates, tm
     template.write_text("NOTE\n" + tiny_tokenizer().chat_template)
     exported(desk_candidates, "trl", tmp_path / "trl", model="desk", chat_template=template)
     prompts = datasets.load_from_disk(str(tmp_path / "trl"))["prompt"]
-    assert all(prompt.startswith("NOTE\n") for prompt in prompts)
+    assert all(prompt.startswith("NOTE<|im_start|>") for prompt in prompts)
     assert (tmp_path / "trl/tokenizer/chat_template.jinja").read_text() == template.read_text()
 
 
