@@ -70,7 +70,7 @@ check: $(DEV) $(VLLM) ## Format, lint, types, imports, schemas, docs and all tes
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/schemas.py --check
-	$(BIN)/cog --check -r docs/commands/*.md docs/numbers.md
+	$(BIN)/cog --check -r docs/commands/*.md docs/numbers.md docs/verifiers.md
 	@cat $(VLLM)
 	$(BIN)/python -m pytest -n auto -m "not vllm"
 	@test -s $(VLLM) || $(VENV_VLLM)/bin/python -m pytest -m vllm
@@ -79,7 +79,7 @@ fix: $(DEV) ## Format, sort imports, regenerate schemas and docs
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 	$(BIN)/python tools/schemas.py
-	$(BIN)/cog -r docs/commands/*.md docs/numbers.md
+	$(BIN)/cog -r docs/commands/*.md docs/numbers.md docs/verifiers.md
 
 # ---- the shipped policy -------------------------------------------------------------------------------------------
 

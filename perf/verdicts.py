@@ -1,6 +1,6 @@
 """Verdicts: how often the default verifiers err on labelled pairs of actions, by kind of value.
 
-    python -m perf.verdicts [--errors]
+    python -m perf.verdicts [--errors | --update]
 
 The pairs are in `tests/data/verdicts`, one JSON object a line, written by hand: a demonstrated action, another one,
 the tool's schema, and whether an engineer calls them equivalent. A false accept is reward 1 for a pair that is not,
@@ -22,6 +22,8 @@ from pivotrl_cli.rows import Candidate, Message, ToolCall
 from pivotrl_cli.verifiers import load_verifier
 
 PAIRS = Path(__file__).parents[1] / "tests/data/verdicts"
+LISTED = PAIRS / "errors.txt"
+"""The pairs on which a default verifier errs; a test compares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,23 +132,36 @@ def _row(kind: str, wrong: int, right: int, counts: list[tuple[int, int]]) -> st
     return f"| {kind.replace('_', ' ')} | {wrong + right} | {' | '.join(cells)} |"
 
 
+def listing(pairs: list[Pair]) -> str:
+    """One line for each pair on which a default verifier errs, as in `errors.txt`."""
+    found = errors(pairs, default_accepts)
+    return "".join(f"{_headline(pair)}\n" for pair in pairs if pair.id in {*found.accepts, *found.rejects})
+
+
+def _headline(pair: Pair) -> str:
+    return f"{pair.id} false {'reject' if pair.equivalent else 'accept'}: {pair.reason}"
+
+
 def main() -> None:
-    """Print the table; with `--errors` each pair on which a default verifier errs."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--errors", action="store_true", help="print each error with what was compared")
+    parser.add_argument("--update", action="store_true", help=f"list the errors in {LISTED.name}")
+    options = parser.parse_args()
     pairs = read_pairs()
-    if parser.parse_args().errors:
+    if options.update:
+        LISTED.write_text(listing(pairs))
+    if options.errors:
         found = errors(pairs, default_accepts)
         for pair in pairs:
-            if pair.id in found.accepts or pair.id in found.rejects:
+            if pair.id in {*found.accepts, *found.rejects}:
                 _print_error(pair)
     print(table(pairs))
 
 
 def _print_error(pair: Pair) -> None:
     verdict = load_verifier(pair.candidate.verifier)(pair.candidate, pair.action)
-    said = "false reject" if pair.equivalent else "false accept"
-    print(f"{pair.id} {said}: {pair.reason} ({verdict.category} {verdict.detail})")
+    print(f"{_headline(pair)} ({verdict.category} {verdict.detail})")
     for name, one in (("expected", pair.candidate.expected_action), ("action", pair.action)):
         print(f"  {name:8} {one.content!r} {[(call.name, call.arguments) for call in one.tool_calls]}")
     print()

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from perf.verdicts import PAIRS, Errors, default_accepts, errors, read_pairs, word_overlap_accepts
+from perf.verdicts import LISTED, Pair, default_accepts, errors, listing, read_pairs, word_overlap_accepts
 
-LISTED = (PAIRS / "errors.txt").read_text().split()
-"""Ids of the pairs on which a default verifier still errs."""
+MOST_FALSE_ACCEPTS, MOST_FALSE_REJECTS = 0.02, 0.10
 
 
 @pytest.fixture(scope="module")
-def found() -> Errors:
-    return errors(read_pairs(), default_accepts)
+def pairs() -> list[Pair]:
+    return read_pairs()
 
 
-def test_the_set_is_balanced_and_names_its_pairs() -> None:
-    pairs = read_pairs()
+def test_the_set_is_balanced_and_names_its_pairs(pairs: list[Pair]) -> None:
     n_equivalent = sum(pair.equivalent for pair in pairs)
     assert len(pairs) >= 800
     assert abs(2 * n_equivalent - len(pairs)) <= 0.01 * len(pairs)
@@ -24,11 +22,20 @@ def test_the_set_is_balanced_and_names_its_pairs() -> None:
     assert [pair.id for pair in pairs if not pair.reason or pair.id.rpartition("-")[0] != pair.kind] == []
 
 
-def test_every_error_is_listed(found: Errors) -> None:
-    assert sorted({*found.accepts, *found.rejects} - set(LISTED)) == []
+def test_every_error_is_listed(pairs: list[Pair]) -> None:
+    """After a change of the rules: `python -m perf.verdicts --update`, and read what is new in the list."""
+    assert set(listing(pairs).splitlines()) <= set(LISTED.read_text().splitlines())
 
 
-def test_word_overlap_errs_on_what_looks_alike() -> None:
-    found = errors(read_pairs(), word_overlap_accepts)
+@pytest.mark.parametrize("verifier", ["swe", "terminal", "search"])
+def test_the_defaults_rarely_err(verifier: str, pairs: list[Pair]) -> None:
+    scored = [pair for pair in pairs if pair.candidate.verifier == verifier]
+    found, n_equivalent = errors(scored, default_accepts), sum(pair.equivalent for pair in scored)
+    assert len(found.accepts) <= MOST_FALSE_ACCEPTS * (len(scored) - n_equivalent)
+    assert len(found.rejects) <= MOST_FALSE_REJECTS * n_equivalent
+
+
+def test_word_overlap_errs_on_what_looks_alike(pairs: list[Pair]) -> None:
+    found = errors(pairs, word_overlap_accepts)
     assert {"sql-02", "shell-02", "english-02"} <= set(found.accepts)
     assert {"chinese-01", "dates-01"} <= set(found.rejects)
