@@ -15,6 +15,7 @@ from pivotrl_cli.stages.extract import run as extract
 from pivotrl_cli.stages.profile import run as profile
 from pivotrl_cli.stages.score import audit
 from pivotrl_cli.stages.score import run as score
+from pivotrl_cli.stages.score.changed_values import ANY, changed_texts, kind_of
 from pivotrl_cli.stages.shared.judge import needs_judge
 from pivotrl_cli.storage.provenance import Provenance
 from pivotrl_cli.storage.table import Table
@@ -293,6 +294,15 @@ def test_values_are_changed_by_their_kind(key, text, changed):
     one = candidate("a-000", expected_action=demonstration)
     found = {name: wrong for name, wrong in audit.wrong_actions(one, None) if name not in audit.PROBES}
     assert found == {name: calls("look", json.dumps({"order": 7, key: other})) for name, other in changed.items()}
+
+
+@pytest.mark.parametrize(
+    "piece", [" \n", "  a\n", "x = 1\n", "a: = b", "foo:\n  a\n", "cp -a ", "word ", "a", "-", "7", "{"]
+)
+def test_long_texts_of_any_shape_are_changed_in_linear_time(piece):
+    text = piece * (60_000 // len(piece))
+    for kind in ANY | {kind_of("text", text)}:
+        assert all(other != text for _, other in changed_texts(text, kind))
 
 
 def test_what_terminus_types_is_a_command():

@@ -32,17 +32,22 @@ PROGRAMS = (
     "apt apt-get awk cat cd chmod cp curl docker find git grep kubectl ls make mv npm pip python rm sed systemctl tar"
 )
 
+LINES = r"(?:[^\n]*\n){0,20}?"
+
 KINDS = (
     ("url", r"https?://\S+$"),
     ("query", r"\s*(?i:select|insert|update|delete|with)\s.*\s(?i:from|into|set|as)\s"),
     ("query", r".*\S\s*(?:==?|!=|<=?|>=?)\s*\S.*\b(?i:and|or|not)\b|.*\w:\S.*\b(?:AND|OR|NOT)\b"),
     ("command", rf"(?:\w+=\S+ )*(?:{PROGRAMS.replace(' ', '|')})\s"),
-    ("code", r"(?ms)(?:.*\n)?\s*(?:def \w+\(|(?:from \S+ )?import \w|for \w+ in |if .+:$|\w+ = )"),
-    ("data", r"(?s)\s*[\[{].*[\]}]\s*$|(?m:(?:^.*\n)*?^[\w.-]+:(?: .*)?$)|(?s:\s*\[[\w.]+\]\n)"),
-    ("prose", r"(?s).*\S\s+\S+\s+\S+\s+\S|.*[\u3040-\u30ff\u4e00-\u9fff]{6}"),
+    ("code", rf"{LINES}[ \t]*(?:def \w+\(|(?:from \S+ )?import \w|for \w+ in |if [^\n]+:[ \t]*\n|\w+ = )"),
+    ("data", rf"(?s:\s*[\[{{].*[\]}}]\s*$)|{LINES}[\w.-]+:(?: [^\n]*)?(?:\n|$)|\s*\[[\w.]+\]\n"),
+    ("prose", r"\s*\S+(?:\s+\S+){3}|.*[\u3040-\u30ff\u4e00-\u9fff]{6}"),
     ("name or id", r"\S"),
 )
 """What a text is: the first whose pattern matches at its start."""
+
+MOST_READ = 1_000
+"""Characters of a text that tell its kind."""
 
 COMMAND_KEYS = frozenset({"chars", "cmd", "command", "keystrokes"})
 """Arguments that hold command lines, whatever they look like."""
@@ -130,7 +135,7 @@ def kind_of(key: str, text: str) -> str | None:
     """The kind of an argument by its name and its text; None for an empty one."""
     if key in COMMAND_KEYS:
         return "command"
-    return next((kind for kind, pattern in KINDS if re.match(pattern, text)), None)
+    return next((kind for kind, pattern in KINDS if re.match(pattern, text[:MOST_READ])), None)
 
 
 def changed_texts(text: str, kind: str | None) -> Iterator[tuple[str, str]]:

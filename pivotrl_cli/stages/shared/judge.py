@@ -60,7 +60,9 @@ def needs_judge(rollout: Rollout) -> bool:
 
 def need_rows(n: int, n_scored: int) -> list[tuple[str, str, str]]:
     """The row of a stage's description: none where the rule accepts every rollout."""
-    return [("for a judge", f"{n:,}", f"{n / n_scored:.0%} of the scored, which +judge asks about")] if n else []
+    return (
+        [("for a judge", f"{n:,}", f"{100 * n / n_scored:.0f} % of the scored, which +judge asks about")] if n else []
+    )
 
 
 def usage_rows(usage: JudgeUsage | None) -> list[tuple[str, str, str]]:
