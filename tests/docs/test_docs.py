@@ -39,7 +39,7 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.re
 GROUP = typer.main.get_command(app)
 PROGRAMS = {name: GROUP.get_command(GROUP.make_context("pivotrl", [name]), name) for name in COMMANDS}
 FLAGS = {name: {flag for param in PROGRAMS[name].params for flag in param.opts} for name in COMMANDS}
-OF_OTHERS = {"--version", "--help", "--gres", "--rounds", "--tolerance", "--log_samples", "--enforce-eager"}
+OF_OTHERS = {"--version", "--help", "--gres", "--rounds", "--tolerance", "--log_samples", "--enforce-eager", "--lines"}
 """Flags on the pages that no command has."""
 
 

@@ -47,6 +47,7 @@ def test_recorded_rewards_are_compared_with_every_verifiers(profiled):
     assert found.unscored == 2
     assert found.means == {"recorded": 3 / 6, "tool_call": 3 / 6, "tool_name": 4 / 6}
     assert found.needs_judge == {"tool_call": 2, "tool_name": 1}  # not the text that is no action
+    assert found.similar == {"tool_call": 0, "tool_name": 4}
     assert [tuple(pair.model_dump().values()) for pair in found.pairs] == [
         ("recorded", "tool_call", 3, 0, 0, 3, 0),
         ("recorded", "tool_name", 3, 0, 1, 2, 0),

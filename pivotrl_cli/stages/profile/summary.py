@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pivotrl_cli.rows import Rollout, Summary
-from pivotrl_cli.stages.shared.judge import JudgeUsage, need_rows, needs_judge, usage_rows
+from pivotrl_cli.stages.shared.judge import JudgeUsage, need_rows, needs_judge, rests_on_likeness, usage_rows
 from pivotrl_cli.stages.shared.scoring import LOOPING
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class ProfileSummary(Summary):
     """Rollouts by the verifier's category."""
     needs_judge: int = 0
     """Rollouts that `NAME+judge` asks about: complete actions that the rule does not accept outright."""
+    similar: int = 0
+    """Rollouts that the rule accepts by likeness."""
     retries: int = 0
     """Rollouts sampled again in this run because they had failed."""
     resumed: int = 0
@@ -80,6 +82,7 @@ class Tally:
             errors=added["n_error"],
             truncated=added["n_truncated"],
             needs_judge=sum(map(needs_judge, rollouts)),
+            similar=sum(map(rests_on_likeness, rollouts)),
         )
         if added["reward_mean"] is not None:
             self.reward_sum += added["reward_mean"] * added["n_scored"]
@@ -103,6 +106,7 @@ class Tally:
             looping=self.counts["looping"],
             tokens=self.counts["tokens"],
             needs_judge=self.counts["needs_judge"],
+            similar=self.counts["similar"],
         )
 
 
@@ -132,7 +136,7 @@ def describe(summary: ProfileSummary) -> RenderableType:
         table.add_row("resumed", f"{summary.resumed:,}", "candidates that an earlier run had sampled")
     table.add_row("signal", "", _counts(summary.signal))
     table.add_row("verdicts", "", _counts(summary.verdicts))
-    for row in [*need_rows(summary.needs_judge, summary.scored), *usage_rows(summary.judge)]:
+    for row in [*need_rows(summary.needs_judge, summary.similar, summary.scored), *usage_rows(summary.judge)]:
         table.add_row(*row)
     return table
 

@@ -9,7 +9,7 @@ from itertools import combinations
 from pivotrl_cli.rows import Rollout
 from pivotrl_cli.stages.score.recorded_rollouts import Recorded
 from pivotrl_cli.stages.score.summary import Disagreement, Pair, ScoreSummary, action_text
-from pivotrl_cli.stages.shared.judge import needs_judge
+from pivotrl_cli.stages.shared.judge import needs_judge, rests_on_likeness
 
 RECORDED = "recorded"
 """Name of the rewards that the file has."""
@@ -24,6 +24,7 @@ class Agreement:
     n_unscored: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     for_judge: Counter[str] = field(default_factory=Counter)
+    similar: Counter[str] = field(default_factory=Counter)
     _sums: dict[str, float] = field(default_factory=dict)
     _pairs: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     _widest: dict[tuple[str, ...], Disagreement] = field(default_factory=dict)
@@ -37,6 +38,7 @@ class Agreement:
             return
         self.n += 1
         self.for_judge.update({name: needs_judge(rollout) for name, rollout in scored.items()})
+        self.similar.update({name: rests_on_likeness(rollout) for name, rollout in scored.items()})
         rewards = {RECORDED: recorded.reward, **rewards}
         for name, reward in rewards.items():
             self._sums[name] = self._sums.get(name, 0.0) + reward
@@ -72,6 +74,7 @@ class Agreement:
             unscored=self.n_unscored,
             errors=dict(self.errors),
             needs_judge=dict(self.for_judge),
+            similar=dict(self.similar),
             means={name: total / self.n for name, total in self._sums.items()},
             pairs=[
                 Pair(first=first, second=second, **{name: counts[name] for name in outcomes})

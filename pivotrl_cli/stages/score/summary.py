@@ -52,6 +52,8 @@ class ScoreSummary(Summary):
     """Rollouts that a verifier could not score."""
     needs_judge: dict[str, int] = {}
     """Rollouts that `NAME+judge` asks about: complete actions that the verifier does not accept outright."""
+    similar: dict[str, int] = {}
+    """Rollouts that the verifier accepts by likeness."""
     means: dict[str, float]
     """Mean reward by scorer."""
     pairs: list[Pair]
@@ -123,7 +125,8 @@ def _describe_score(summary: ScoreSummary) -> RenderableType:
         pairs.add_row(pair.first, pair.second, *(f"{n:,}" for n in counts))
     cost = [f"{what}: {n}, {more}" for what, n, more in usage_rows(summary.judge)]
     for name, n_needed in summary.needs_judge.items():
-        cost += [f"{what} after {name}: {n}, {more}" for what, n, more in need_rows(n_needed, summary.rollouts)]
+        rows = need_rows(n_needed, summary.similar.get(name, 0), summary.rollouts)
+        cost += [f"{what} after {name}: {n}, {more}" for what, n, more in rows]
     return Group(Text(head), *map(Text, cost), pairs, *map(Text, _disagreement_lines(summary.telling)))
 
 

@@ -13,6 +13,7 @@ from pivotrl_cli.configs import JudgeConfig
 from pivotrl_cli.errors import ConfigError, OutputError
 from pivotrl_cli.rows import Rollout, SummaryPart
 from pivotrl_cli.verifiers import asks_judge
+from pivotrl_cli.verifiers.compare.basis import Basis
 
 if TYPE_CHECKING:
     from pivotrl_cli.verifiers.judge import Judge
@@ -58,11 +59,17 @@ def needs_judge(rollout: Rollout) -> bool:
     return rollout.reward < 1.0 or rollout.verdict.startswith("judge_")
 
 
-def need_rows(n: int, n_scored: int) -> list[tuple[str, str, str]]:
-    """The row of a stage's description: none where the rule accepts every rollout."""
-    return (
-        [("for a judge", f"{n:,}", f"{100 * n / n_scored:.0f} % of the scored, which +judge asks about")] if n else []
-    )
+def rests_on_likeness(rollout: Rollout) -> bool:
+    """Whether a rule accepted a rollout by likeness, which a judge might not; `+judge` does not ask about it."""
+    return rollout.reward == 1.0 and rollout.basis == Basis.SIMILAR
+
+
+def need_rows(n: int, n_similar: int, n_scored: int) -> list[tuple[str, str, str]]:
+    """The row of a stage's description: none where the rule accepts every rollout, and none by likeness."""
+    if not (n or n_similar):
+        return []
+    share = f"{100 * n / n_scored:.0f} % of the scored, which +judge asks about"
+    return [("for a judge", f"{n:,}", f"{share}; {n_similar:,} more are accepted by likeness")]
 
 
 def usage_rows(usage: JudgeUsage | None) -> list[tuple[str, str, str]]:

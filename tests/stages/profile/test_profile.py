@@ -56,10 +56,10 @@ def test_a_row_is_its_candidate_with_rewards_that_can_be_checked_by_hand(candida
     assert rows["a-0"] == Profile(
         **source["a-0"].model_dump(),
         rollouts=[
-            rollout("a-0", 0, RIGHT, 1.0, "expected_tool_call", action=right),
+            rollout("a-0", 0, RIGHT, 1.0, "expected_tool_call", action=right, basis="equal"),
             rollout("a-0", 1, WRONG, 0.0, "argument_value_different", action=wrong, detail="order: expected 7, got 8"),
             rollout("a-0", 2, "<tool_call>", None, "truncated", finish_reason="length"),
-            rollout("a-0", 3, RIGHT, 1.0, "expected_tool_call", action=right),
+            rollout("a-0", 3, RIGHT, 1.0, "expected_tool_call", action=right, basis="equal"),
         ],
         n_scored=3,
         n_error=0,
@@ -128,6 +128,7 @@ def test_the_summary_adds_up(tmp_path, candidates_file, replay_file):
             "truncated": 1,
         },
         needs_judge=4 + 2 + 2,
+        similar=1,
         retries=8,
     )
 
