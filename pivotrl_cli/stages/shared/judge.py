@@ -13,7 +13,6 @@ from pivotrl_cli.configs import JudgeConfig
 from pivotrl_cli.errors import ConfigError, OutputError
 from pivotrl_cli.rows import Rollout, SummaryPart
 from pivotrl_cli.verifiers import asks_judge
-from pivotrl_cli.verifiers.compare.basis import Basis
 
 if TYPE_CHECKING:
     from pivotrl_cli.verifiers.judge import Judge
@@ -61,7 +60,7 @@ def needs_judge(rollout: Rollout) -> bool:
 
 def rests_on_likeness(rollout: Rollout) -> bool:
     """Whether a rule accepted a rollout by likeness, which a judge might not; `+judge` does not ask about it."""
-    return rollout.reward == 1.0 and rollout.basis == Basis.SIMILAR
+    return rollout.reward == 1.0 and rollout.basis == "similar"
 
 
 def need_rows(n: int, n_similar: int, n_scored: int) -> list[tuple[str, str, str]]:
