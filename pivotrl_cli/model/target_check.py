@@ -21,7 +21,7 @@ LOSSY = ("target_without_text", "target_without_reasoning")
 def target_fault(chat: ChatFormat, state: Sequence[Message], tools: str, action: Message) -> str:
     """Kind and detail, `target_changed: the calls came back as ...`; empty for a target that is right."""
     try:
-        prompt = chat.prompt_ids(list(state), tools)
+        tail = chat.encode(chat.prompt_text(list(state), tools)[-200:])  # all that the reply goes on from
         target = chat.completion_ids(list(state), tools, action)
     except UnrenderableError as error:
         return f"target_refused: {error}"
@@ -31,7 +31,7 @@ def target_fault(chat: ChatFormat, state: Sequence[Message], tools: str, action:
     if early := chat.stop_ids.intersection(target[:-1]):
         return f"target_cut: generation would stop in the middle, at {chat.decode([min(early), target[-1]])}"
     try:
-        return _difference(chat, chat.parse_tokens(target, prompt, tools), action)
+        return _difference(chat, chat.parse_tokens(target, tail, tools), action)
     except UnparsableError as error:
         return f"target_unreadable: {error}"
 
