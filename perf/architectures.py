@@ -205,7 +205,7 @@ def lora_gap(kind: str, dtype: torch.dtype, target: str, *, tied: bool = False) 
         save(model, TOKENIZER, Path(folder, "merged"), dict(merged_weights(model)))
         save(lora, TOKENIZER, Path(folder, "adapter"))
         set_peft_model_state_dict(adapt(resumed), load_file(Path(folder, "adapter", "adapter_model.safetensors")))
-        others = [
+        others: list[Any] = [
             AutoModelForCausalLM.from_pretrained(Path(folder, "merged"), dtype=dtype),
             PeftModel.from_pretrained(base(), str(Path(folder, "adapter"))),
             resumed,
@@ -220,7 +220,8 @@ def layers(model: PreTrainedModel, target: str) -> list[str]:
         parents = [layer for layer in model.modules() if "Attention" in type(layer).__name__]
         linear = {id(layer) for parent in parents for layer in parent.children() if isinstance(layer, torch.nn.Linear)}
         return sorted({names[i] for i in linear})
-    parts = {"lm_head": model.get_output_embeddings, "embed_tokens": model.get_input_embeddings}
+    untyped: Any = model
+    parts = {"lm_head": untyped.get_output_embeddings, "embed_tokens": untyped.get_input_embeddings}
     return [names[id(parts[target]())]] if target in parts else [target]
 
 

@@ -6,6 +6,7 @@ base is the reference of the KL penalty: the same weights with the adapters disa
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -32,14 +33,12 @@ def add_adapters(model: PreTrainedModel, *, rank: int, alpha: float, targets: li
     except ImportError as error:
         raise MissingExtra("--lora-rank", "lora") from error
     chosen: Any = "all-linear" if targets == ["all-linear"] else targets
-    # fused kernels of state space layers, which have a parameter D, read the weight of out_proj past its adapters
-    state_space = any(name.endswith(".D") for name, _ in model.named_parameters())
-    excluded = ["out_proj"] if chosen == "all-linear" and state_space else None
-    config = LoraConfig(
-        r=rank, lora_alpha=alpha, target_modules=chosen, exclude_modules=excluded, task_type="CAUSAL_LM"
-    )  # type: ignore[arg-type]
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=chosen, task_type="CAUSAL_LM")  # type: ignore[arg-type]
+    if chosen == "all-linear" and any(name.endswith(".D") for name, _ in model.named_parameters()):
+        config.exclude_modules = ["out_proj"]  # fused kernels of state space layers read its weight past the adapters
     option = f"--lora-targets {','.join(targets)}"
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings")  # refused below
         torch.manual_seed(seed)
         try:
             adapted: PeftModel = get_peft_model(model, config)
@@ -68,8 +67,9 @@ def _check_merge(model: PreTrainedModel) -> None:
     One layer at a time, so that it takes the memory of one weight.
     """
     names = {id(weight): name for name, weight in reversed(list(model.named_parameters(remove_duplicate=False)))}
+    adapted = _adapters(model)
     for name, weight in model.named_parameters(remove_duplicate=False):
-        if id(weight) in _adapters(model) and names[id(weight)] != name:
+        if id(weight) in adapted and names[id(weight)] != name:
             raise MergeError(f"{_plain(name)} and {_plain(names[id(weight)])} are one weight, of which one is adapted")
     zeros = [weight for weight in model.parameters() if weight.requires_grad and not weight.any()]
     outermost = [(name, layer) for name, layer in _layers(model).items() if not name.endswith("base_layer")]
