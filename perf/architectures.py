@@ -119,7 +119,7 @@ def tiny(kind: str, dtype: torch.dtype = torch.float32, **changes: Any) -> PreTr
     ids["vocab_size_per_layer_input"] = len(TOKENIZER)
     config = AutoConfig.for_model(kind.split()[0], **SIZES | ids | KINDS[kind] | changes)
     torch.manual_seed(0)
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(config).to(dtype).eval()
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config).to(dtype).eval()  # type: ignore[no-untyped-call]
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
@@ -174,7 +174,7 @@ def tree_gap(model: PreTrainedModel) -> float | str:
         gradient = torch.cat([p.grad.float().flatten() for p in model.parameters() if p.grad is not None])
         model.zero_grad(set_to_none=True)
         measured.append((logprobs.detach(), gradient))
-    return max(((b - a).norm() / a.norm()).item() for a, b in zip(*measured, strict=True))
+    return float(max(((b - a).norm() / a.norm()).item() for a, b in zip(*measured, strict=True)))
 
 
 def lora_gap(kind: str, dtype: torch.dtype, target: str, *, tied: bool = False) -> float | str:
@@ -210,7 +210,7 @@ def lora_gap(kind: str, dtype: torch.dtype, target: str, *, tied: bool = False) 
             PeftModel.from_pretrained(base(), str(Path(folder, "adapter"))),
             resumed,
         ]
-        return max((other(ids).logits - adapted).abs().max().item() for other in others)
+        return float(max((other(ids).logits - adapted).abs().max().item() for other in others))
 
 
 def layers(model: PreTrainedModel, target: str) -> list[str]:
