@@ -147,15 +147,15 @@ def _describe_audit(summary: AuditSummary) -> RenderableType:
     from rich.text import Text
 
     table = Table(title="audit", title_justify="left", box=None, pad_edge=False)
-    for column in ("probe", "tried", "accepted", "share", "partly", "for example"):
-        table.add_column(column, justify="left" if column in ("probe", "for example") else "right", overflow="fold")
+    for column in ("probe", "tried", "accepted", "share", "partly"):
+        table.add_column(column, justify="left" if column == "probe" else "right", overflow="fold")
     n, refused = summary.candidates, summary.demonstrations_refused
-    table.add_row("the demonstration itself", f"{n:,}", f"{n - refused:,}", _share(n - refused, n), "", "")
+    table.add_row("the demonstration itself", f"{n:,}", f"{n - refused:,}", _share(n - refused, n), "")
     accepted = []
     for name, probe in summary.probes.items():
         share = _share(probe.accepted, probe.tried)
         counts = f"{probe.tried:,}", f"{probe.accepted:,}", share, f"{probe.partial:,}"
-        table.add_row(name, *counts, " ".join(probe.examples))
+        table.add_row(name, *counts)
         if one := probe.first_accepted:
             lines = f"  expected {one.expected}\n  accepted {one.accepted}"
             accepted.append(f"{name}, accepted at {one.candidate_id}:\n{lines}")
