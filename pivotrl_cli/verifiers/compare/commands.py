@@ -16,10 +16,11 @@ from pivotrl_cli.verifiers.compare.shell import MAX_CHARACTERS, read_script
 PATH_PARTS = 3
 """Last components of a path that count in NVIDIA's rules."""
 
-_SPELLED = re.compile(r"[\"'\\]")
+_QUOTES = str.maketrans("", "", "\"'\\")
 _NAME = re.compile(r"(?<![-\w])[^\W\d_]{4,}")
-_FREE = re.compile(r"<<|#|\\u|\bpython|\b(?:ba|z)?sh\b")
-_ALIASES = "egrep fgrep grep fdfind gawk install uninstall remove docker compose podman clang test"
+_FREE = ("<<", " #", "\t#", "\n#", "\\u", "c '", 'c "', "ssh ")
+"""Marks of documents, comments and code, where equal lines may have other words."""
+_ALIASES = "egrep fgrep grep fdfind gawk install uninstall remove docker compose podman clang test python"
 _OTHER_NAMES = frozenset(_ALIASES.split())
 
 
@@ -42,7 +43,7 @@ def command_difference(expected: str, actual: str) -> Difference | None:
     expected, actual = normal(expected), normal(actual)
     if expected == actual:
         return None
-    if expected and actual and _shares_names(expected, actual) and _shares_names(actual, expected):
+    if expected and actual and _shares_names(expected, actual):
         wanted, given = _read(expected), _read(actual)
         same = wanted == given if wanted is not None else _stripped(expected) == _stripped(actual)
         if same:
@@ -55,18 +56,24 @@ def _read(command: str) -> Any:
     return read_script(command)
 
 
-def _shares_names(left: str, right: str) -> bool:
+def _shares_names(expected: str, actual: str) -> bool:
     """Whether two lines may be equal: a cheap test, for a parser costs more than all the rest."""
-    names = _names(left)
-    return names is None or _FREE.search(right) is not None or all(map(_SPELLED.sub("", right).__contains__, names))
+    names = _names(expected)
+    if names is None or _is_free(actual):
+        return True
+    missing = [name for name in names if name not in actual]
+    bare = actual.translate(_QUOTES) if missing else ""
+    return all(name in bare for name in missing)
+
+
+def _is_free(command: str) -> bool:
+    return len(command) > MAX_CHARACTERS or command[0] == "#" or any(mark in command for mark in _FREE)
 
 
 @lru_cache(maxsize=64)
 def _names(command: str) -> frozenset[str] | None:
-    """Words that equal lines have in common; None where code or comments may stand in it."""
-    if len(command) > MAX_CHARACTERS or _FREE.search(command):
-        return None
-    return frozenset(_NAME.findall(_SPELLED.sub("", command))) - _OTHER_NAMES
+    """Words that a line has in common with all that equal it; None where that cannot be told."""
+    return None if _is_free(command) else frozenset(_NAME.findall(command.translate(_QUOTES))) - _OTHER_NAMES
 
 
 def _stripped(command: str) -> str:
