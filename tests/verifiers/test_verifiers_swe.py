@@ -108,7 +108,7 @@ def test_the_same_work_is_accepted(expected: ToolCall, actual: ToolCall) -> None
         (call("grep", path="src", pattern="a"), call("glob", path="src", pattern="a"), "unexpected_tool"),
         (call("grep", path="src", pattern="a"), call("grep_files", path="lib", pattern="a"), "target_different"),
         (call("grep", path="src", pattern="a"), call("grep", pattern="a"), "target_different"),
-        (call("think", thought="The loop ends one early."), call("think", thought="zzz"), "message_different"),
+        (call("think", thought="The loop ends one early."), call("think", thought="zzz"), "message_facts_missing"),
         (call("finish", message="done"), call("submit", x=1), "message_different"),
         (call("update_plan", plan=[1]), call("edit_plan", plan=[1]), "unexpected_tool"),
         (call("my_tool", x=1), call("my_tool", x=2), "argument_value_different"),

@@ -5,6 +5,12 @@
     calls.py        tool calls with parsed arguments; what a malformed demonstration raises
     messages.py     message or call: whole actions
     prose.py        two texts that say the same
+    kinds.py        what kind of value a string is
+    formal.py       SQL, filters, code, data, markup
+    quantities.py   numbers, money, measures, dates
+    names.py        names of people, identifiers
+    language.py     the words of natural languages (words.toml)
+    tables.py       words of schemas, units (kinds.toml)
     arguments.py    two argument values that mean the same, by the tool's schema
     parameters.py   what a tool's schema says of equality
     matching.py     pairing calls

@@ -15,30 +15,21 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from pivotrl_cli.verifiers.compare.differences import Category, Difference, key_difference, value_difference
+from pivotrl_cli.verifiers.compare.kinds import same_format, string_equal
 from pivotrl_cli.verifiers.compare.matching import maximum_matching
 from pivotrl_cli.verifiers.compare.parameters import UNDECLARED, Shape
 from pivotrl_cli.verifiers.compare.prose import other_size, prose_difference
-
-PROSE_WORDS = 5
-"""Words with letters from which a string is prose; shorter ones are values: names, places, dates, titles."""
 
 TOLERANCE = 1e-6
 """Relative or absolute difference up to which two floats are equal."""
 
 MAX_SET = 64
 """Items of a set that are compared each with each; longer ones are sorted first."""
-
-MAX_SIGNS = 0.2
-"""Share of words with signs of commands and code from which a string is not prose."""
-
-_LETTER = re.compile(r"[^\W\d_]")
-_SIGN = re.compile(r"^-|[/\\=|&<>{}\[\]()*_`~^#@]")
 
 Rule = Callable[[Any, Any], Difference | None]
 """How one argument is compared; both sides have it."""
@@ -70,6 +61,9 @@ def arguments_difference(
 def value_difference_at(expected: Any, actual: Any, shape: Shape = UNDECLARED) -> Difference | None:
     """The first difference, in key order, between two JSON values."""
     kind = _kind(expected)
+    if kind != _kind(actual) and shape.takes_text_for_numbers and {kind, _kind(actual)} == {"number", "string"}:
+        expected, actual = str(expected), str(actual)
+        kind = "string"
     if kind != _kind(actual):
         return value_difference(Category.ARGUMENT_VALUE_TYPE_DIFFERENT, expected, actual)
     shape = shape.facing(expected)
@@ -146,17 +140,13 @@ def _string_difference(expected: str, actual: str, shape: Shape) -> Difference |
         folded = expected.strip().casefold()
         same = folded == actual.strip().casefold()
         return None if same and [choice.casefold() for choice in shape.enum_values].count(folded) == 1 else different
-    if shape.is_formal or other_size(expected, actual):
+    if other_size(expected, actual):
         return different
-    expected_words, actual_words = expected.split(), actual.split()
-    if expected_words == actual_words and len(expected_words) > 1:
-        return None
-    if any(sum(1 for word in side if _LETTER.search(word)) < PROSE_WORDS for side in (expected_words, actual_words)):
-        same = len(expected_words) > 1 and expected.casefold().split() == actual.casefold().split()
-        return None if same else different
-    for side in (expected_words, actual_words):
-        if sum(1 for word in side if _SIGN.search(word)) > MAX_SIGNS * len(side):
-            return different
+    if shape.is_formal:
+        return None if same_format(expected, actual, shape.node) else different
+    means_same = string_equal(expected, actual, shape.name, shape.about)
+    if means_same is not None:
+        return None if means_same else different
     difference = prose_difference(expected, actual)
     beyond = difference and difference.category == Category.COMPARISON_BEYOND_LIMITS
     return difference if not difference or beyond else different._replace(reason=difference.reason)

@@ -11,11 +11,13 @@ Followed: `properties`, `additionalProperties`, `items`, `prefixItems`, local `$
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 _MAX_STEPS = 8
+_ANY_ORDER = re.compile(r"any order|unordered|order (?:does not|doesn't) matter|order is (?:free|irrelevant)", re.I)
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "object": dict,
     "array": list,
@@ -28,19 +30,24 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 
 
 class Shape(NamedTuple):
-    """What a schema says of one value; `root` is where its local references start."""
+    """What a schema says of one value.
+
+    `root` is where its local references start, `name` the parameter, `tool` the words of the tool's description.
+    """
 
     node: Mapping[str, Any]
     root: Mapping[str, Any]
+    name: str = ""
+    tool: str = ""
 
     def facing(self, value: Any) -> Shape:
         """The shape with references followed and the branch chosen that admits the value's type."""
-        return self if _plain(self.node) else Shape(_flat(self.node, self.root, value, _MAX_STEPS), self.root)
+        return self if _plain(self.node) else self._replace(node=_flat(self.node, self.root, value, _MAX_STEPS))
 
     def key(self, name: str) -> Shape:
         """Of the value under a key of an object."""
         declared = self._mapping("properties")
-        return self._child(declared.get(name, self.node.get("additionalProperties")))
+        return self._child(declared.get(name, self.node.get("additionalProperties")))._replace(name=name)
 
     def item(self, index: int) -> Shape:
         """Of an item of a list."""
@@ -70,9 +77,21 @@ class Shape(NamedTuple):
         return [choice for choice in choices if isinstance(choice, str)] if isinstance(choices, list) else None
 
     @property
+    def about(self) -> str:
+        """What the schema says of the value in words: its description, then the tool's."""
+        words = [self.node.get("description"), self.tool]
+        return " ".join(word for word in words if isinstance(word, str))[:2_000]
+
+    @property
     def is_set(self) -> bool:
         """Whether the order of a list carries no meaning."""
-        return self.node.get("uniqueItems") is True
+        return self.node.get("uniqueItems") is True or _ANY_ORDER.search(str(self.node.get("description"))) is not None
+
+    @property
+    def takes_text_for_numbers(self) -> bool:
+        """Whether the schema declares a number that may be written as a string."""
+        types = self.node.get("type")
+        return isinstance(types, list) and "string" in types and ("integer" in types or "number" in types)
 
     @property
     def is_formal(self) -> bool:
@@ -83,7 +102,7 @@ class Shape(NamedTuple):
         return _dict(self.node.get(keyword))
 
     def _child(self, schema: Any) -> Shape:
-        return Shape(schema, self.root) if isinstance(schema, dict) else UNDECLARED
+        return self._replace(node=schema if isinstance(schema, dict) else {})
 
 
 UNDECLARED = Shape({}, {})
@@ -96,11 +115,15 @@ def shape_of(tools: str, name: str) -> Shape:
 
 @lru_cache(maxsize=64)
 def _shapes(tools: str) -> dict[str, Shape]:
-    return {name: Shape(schema, schema) for name, schema in declared_tools(tools)}
+    return {name: Shape(schema, schema, tool=about) for name, schema, about in _declared(tools)}
 
 
 def declared_tools(tools: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Names and parameter schemas, nested as `{"function": {...}}` or flat; none where the text is not such a list."""
+    return ((name, schema) for name, schema, _ in _declared(tools))
+
+
+def _declared(tools: str) -> Iterator[tuple[str, dict[str, Any], str]]:
     try:
         declared = json.loads(tools)
     except (ValueError, RecursionError):
@@ -108,7 +131,7 @@ def declared_tools(tools: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for tool in declared if isinstance(declared, list) else []:
         inner = _dict(_dict(tool).get("function")) or _dict(tool)
         if isinstance(inner.get("name"), str) and isinstance(inner.get("parameters"), dict):
-            yield inner["name"], inner["parameters"]
+            yield inner["name"], inner["parameters"], str(inner.get("description") or "")
 
 
 def _plain(node: Mapping[str, Any]) -> bool:

@@ -60,3 +60,38 @@ def normal_url(url: str) -> str:
     else:
         host = f"{scheme}:{host}"
     return f"//{host}{path}{query}{route}"
+
+
+IS_ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]{1,15}://\S+\s*$", re.IGNORECASE)
+
+
+def same_address(expected: str, actual: str) -> bool:
+    """Whether two URLs are one resource (RFC 3986, section 6): also by scheme, last slash, fragment and tracking."""
+    return _normal_address(expected) == _normal_address(actual)
+
+
+_SCHEME_OPTIONAL = re.compile(
+    r"scheme\b.{0,20}(?:left out|optional|omitted)|with or without (?:the )?(?:scheme|https?)", re.I
+)
+
+
+def full_address(text: str, about: str) -> str:
+    """An address with its scheme, where the words of the schema allow to leave it out."""
+    return f"https://{text.strip()}" if "://" not in text and _SCHEME_OPTIONAL.search(about) else text
+
+
+def _normal_address(url: str) -> tuple[str, ...]:
+    url = url.strip()
+    if len(url) > MAX_CHARACTERS:
+        return (url,)
+    try:
+        parts = urlsplit(url)
+        pairs = sorted(parse_qsl(parts.query, keep_blank_values=True, max_num_fields=1_000), key=lambda pair: pair[0])
+        query = [f"{key}={value}" for key, value in pairs]
+        user, at, host = parts.netloc.rpartition("@")
+        scheme = parts.scheme.lower()
+        host = host.casefold().removesuffix(f":{_PORTS.get(scheme, '')}")
+        path = unquote(_SLASH.sub("%252F", parts.path))
+        return scheme, user + at + host, path or "/", *query, "#" + unquote(parts.fragment)
+    except ValueError:
+        return (url,)
