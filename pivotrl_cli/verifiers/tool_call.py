@@ -5,7 +5,7 @@ with what can be exploited in NVIDIA's public verifier mended. `tool_call_compat
 
 | case                             | compat                      | here                                        |
 |----------------------------------|-----------------------------|---------------------------------------------|
-| message expected                 | any message, even empty: 1  | same words (Dice >= 0.5), every number kept |
+| message expected                 | any message, even empty: 1  | same content words, numbers, negations      |
 | expected call among surplus ones | 1                           | f1: 2/3 for one surplus call                |
 | some of the expected calls       | 0                           | f1                                          |
 | optional argument left out       | differs                     | stands for its default, where one is known  |
@@ -15,16 +15,13 @@ with what can be exploited in NVIDIA's public verifier mended. `tool_call_compat
 | 1 expected, `true` given         | equal                       | differ, a boolean is not a number           |
 | fractions                        | absolute 1e-6               | relative or absolute 1e-6                   |
 | NaN, Infinity                    | differ from themselves      | equal themselves                            |
-| one word                         | raw equality                | equality after strip; case counts (ids)     |
-| two to four words ("New York")   | a fifth of the words shared | same words, same order, case folded         |
-| five words and more              | a fifth of the words shared | Dice >= 0.5, every number kept              |
-| ... that hold signs of code      | a fifth of the words shared | same words, same order, same case           |
+| strings                          | a fifth of the words shared | by what they mean in their own grammar      |
 | arguments that are not an object | compared like any value     | 0, `arguments_not_object`                   |
 
 Names must be equal, arguments match or not; several calls are scored by f1, in any order. Text beside demonstrated
 calls, reasoning and call ids are ignored. Without schemas the default and enumeration rules are silent.
 
-Left out: partial credit within one call, and any likeness of commands and code (`swe` and `terminal` know them).
+Left out: partial credit within one call.
 """
 
 from __future__ import annotations

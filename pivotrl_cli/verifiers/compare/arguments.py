@@ -2,11 +2,9 @@
 
 - Numbers: 5 is 5.0; two whole numbers are equal or not; fractions up to a relative or absolute 1e-6; NaN equals itself.
 - Booleans and numeric strings are not numbers: JSON types never change.
-- Strings are equal after strip. Two to four words ("New York"): same words, same order, case folded. Five words and
-  more are prose (`prose_difference`), unless a fifth of them hold signs that commands and code do: then same words,
-  same order, same case. One word keeps its case, because it may be an identifier.
+- Strings are equal after strip, or mean the same in their own grammar (`kinds.py`); likeness is for prose alone.
 - By the schema: an optional key that is left out stands for its default; strings of an enumeration are case-folded;
-  `uniqueItems` lists are compared without order; a string with a declared `format` or `pattern` is never prose.
+  `uniqueItems` lists are compared without order; a declared `format` is compared by its standard.
 
 A tool's rules may replace all this for single top-level keys. Equality is symmetric.
 """
