@@ -22,10 +22,17 @@ import yaml
 MAX_CHARACTERS = 50_000
 """Longest text that is parsed."""
 
+MAX_QUERY = 5_000
+"""Longest query or filter that is parsed."""
+
 MAX_NESTING = 60
 """Open brackets beyond which a text is not parsed."""
 
-SQL_VERB = re.compile(r"\s*(?:SELECT|INSERT\s+INTO|UPDATE|DELETE\s+FROM|WITH|CREATE|DROP|ALTER|TRUNCATE|MERGE)\s", re.I)
+SQL_VERB = re.compile(
+    r"\A(?:\s|--[^\n]*\n|/\*[^*]*\*/)*"
+    r"(?:SELECT|INSERT\s+INTO|UPDATE|DELETE\s+FROM|WITH|CREATE|DROP|ALTER|TRUNCATE|MERGE)\s",
+    re.I,
+)
 _WORD_OPERATORS = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 
@@ -56,6 +63,8 @@ def _depth(text: str) -> int:
 
 
 def same_sql(expected: str, actual: str) -> bool | None:
+    if max(len(expected), len(actual)) > MAX_QUERY:
+        return None
     trees = _parsed(_normal_sql, expected, actual)
     return None if trees is None else bool(trees[0] == trees[1])
 
@@ -120,6 +129,8 @@ def _normal_node(node: Any) -> Any:
 
 def same_filter(expected: str, actual: str) -> bool | None:
     """Conditions as of a WHERE clause, in the notations of JQL, OData, pandas and search boxes."""
+    if max(len(expected), len(actual)) > MAX_QUERY:
+        return None
     terms = _parsed(_qualifiers, expected, actual)
     if terms is not None and None not in terms:
         return bool(terms[0] == terms[1])
@@ -158,7 +169,7 @@ def _ldap(text: str) -> Any:
 
 def _qualifiers(text: str) -> list[str] | None:
     """The terms of `is:open label:bug author:ann`, sorted."""
-    term = rf"[-+]?[\w.@]+:(?:{_QUOTED}|\[[^\]]*\]|[^\s\"'()\[]+)"
+    term = rf"(?<![\w.@])[-+]?[\w.@]+:(?:{_QUOTED}|\[[^\]]*\]|[^\s\"'()\[]+)"
     terms = re.findall(term, text)
     rest = re.sub(r"\bAND\b|[()]", "", re.sub(term, "", text)).strip()  # parentheses mean nothing among ANDs alone
     return None if rest or not terms else sorted(re.sub(r"[\"']", "", term) for term in terms)
@@ -184,7 +195,7 @@ def same_python(expected: str, actual: str) -> bool | None:
     return None if trees is None else bool(trees[0] == trees[1])
 
 
-_BRACED = re.compile(r"[{;]\s*(?:\n|$)|=>|\b(?:function|const|let|var|public|void|fn|func)\b")
+_BRACED = re.compile(r"[{;][ \t]*(?:\n|$)|=>|\b(?:function|const|let|var|public|void|fn|func)\b")
 _MAKEFILE = re.compile(r"^[\w.%/$() -]+:[^\n]*\n\t", re.M)
 _TOKEN = re.compile(rf"{_QUOTED}|`[^`]*`|\w+|[^\w\s]")
 
@@ -299,7 +310,7 @@ class _Markup(HTMLParser):
         self.parts.append(("!", decl.casefold()))
 
 
-MARKUP = re.compile(r"\s*<[a-zA-Z!?][^<]*>.*>\s*", re.S)
+MARKUP = re.compile(r"\A\s*<[a-zA-Z!?][^<]*>.*>\s*", re.S)
 
 
 def same_markup(expected: str, actual: str) -> bool | None:

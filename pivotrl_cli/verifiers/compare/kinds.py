@@ -166,7 +166,8 @@ def _is_filter(name: str, expected: str, actual: str) -> bool:
 
 
 _PYTHON = re.compile(
-    r"^\s*(?:def \w+\(|class \w+|import \w|from \w[\w.]* import|(?:if|for|while|with|elif|else|try|except)\b[^\n]*:"
+    r"^[ \t]*(?:def \w+\(|class \w+|import \w|from \w[\w.]* import"
+    r"|(?:if|for|while|with|elif|else|try|except)\b[^\n]*:"
     r"|print\(|return\b|\w[\w.\[\]]*\s*[-+*/]?=\s|\w[\w.]*\([^\n]*\)\s*$)",
     re.M,
 )
@@ -174,7 +175,9 @@ _CONDITION = re.compile(
     r"\s*[\w.\"'`]+\s*(?:=|==|!=|<>|<=|>=|<|>|\b(?:eq|ne|gt|ge|lt|le|in|like|is)\b)\s*\S.*", re.S | re.I
 )
 _TERMS = re.compile(r"\s*(?:[-+]?[\w.@]+:(?:\"[^\"]*\"|[^\s\"'()]+)\s*(?:AND\s+)?){2,}")
-_DATA = re.compile(r"^\s*(?:[\[{]|['\"]?[\w./$-]+['\"]?\s*[:=]\s*\S*.*\n|-\s+\S|---|export \w+=|\w+=\S*\s*$|#)", re.M)
+_DATA = re.compile(
+    r"^[ \t]*(?:[\[{]|['\"]?[\w./$-]+['\"]?\s*[:=]\s*\S*.*\n|-\s+\S|---|export \w+=|\w+=\S*\s*$|#)", re.M
+)
 
 _GRAMMARS: list[tuple[Callable[[str, str, str], bool], Callable[[str, str], bool | None]]] = [
     (_either("sql", SQL_VERB), same_sql),
