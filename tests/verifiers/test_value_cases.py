@@ -18,7 +18,10 @@ CASES = Path(__file__).parents[3] / "shared/data/cases"
 def test_a_case_has_its_right_reward(name: str, reward: float) -> None:
     if not (CASES / f"{name}.jsonl").exists():
         pytest.skip("the cases are not in this checkout")
-    lines = [[json.loads(line) for line in (CASES / f"{name}{end}").open()] for end in (".jsonl", ".replay.jsonl")]
+    lines = [
+        [json.loads(line) for line in (CASES / f"{name}{end}").read_text("utf-8").splitlines()]
+        for end in (".jsonl", ".replay.jsonl")
+    ]
     found = []
     for task, replay in zip(*lines, strict=True):
         wanted = task["messages"][1]["tool_calls"][0]["function"]
