@@ -137,8 +137,10 @@ def same_filter(expected: str, actual: str) -> bool | None:
     groups = _parsed(_ldap, expected, actual)
     if groups is not None:
         return bool(groups[0] == groups[1])
-    trees = _parsed(lambda text: _normal_sql(f"SELECT * FROM t WHERE {_filter_text(text)}"), expected, actual)
-    if trees is not None and trees[0] == trees[1]:
+    # as a condition, `152 + 103` is true, and so is any other sum
+    named = all(_NAME.search(side) for side in (expected, actual))
+    trees = named and _parsed(lambda text: _normal_sql(f"SELECT * FROM t WHERE {_filter_text(text)}"), expected, actual)
+    if trees and trees[0] == trees[1]:
         return True
     if same_python(expected, actual):
         return True
@@ -197,6 +199,7 @@ def same_python(expected: str, actual: str) -> bool | None:
 
 _BRACED = re.compile(r"[{;][ \t]*(?:\n|$)|=>|\b(?:function|const|let|var|public|void|fn|func)\b")
 _MAKEFILE = re.compile(r"^[\w.%/$() -]+:[^\n]*\n\t", re.M)
+_NAME = re.compile(r"(?<![\w.])[^\W\d]")
 _TOKEN = re.compile(rf"{_QUOTED}|`[^`]*`|\w+|[^\w\s]")
 
 
