@@ -5,7 +5,7 @@ one by one and are written as they come. Everything that a target cannot hold is
 is every row that is left out.
 
 Shared by the exporters: `messages.py` (messages and tools in the forms of several targets), `prompts.py` (rows that are
-sampled at and scored), `scoring.py` (called by the written reward files).
+sampled at and scored), `scoring.py` (called by the written reward files), `gym_rows.py` (rates into Gym's own rows).
 """
 
 from __future__ import annotations

@@ -4,9 +4,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from filtering import ids, profiled, run
 
 from pivotrl_cli.configs import TrainConfig
 
+FILTER = "nvidia-production-filter"
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 
 
@@ -15,7 +17,7 @@ def loaded(name: str) -> TrainConfig:
     return TrainConfig.model_validate({"pivots": "p", "output": "o", **tomllib.loads(path.read_text())}, strict=True)
 
 
-@pytest.mark.parametrize("name", [path.stem for path in RECIPES])
+@pytest.mark.parametrize("name", [path.stem for path in RECIPES if path.stem != FILTER])
 def test_every_recipe_is_a_config(name):
     assert loaded(name).method == "grpo"
 
@@ -30,6 +32,15 @@ def test_the_published_numbers():
     assert batch(loaded("paper"))[:2] == (64, 16)
     swe = loaded("nvidia-swe-stage1")
     assert (swe.invalid_tool_call_advantage, swe.malformed_thinking_advantage) == (-5.0, -5.0)
+
+
+def test_nvidias_filter_keeps_two_to_twelve_passes_of_sixteen_and_three_pivots_per_trajectory(tmp_path):
+    settings = tomllib.loads(next(path for path in RECIPES if path.stem == FILTER).read_text())
+    by_passes = [profiled(f"{n}-0", "1" * n + "0" * (16 - n)) for n in range(17)]
+    one_trajectory = [profiled(f"t-{i}", "1" * 8 + "0" * 8) for i in range(5)]
+    found = ids(run(tmp_path, [*by_passes, *one_trajectory], **settings)[0])
+    assert [name for name in found if name[0] != "t"] == [f"{n}-0" for n in range(2, 13)]
+    assert sum(name[0] == "t" for name in found) == 3
 
 
 def test_the_desk_recipe_is_the_demo():

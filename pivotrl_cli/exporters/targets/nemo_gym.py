@@ -21,8 +21,8 @@ from contextlib import ExitStack
 from typing import Any, TextIO
 
 from pivotrl_cli.exporters.destination import Destination, ExportCounts
+from pivotrl_cli.exporters.gym_rows import write_back
 from pivotrl_cli.exporters.messages import CALL_IDS, NAMES, json_line, loses_names, pass_rate, with_call_ids
-from pivotrl_cli.exporters.targets.gym_rows import write_back
 from pivotrl_cli.rows import Candidate, Message
 from pivotrl_cli.verifiers.compare.terminus import guess_harness, json_object, spoken_text
 from pivotrl_cli.verifiers.nvidia.hints import hint, is_batch, number_hint

@@ -15,11 +15,11 @@ from typing import Any
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.exporters.destination import Destination
 from pivotrl_cli.exporters.messages import RATES, json_line, pass_rate
+from pivotrl_cli.readers import load_reader
 from pivotrl_cli.readers.document import FileDocument, Record
-from pivotrl_cli.readers.fields import RecordError, compact
-from pivotrl_cli.readers.formats.nemo_gym import NemoGymReader
+from pivotrl_cli.readers.fields import compact
 from pivotrl_cli.readers.sources import Source
-from pivotrl_cli.rows import Candidate, Message
+from pivotrl_cli.rows import Candidate, Message, Reject, Trajectory
 
 _Measured = defaultdict[str, deque[tuple[str, dict[str, Any]]]]
 
@@ -44,11 +44,9 @@ def _rows(source: Source, measured: _Measured, to: Destination) -> Iterator[dict
     for document in source.documents():
         if not isinstance(document, FileDocument):
             raise InputError(f"{source.name}: not a file of JSON lines", "--rows takes .jsonl files")
-        for record in document.records():
+        for record, read in zip(document.records(), load_reader("nemo_gym").read(document), strict=False):
             place = f"{record.source} record {record.line}"
-            if not isinstance(record, Record):
-                raise InputError(f"{place}: {record.detail}", "name the file that pivotrl extract read")
-            found = measured.get(_record_key(record, place))
+            found = measured.get(_record_key(record, read, place))
             if not found:
                 to.counts.leave_out(place, "a row that the table does not have")
                 continue
@@ -57,16 +55,16 @@ def _rows(source: Source, measured: _Measured, to: Destination) -> Iterator[dict
                 to.counts.leave_out(name, "not profiled")
                 continue
             to.counts.n_rows += 1
+            assert isinstance(record, Record)
             yield {key: value for key, value in record.json.object().items() if key not in RATES} | rates
 
 
-def _record_key(record: Record, place: str) -> str:
-    try:
-        if record.json["response"]:
-            raise record.json["response"].error("a rollout, not a row")
-        read = NemoGymReader().trajectory(record)
-    except RecordError as error:
-        raise InputError(f"{place}: {error}", "--rows takes the NeMo Gym rows that pivotrl extract read") from error
+def _record_key(record: Record | Reject, read: Trajectory | Reject, place: str) -> str:
+    problem = read.detail if isinstance(read, Reject) else ""
+    if isinstance(record, Record) and not problem and record.json["response"]:
+        problem = "response: a rollout, not a row"
+    if problem or isinstance(read, Reject):
+        raise InputError(f"{place}: {problem}", "--rows takes the NeMo Gym rows that pivotrl extract read")
     return _key(read.messages[:-1], read.tools, read.messages[-1]) if read.messages else ""
 
 
