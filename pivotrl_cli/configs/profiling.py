@@ -20,9 +20,14 @@ class ProfileConfig(EngineConfig, JudgeConfig, StageConfig):
     """Sample in rounds, and stop at a candidate as soon as the decision to keep or drop it is clear; see
     docs/adaptive.md."""
     adaptive_max_mean: float = option(0.6, panel="Adaptive", gt=0.0, le=1.0)
-    """With `--adaptive`: the `--max-mean` that filter will use."""
+    """With `--adaptive` or `--prescreen`: the `--max-mean` that filter will use."""
     adaptive_level: float = option(0.88, panel="Adaptive", gt=0.5, le=1.0)
     """With `--adaptive`: stop when the decision has this probability."""
+    prescreen: float | None = option(None, panel="Adaptive", metavar="SHARE", gt=0.0, lt=1.0)
+    """Leave out this share of each window's candidates: those at whose demonstrated action the policy is surest, by one
+    forward pass; see docs/adaptive.md."""
+    prescreen_audit: float = option(0.05, panel="Adaptive", ge=0.0, le=1.0)
+    """With `--prescreen`: sample this share of the candidates left out all the same, to estimate the lost pivots."""
     temperature: float = option(1.0, panel="Rollouts", ge=0.0)
     """Sampling temperature; 0 is greedy."""
     max_new_tokens: int = option(256, panel="Rollouts", ge=1)

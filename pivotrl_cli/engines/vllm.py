@@ -12,11 +12,14 @@ import json
 import logging
 import os
 import warnings
+from bisect import bisect_left
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pivotrl_cli.configs import EngineConfig
 from pivotrl_cli.engines import Completion, Engine, Group, Request, Sampling, sample_seed
@@ -39,6 +42,9 @@ if TYPE_CHECKING:  # seconds, and on most machines it is not installed
 
 WINDOW = 4096
 """Samples per window: many times the number that vLLM runs at once, so that few run alone at the end."""
+
+TOP = 20
+"""Tokens whose log-probabilities vLLM lists for a position of the prompt, unless its `max_logprobs` is raised."""
 
 MIN_TEMPERATURE = 0.01
 """vLLM raises temperatures between 0 and this to this."""
@@ -146,6 +152,26 @@ class VLLMEngine(Engine):
             flat_logprobs=True,
             detokenize=False,
         )
+
+    def entropies(self, pairs: Sequence[tuple[list[int], list[int]]], temperature: float) -> Iterator[list[float]]:
+        """Entropy in nats at each token of each action after its prompt, from the `TOP` most likely tokens.
+
+        The rest of the distribution counts as one token more, so this is a lower bound; vLLM gives no more of it.
+        A sequence that another one continues is not computed by itself. At a temperature other than 1 the listed tokens
+        are scaled among themselves.
+        """
+        from vllm import SamplingParams
+
+        sequences = sorted([*prompt, *action] for prompt, action in pairs)
+        longest = [a for a, b in zip(sequences, [*sequences[1:], []], strict=True) if b[: len(a)] != a]
+        params = SamplingParams(max_tokens=1, prompt_logprobs=TOP, flat_logprobs=True, detokenize=False)
+        outputs = self.llm.generate([{"prompt_token_ids": ids} for ids in longest], params, use_tqdm=False)
+        for prompt, action in pairs:
+            ids = [*prompt, *action]
+            index = bisect_left(longest, ids)
+            assert longest[index][: len(ids)] == ids
+            listed: Any = outputs[index].prompt_logprobs
+            yield [_entropy(listed[place].values(), temperature) for place in range(len(prompt), len(ids))]
 
     def push(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
         """Reload the weights, and clear the prefix cache, which is of the old ones."""
@@ -258,6 +284,17 @@ def _logprobs(sample: CompletionOutput) -> list[float]:
     flat: Any = sample.logprobs
     assert flat.token_ids == list(sample.token_ids)
     return list(flat.logprobs)
+
+
+def _entropy(listed: Iterable[Any], temperature: float) -> float:
+    """Entropy of a position's tokens and of all others as one."""
+    probabilities = np.exp([one.logprob for one in listed])
+    if temperature != 1.0:
+        probabilities = probabilities ** (1.0 / temperature)
+        probabilities /= probabilities.sum()
+    parts = np.append(probabilities, max(0.0, 1.0 - probabilities.sum()))
+    parts = parts[parts > 0.0]
+    return float(-(parts * np.log(parts)).sum())
 
 
 def _failed_completion(seed: int, error: str) -> Completion:

@@ -52,6 +52,8 @@ class ProfileStatus(StrEnum):
     """The chat template failed on the state; nothing was sampled."""
     NOT_SCORED = "not_scored"
     """No reward: no sampled rollout could be scored, or no reward was recorded."""
+    SCREENED_OUT = "screened_out"
+    """`--prescreen` left the candidate out; nothing was sampled."""
     RECORDED = "recorded"
     """The rewards were recorded in the input (`extract --profile`), the rollouts were not."""
 
@@ -77,6 +79,10 @@ class Profile(Candidate):
     """Lower end of the 95 % interval of the true mean reward (Beta posterior, Jeffreys prior)."""
     pass_rate_high: float | None
     """Upper end of that interval."""
+    entropy: float | None = None
+    """Sum of the policy's token entropies along the demonstrated action in nats, with `--prescreen`."""
+    audited: bool = False
+    """Whether `--prescreen` left the candidate out, and it was sampled all the same to estimate the lost pivots."""
     status: ProfileStatus
     """Outcome of profiling."""
     status_detail: str
@@ -104,6 +110,8 @@ class DropReason(StrEnum):
     """Not in the selected split."""
     WHERE = "where_false"
     """The condition of `--where` is not true."""
+    SCREENED_OUT = "screened_out"
+    """`profile --prescreen` left it out."""
     NOT_SCORED = "not_scored"
     """No reward was measured (too long, unrenderable, errors)."""
     ALL_WRONG = "all_wrong"

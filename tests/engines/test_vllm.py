@@ -322,3 +322,18 @@ def test_a_device_that_vllm_is_not_on_is_a_config_error():
 def test_a_temperature_that_vllm_would_raise_is_a_config_error(engine, requests):
     with pytest.raises(ConfigError, match="vllm cannot sample at it"):
         groups(engine, requests, temperature=0.001)
+
+
+def test_entropies_are_those_of_transformers(engine, reference, requests, candidates):
+    """Up to what lies beyond the 20 most likely tokens."""
+    with Table.open(str(candidates), Candidate) as table:
+        rows = list(table.rows())[:8]
+    pairs = [
+        (engine.chat.prompt_ids(r.state, r.tools), engine.chat.completion_ids(r.state, r.tools, r.expected_action))
+        for r in rows
+    ]
+    for temperature in (1.0, 0.7):
+        found = [entropy for of_action in engine.entropies(pairs, temperature) for entropy in of_action]
+        scores = completion_logprobs(reference.model, [p for p, _ in pairs], [[a] for _, a in pairs], temperature)
+        gaps = [exact - ours for ours, exact in zip(found, scores.entropies.tolist(), strict=True)]
+        assert sum(map(abs, gaps)) < 0.01 * len(gaps) < 0.1 * sum(found)

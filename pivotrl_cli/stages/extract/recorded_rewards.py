@@ -105,6 +105,8 @@ def _columns(found: RecordedRewards | None) -> dict[str, Any]:
         "reward_std": found.std if found else None,
         "pass_rate_low": low,
         "pass_rate_high": high,
+        "entropy": None,
+        "audited": False,
         "status": ProfileStatus.RECORDED if found else ProfileStatus.NOT_SCORED,
         "status_detail": found.source if found else "no rewards are recorded",
         "template_fault": "",

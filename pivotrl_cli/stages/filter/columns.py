@@ -16,7 +16,7 @@ from pivotrl_cli.rows import Profile
 from pivotrl_cli.stages.filter import limits
 from pivotrl_cli.storage.table import Table
 
-_ALWAYS = ["candidate_id", "source", "domain", "split", "n_scored", "reward_mean", "reward_std"]
+_ALWAYS = ["candidate_id", "source", "domain", "split", "n_scored", "reward_mean", "reward_std", "status"]
 _CALLED = "expected_action.tool_calls.list.element.name"
 """Parquet path of the names of the demonstrated calls."""
 

@@ -111,7 +111,7 @@ def _steps(config: FilterConfig) -> Iterator[tuple[str, list[DropReason]]]:
         yield f"{config.split} split", [DropReason.OTHER_SPLIT]
     if config.where is not None:
         yield "where", [DropReason.WHERE]
-    yield "scored", [DropReason.NOT_SCORED]
+    yield "scored", [DropReason.SCREENED_OUT, DropReason.NOT_SCORED]
     if config.control is not None:
         yield "drawn", [DropReason.NOT_DRAWN]
         return

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from pivotrl_cli.configs import FilterConfig
-from pivotrl_cli.rows import Dropped, DropReason, Pivot, Profile
+from pivotrl_cli.rows import Dropped, DropReason, Pivot, Profile, ProfileStatus
 from pivotrl_cli.stages.filter import limits, rules
 from pivotrl_cli.stages.filter.columns import read_columns
 from pivotrl_cli.stages.filter.funnel import FilterSummary, describe, summarize
@@ -87,6 +87,7 @@ def _ineligible(config: FilterConfig) -> rules.Reasons:
     return [
         (other_split, DropReason.OTHER_SPLIT),
         (~pl.col("where").fill_null(False), DropReason.WHERE),
+        (pl.col("status") == ProfileStatus.SCREENED_OUT, DropReason.SCREENED_OUT),
         (pl.col("reward_mean").is_null(), DropReason.NOT_SCORED),
     ]
 

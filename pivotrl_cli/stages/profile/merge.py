@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from pivotrl_cli.configs import MergeConfig
+from pivotrl_cli.configs import MergeConfig, ProfileConfig
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.rows import Profile, Rollout
 from pivotrl_cli.stages.profile.statistics import ADDED
@@ -34,7 +34,8 @@ def run(config: MergeConfig) -> ProfileSummary:
         cached = cached_summary(config.output, provenance, config.force, ProfileSummary)
         if cached is not None:
             return cached
-        tally, seen = Tally(), set[str]()
+        max_mean = provenance.config.get("adaptive_max_mean", ProfileConfig.model_fields["adaptive_max_mean"].default)
+        tally, seen = Tally(max_mean), set[str]()
         with TableWriter(config.output, Profile, provenance) as out:
             for shard in shards:
                 for group in shard.tables():

@@ -97,7 +97,7 @@ def _sample_windows(setup: Setup, sampler: Sampler) -> Iterator[list[Samples]]:
 
 def _append(out: TableWriter, setup: Setup, windows: Iterable[list[Samples]]) -> Tally:
     """Append the statistics of each window to its candidates' rows, as a row group."""
-    tally = Tally()
+    tally = Tally(setup.config.adaptive_max_mean)
     for window, samples in zip(setup.plan.windows, windows, strict=True):
         added = [statistics(one) for one in samples]
         for one in added:

@@ -14,7 +14,8 @@ from pivotrl_cli.configs import ProfileConfig
 from pivotrl_cli.engines import Engine, Group, Request, Sampling
 from pivotrl_cli.errors import RunError
 from pivotrl_cli.rows import Candidate, Rollout
-from pivotrl_cli.stages.profile.adaptive import Strategy
+from pivotrl_cli.stages.profile import prescreen
+from pivotrl_cli.stages.profile.adaptive import Strategy, fixed_strategy
 from pivotrl_cli.stages.profile.meter import Meter
 from pivotrl_cli.stages.profile.samples import Results, Samples, Span, append_round, journal_key
 from pivotrl_cli.stages.shared.scoring import score_again, score_group
@@ -28,6 +29,8 @@ Window = Mapping[str, Candidate]
 """Candidates that are sampled together, by id."""
 Spans = dict[str, Span]
 """What one round samples, by candidate id."""
+NO_SPAN: Span = (0, 0)
+"""The prescreen's round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +47,13 @@ class Sampler:
     def run(self, windows: Iterable[tuple[Sequence[Candidate], Results]]) -> Iterator[list[Samples]]:
         """For each window: sample a group at every candidate, verify each completion, append it to the results.
 
-        One round, or several with an adaptive strategy. Around it stand `resume` and `from_journal`, which give what
-        an earlier run sampled, and `retry`, which retries failures.
+        One round, or several with an adaptive strategy; a prescreen comes first. Around it stand `resume` and
+        `from_journal`, which give what an earlier run sampled, and `retry`, which retries failures.
         """
         for rows, earlier in windows:
             window = {row.candidate_id: row for row in rows}
             self.meter.start_window(len(window))
-            results = self.resume(window, earlier)
+            results = self.prescreen(window) if self.config.prescreen else self.resume(window, earlier)
             while spans := self.next_round(window, results):
                 recorded = self.from_journal(spans)
                 samples = dict(recorded)
@@ -64,6 +67,15 @@ class Sampler:
             del rows, window  # their states are large, and not needed while the samples are written
             yield in_order
 
+    def prescreen(self, window: Window) -> Results:
+        """What the prescreen says of the candidates; the journal keeps it as a round without rollouts."""
+        spans = dict.fromkeys(window, NO_SPAN)
+        measured = self.from_journal(spans)
+        if len(measured) < len(window):
+            measured = prescreen.measure(self.engine(), self.config, list(window.values()))
+            self._write(measured, spans)
+        return prescreen.decide(measured, self.config)
+
     def next_round(self, window: Iterable[str], results: Results) -> Spans:
         """What to sample after these results; empty when every candidate has enough."""
         spans: Spans = {}
@@ -72,7 +84,8 @@ class Sampler:
             if so_far is not None and so_far.status != "ok":
                 continue
             rewards = [r.reward for r in so_far.rollouts] if so_far else []
-            if (n := self.strategy(rewards)) > 0:
+            strategy = fixed_strategy(self.config.n) if so_far and so_far.audited else self.strategy
+            if (n := strategy(rewards)) > 0:
                 spans[key] = (len(rewards), n)
         return spans
 
@@ -122,6 +135,11 @@ class Sampler:
     def all_from_journal(self, keys: Sequence[str], earlier: Results) -> list[Samples] | None:
         """Results of a window that the journal has whole, nothing retried; None if samples are missing."""
         results: Results = {**earlier, **self.from_journal(_first_round(earlier))}
+        if self.config.prescreen:
+            measured = self.from_journal(dict.fromkeys(keys, NO_SPAN))
+            if len(measured) < len(keys):
+                return None
+            results = prescreen.decide(measured, self.config)
         while spans := self.next_round(keys, results):
             samples = self.from_journal(spans)
             if len(samples) < len(spans):

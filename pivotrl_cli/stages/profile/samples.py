@@ -15,13 +15,18 @@ class Samples(Row):
     """Scored rollouts of one candidate, or why there are none; the value of a journal entry."""
 
     rollouts: list[Rollout]
-    status: Literal["ok", "too_long", "unrenderable"] = "ok"
+    status: Literal["ok", "too_long", "unrenderable", "screened_out"] = "ok"
     detail: str = ""
     prompt_tokens: int | None = None
     template_fault: str = ""
+    entropy: float | None = None
+    """Of the demonstrated action, from the prescreen."""
+    audited: bool = False
 
     def with_round(self, later: Samples) -> Samples:
-        """Append the rollouts of a later round."""
+        """Append the rollouts of a later round; the prescreen is a round without any."""
+        if not self.rollouts:
+            return later.model_copy(update={"entropy": self.entropy, "audited": self.audited})
         return self.model_copy(update={"rollouts": self.rollouts + later.rollouts})
 
     def with_replaced(self, new: Iterable[Rollout]) -> Samples:

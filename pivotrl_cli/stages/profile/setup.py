@@ -107,7 +107,7 @@ def _provenance(candidates: Table[Candidate], config: ProfileConfig, verifiers: 
 
 def _n_earlier(config: ProfileConfig, provenance: Provenance) -> int | None:
     """The `n` of an output that was made as this one will be, but with fewer rollouts per candidate."""
-    if config.adaptive or config.output == "-" or config.force or not Path(config.output).is_file():
+    if config.adaptive or config.prescreen or config.output == "-" or config.force or not Path(config.output).is_file():
         return None  # the adaptive rule stopped with the smaller n in mind
     try:
         with Table.open(config.output, Profile) as table:

@@ -29,6 +29,8 @@ def statistics(samples: Samples) -> dict[str, Any]:
         "reward_std": std,
         "pass_rate_low": low,
         "pass_rate_high": high,
+        "entropy": samples.entropy,
+        "audited": samples.audited,
         "status": status,
         "status_detail": detail,
         "template_fault": samples.template_fault,

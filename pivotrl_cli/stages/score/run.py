@@ -113,6 +113,12 @@ def _write_profile(config: ScoreConfig, output: str, verifiers: _Verifiers) -> S
 def _new_columns(row: Profile, verify: Verifier) -> dict[str, Any]:
     """The columns of a profile row with this verifier's rewards; unmeasured rollouts stay as they are."""
     rollouts = [r if r.reward is None else score_again(row, r, verify) for r in row.rollouts]
-    samples = Samples(rollouts=rollouts, prompt_tokens=row.prompt_tokens, template_fault=row.template_fault)
+    samples = Samples(
+        rollouts=rollouts,
+        prompt_tokens=row.prompt_tokens,
+        template_fault=row.template_fault,
+        entropy=row.entropy,
+        audited=row.audited,
+    )
     unchanged = {} if row.rollouts else {"status": row.status, "status_detail": row.status_detail}
     return statistics(samples) | unchanged

@@ -153,6 +153,7 @@ def narrow(rows) -> pl.DataFrame:
                 "n_scored": n,
                 "reward_mean": mean,
                 "reward_std": None if mean is None else (mean * (1 - mean)) ** 0.5,
+                "status": "ok" if n else "not_scored",
                 "tool": ("(message)", "look", "move")[i % 3],
             }
         )

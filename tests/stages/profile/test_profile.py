@@ -129,6 +129,7 @@ def test_the_summary_adds_up(tmp_path, candidates_file, replay_file):
         },
         needs_judge=4 + 2 + 2,
         similar=1,
+        prescreen=None,
         retries=8,
     )
 
