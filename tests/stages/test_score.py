@@ -238,7 +238,8 @@ def test_probes_are_what_they_say():
             "query",
             "SELECT id FROM users WHERE age > 30 AND NOT gone ORDER BY id DESC",
             {
-                "query: an opposite": "SELECT id FROM users WHERE age > 30 OR NOT gone ORDER BY id DESC",
+                "query: and for or": "SELECT id FROM users WHERE age > 30 OR NOT gone ORDER BY id DESC",
+                "query: an opposite": "SELECT id FROM users WHERE age > 30 AND NOT gone ORDER BY id ASC",
                 "query: a comparison turned round": "SELECT id FROM users WHERE age < 30 AND NOT gone ORDER BY id DESC",
                 "query: a negation dropped": "SELECT id FROM users WHERE age > 30 AND gone ORDER BY id DESC",
                 "query: a number changed": "SELECT id FROM users WHERE age > 31 AND NOT gone ORDER BY id DESC",
@@ -249,6 +250,7 @@ def test_probes_are_what_they_say():
             "cp -r a b && pip install x==2",
             {
                 "command: an opposite": "cp -r a b && pip uninstall x==2",
+                "command: and for or": "cp -r a b || pip install x==2",
                 "command: operands exchanged": "cp -r b a && pip install x==2",
                 "command: a flag changed": "cp --not-r a b && pip install x==2",
                 "command: a number changed": "cp -r a b && pip install x==3",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 OPPOSITES = (
-    "install uninstall, enable disable, start stop, add remove, push pull, up down, asc desc, min max, and or, "
+    "install uninstall, enable disable, start stop, add remove, push pull, up down, asc desc, min max, "
     "true false, open closed, approved rejected, accepted declined, confirmed cancelled, increase decrease, two three, "
     "before after, first last, left right, always never, all none, with without, morning evening, today tomorrow, "
     "immer nie, vor nach, heute morgen, mit ohne, zwei drei, avant après, toujours jamais, antes después, "
@@ -70,6 +70,7 @@ def _pairs(text: str) -> dict[str, str]:
 
 
 _OPPOSITE = _pairs(OPPOSITES) | _pairs(OPPOSITES_WITHOUT_SPACES) | {"<": ">", ">": "<", "==": "!=", "!=": "=="}
+_OPPOSITE |= {"and": "or", "or": "and", "&&": "||", "||": "&&"}
 
 
 def _opposite(match: re.Match[str]) -> str:
@@ -91,6 +92,12 @@ CHANGES = (
         "an opposite",
         ANY - {"url", "name or id"},
         re.compile(rf"(?i)(?<![\w-])(?:{_words(OPPOSITES)})(?![\w-])|{_words(OPPOSITES_WITHOUT_SPACES)}"),
+        _opposite,
+    ),
+    Change(
+        "and for or",
+        frozenset({"query", "code", "command"}),
+        re.compile(r"(?i)(?<= )(?:and|or|&&|\|\|)(?= )"),
         _opposite,
     ),
     Change(
