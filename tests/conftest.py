@@ -84,7 +84,7 @@ def candidates_file(tmp_path: Path) -> Path:
         candidate("a-0"),
         candidate("a-1"),
         candidate("b-0"),
-        candidate("b-1", expected_action=says("Which order do you mean?")),
+        candidate("b-1", expected_action=says("Which order, please?")),
         candidate("c-0", expected_action=calls("look", '{"order": 8}')),
         candidate("c-1", split="holdout"),
     ]
@@ -98,7 +98,7 @@ def replay_file(tmp_path: Path) -> Path:
         "a-0": [RIGHT, WRONG, CUT, RIGHT],
         "a-1": [RIGHT] * 4,
         "b-0": [WRONG, TALK, "", "<tool_call>"],
-        "b-1": [TALK, "Which order do you mean?", RIGHT, WRONG],
+        "b-1": [TALK, "Which order, please?", RIGHT, WRONG],
         "c-0": [RIGHT, WRONG, TALK, RIGHT],
         "c-1": [FAILED] * 4,
     }

@@ -336,4 +336,5 @@ def test_entropies_are_those_of_transformers(engine, reference, requests, candid
         found = [entropy for of_action in engine.entropies(pairs, temperature) for entropy in of_action]
         scores = completion_logprobs(reference.model, [p for p, _ in pairs], [[a] for _, a in pairs], temperature)
         gaps = [exact - ours for ours, exact in zip(found, scores.entropies.tolist(), strict=True)]
-        assert sum(map(abs, gaps)) < 0.01 * len(gaps) < 0.1 * sum(found)
+        assert sum(map(abs, gaps)) / len(gaps) < 0.005
+        assert sum(found) > 1.0
