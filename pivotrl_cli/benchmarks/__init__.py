@@ -31,10 +31,11 @@ OUT_OF_DOMAIN = frozenset(
     [
         *("skills", "reasoning-gym"),
         *("ifbench", "aime25", "math-500", "livecodebench", "scicode", "mmlu-pro", "mmlu-prox", "wmt24pp"),
+        *("livecodebench_v6_2408_2505", "mmlu_pro", "mmlu_prox"),
     ]
 )
-"""Benchmarks outside the trained domain, to measure forgetting: ours, and the paper's (Table 2) as NeMo-Skills names
-them."""
+"""Benchmarks outside the trained domain, to measure forgetting: ours, and the paper's (Table 2) as NeMo-Skills and NeMo
+Gym name them."""
 
 
 DO_NOTHING = {

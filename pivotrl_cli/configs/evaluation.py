@@ -67,8 +67,8 @@ class HarnessConfig(UserConfig, Config):
 
     tasks: list[str] = argument([], required=False, metavar="TASK")
     """Tasks to run, as `HARNESS:TASK` with the harness's names: `lm-eval:gsm8k`, `inspect:tau2_airline`."""
-    suite: Literal["ood", "agentic"] | None = option(None, panel="Run")
-    """Also run the paper's benchmarks: the eight out-of-domain ones, or the agentic ones."""
+    suite: Literal["ood", "agentic", "gym"] | None = option(None, panel="Run")
+    """Also run the paper's benchmarks: the eight out-of-domain ones, the agentic ones, or all twelve in NeMo Gym."""
     run: bool = option(False, panel="Run", identity=False)
     """Run the plan and import the results; by default the plan is only printed, with what is missing."""
     output: Path = option(Path("harness"), "-o", panel="Output", metavar="FOLDER", identity=False)

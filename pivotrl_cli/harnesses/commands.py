@@ -119,6 +119,7 @@ def job_values(job: Job, harness: Harness, task: str = "") -> dict[str, Any]:
         "task": task,
         "task_file": Path(task).resolve(),
         "task_name": Path(task).stem,
+        "task_file_name": task.removesuffix("/config").replace("/", "_"),
         "tau2_simulation": os.path.relpath(job.output / task, simulations),
     }
 

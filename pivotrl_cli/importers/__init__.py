@@ -29,6 +29,7 @@ IMPORTERS: dict[str, str] = {
     "swe_bench": "pivotrl_cli.importers.swe_bench:SweBenchImporter",
     "harbor": "pivotrl_cli.importers.harbor:HarborImporter",
     "terminal_bench": "pivotrl_cli.importers.terminal_bench:TerminalBenchImporter",
+    "nemo_gym": "pivotrl_cli.importers.nemo_gym:NemoGymImporter",
     "nemo_skills": "pivotrl_cli.importers.nemo_skills:NemoSkillsImporter",
 }
 """Harness -> where its importer is."""

@@ -94,6 +94,18 @@ def test_the_suites_are_the_papers(capsys):
     }
 
 
+def test_nemo_gym_has_all_twelve_and_its_key_stays_in_the_environment(capsys, tmp_path):
+    found = plan(capsys, suite="gym", trials=4, output=tmp_path)["nemo-gym"]
+    assert len(found["tasks"]) == 12
+    assert found["commands"][6:8] == [
+        "gym eval prepare --benchmark livecodebench/v6_2408_2505/config",
+        'PIVOTRL_API_KEY="$OPENAI_API_KEY" gym eval run --benchmark livecodebench/v6_2408_2505/config '
+        f"--split benchmark --model-type vllm_model --model m --model-url {URL} --model-api-key '${{oc.env:PIVOTRL_API_KEY}}' "
+        f"--output {tmp_path}/nemo-gym/livecodebench_v6_2408_2505.jsonl --num-repeats 4 --temperature 0 "
+        "--concurrency 8 --resume",
+    ]
+
+
 def test_what_is_missing_is_named_with_the_way_out(capsys, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     found = plan(capsys, "tau2-bench:retail", "bfcl:simple_python", user_url="http://h/v1", user_model="u")

@@ -425,6 +425,54 @@ def test_what_else_lies_in_the_folder_is_listed_not_read(format, tmp_path):
 
 
 @needs_recorded
+def rollout(task: int, trial: int, **changes: Any) -> dict[str, Any]:
+    """A row of `gym eval run`; `reward=None` leaves the reward out."""
+    said = [{"type": "output_text", "text": "42", "annotations": []}]
+    message = {"id": "m", "type": "message", "role": "assistant", "status": "completed", "content": said}
+    row = {
+        **{"_ng_task_index": task, "_ng_rollout_index": trial, "agent_ref": {"name": "aime25_agent"}},
+        "responses_create_params": {"input": [{"role": "user", "content": "6 * 7?"}]},
+        "response": {"model": "m", "output": [message], "usage": {"output_tokens": 5}},
+        "reward": 1.0,
+    } | changes
+    return {key: value for key, value in row.items() if value is not None}
+
+
+def test_nemo_gyms_rollouts_failures_and_means(tmp_path):
+    cut = rollout(0, 0)["response"] | {"incomplete_details": {"reason": "max_output_tokens"}}
+    given = [rollout(0, 0, reward=0.0, response=cut), rollout(0, 1), rollout(1, 0), rollout(2, 0, mask_sample=True)]
+    put(tmp_path / "gym" / "aime25.jsonl", *given)
+    lost = {"_ng_failure_class": "agent_request_failed", "_ng_failure_message": "timed out", "reward": 0.0}
+    failed = [rollout(1, 0, **lost, response=None), *2 * [rollout(1, 1, **lost, response=None)]]
+    put(tmp_path / "gym" / "aime25_failures.jsonl", *failed)
+    put(tmp_path / "gym" / "aime25_materialized_inputs.jsonl", rollout(0, 0, response=None, reward=None))
+    means = [{"agent_ref": {"name": "aime25_agent"}, "agent_metrics": {"mean/reward": 2 / 3}, "key_metrics": {}}]
+    put(tmp_path / "gym" / "aime25_aggregate_metrics.json", means)
+    summary, rows = imported(tmp_path, tmp_path / "gym")
+    assert [(row.task_id, row.trial, row.score, row.status, row.error) for row in rows] == [
+        ("0", 0, 0.0, "truncated", None),
+        ("0", 1, 1.0, "ok", None),
+        ("1", 0, 1.0, "ok", None),
+        ("2", 0, None, "infra_error", "masked"),
+        ("1", 1, None, "infra_error", "agent_request_failed: timed out"),
+    ]
+    assert {(row.benchmark, row.model) for row in rows} == {("aime25", "m")}
+    assert (rows[0].n_turns, rows[0].n_tokens, rows[0].transcript) == (1, 5, [Message(role="assistant", content="42")])
+    (stated,) = summary.reported
+    assert (stated.metric, stated.agrees, summary.skipped) == (
+        *("mean/reward", "errors left out"),
+        ["aime25_materialized_inputs.jsonl"],
+    )
+
+
+def test_nemo_gyms_failures_alone_and_rewards_out_of_range(tmp_path):
+    lost = {"_ng_failure_class": "cancelled", "response": None}
+    _, rows = imported(tmp_path, put(tmp_path / "a" / "b_failures.jsonl", rollout(0, 0, **lost)))
+    assert [(row.benchmark, row.error) for row in rows] == [("b", "cancelled")]
+    summary, _ = imported(tmp_path, put(tmp_path / "c" / "d.jsonl", rollout(0, 0), rollout(1, 0, reward=2.0)))
+    assert summary.rejected == ["d.jsonl record 2: reward: expected a score from 0 to 1, got a number"]
+
+
 def test_no_two_importers_recognise_the_same_file():
     """Over all shared files: each at most one, and every one of the samples of outputs."""
     recognised: dict[str, list[str]] = {}
@@ -438,7 +486,8 @@ def test_no_two_importers_recognise_the_same_file():
     assert set(recognised["eval_samples"]) == {"lm_eval", "inspect", "bfcl", "tau2_bench"}
     assert set(recognised["inspect_logs"]) == {"inspect"}
     assert set(recognised["tau2_bench"]) == {"tau2_bench", "none"}  # schemas and SFT files
-    for folder in ("nemo_gym_rollouts", "swe_agent", "bfcl"):
+    assert set(recognised["nemo_gym_rollouts"]) == {"nemo_gym"}
+    for folder in ("swe_agent", "bfcl"):
         assert set(recognised[folder]) == {"none"}
 
 
