@@ -100,7 +100,8 @@ def test_nemo_gym_has_all_twelve_and_its_key_stays_in_the_environment(capsys, tm
     assert found["commands"][6:8] == [
         "gym eval prepare --benchmark livecodebench/v6_2408_2505/config",
         'PIVOTRL_API_KEY="$OPENAI_API_KEY" gym eval run --benchmark livecodebench/v6_2408_2505/config '
-        f"--split benchmark --model-type vllm_model --model m --model-url {URL} --model-api-key '${{oc.env:PIVOTRL_API_KEY}}' "
+        f"--split benchmark --model-type vllm_model --model m --model-url {URL} "
+        "--model-api-key '${oc.env:PIVOTRL_API_KEY}' "
         f"--output {tmp_path}/nemo-gym/livecodebench_v6_2408_2505.jsonl --num-repeats 4 --temperature 0 "
         "--concurrency 8 --resume",
     ]
