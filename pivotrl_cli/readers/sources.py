@@ -2,7 +2,7 @@
 
 A document's name in the tables is relative to the folder that was named, or the file's own name; where two would be
 equal, enough of the folders above is added. A file that is named twice is read once. Hidden files in folders are left
-out. Parquet and Arrow files and `hf:NAME` go through `datasets`, which is imported only then.
+out. Only `hf:NAME` goes through `datasets`, an extra.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from glob import glob, has_magic
@@ -23,7 +24,7 @@ from pivotrl_cli.readers.archive import MAGIC, ZipDocument
 from pivotrl_cli.readers.document import Document, FileDocument, RowsDocument
 from pivotrl_cli.storage.provenance import file_input
 
-_BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
+_TABLES = (".parquet", ".arrow")
 _HF = "hf:"
 
 
@@ -44,9 +45,9 @@ class Source:
     def documents(self) -> Iterator[Document]:
         """The file itself, or one document per split of the data set."""
         if isinstance(self.path, str):
-            yield from _splits(self.name, path=self.path)
-        elif self.path.suffix in _BUILDERS:
-            yield from _splits(self.name, path=_BUILDERS[self.path.suffix], data_files=str(self.path))
+            yield from _splits(self.name, self.path)
+        elif self.path.suffix in _TABLES:
+            yield RowsDocument(self.name, partial(_table_rows, self.name, self.path))
         else:
             yield ZipDocument(self.path, self.name) if _is_zip(self.path) else FileDocument(self.path, self.name)
 
@@ -122,13 +123,49 @@ def _with_unique_names(sources: list[Source]) -> list[Source]:
     return unique
 
 
-def _splits(name: str, **load: str) -> Iterator[Document]:
+def _table_rows(name: str, path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a Parquet file, or of an Arrow file in either of its layouts, a batch in memory at a time."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        if path.suffix == ".parquet":
+            with parquet.ParquetFile(path) as table:
+                for batch in table.iter_batches(_BATCH):
+                    yield from batch.to_pylist()
+            return
+        with pa.memory_map(str(path)) as file, _arrow_batches(file) as batches:
+            for batch in batches:
+                yield from batch.to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        words = str(error).strip().splitlines()
+        raise InputError(f"{name}: not a {path.suffix[1:]} file that pyarrow reads: {words[0]}") from error
+
+
+@contextmanager
+def _arrow_batches(file: Any) -> Iterator[Iterator[Any]]:
+    import pyarrow as pa
+
+    if file.read(6) == b"ARROW1":
+        with pa.ipc.open_file(file) as table:
+            yield (table.get_batch(i) for i in range(table.num_record_batches))
+    else:
+        file.seek(0)
+        with pa.ipc.open_stream(file) as stream:
+            yield iter(stream)
+
+
+_BATCH = 256
+"""Rows; a record of an agent may be a megabyte."""
+
+
+def _splits(name: str, path: str) -> Iterator[Document]:
     """One document per split; streamed, so nothing is copied into a cache."""
     from datasets import load_dataset
 
-    splits = _call_datasets(name, lambda: load_dataset(**load, streaming=True))
+    splits = _call_datasets(name, lambda: load_dataset(path, streaming=True))
     for split, rows in splits.items():
-        yield RowsDocument(name if "data_files" in load else f"{name}/{split}", partial(_rows, name, rows))
+        yield RowsDocument(f"{name}/{split}", partial(_rows, name, rows))
 
 
 def _rows(name: str, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

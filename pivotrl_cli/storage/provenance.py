@@ -122,7 +122,7 @@ def _comparable(stored: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-REQUIRED_LIBRARIES = ("torch", "transformers", "datasets", "polars", "pyarrow", "pydantic", "typer")
+REQUIRED_LIBRARIES = ("polars", "pyarrow", "pydantic", "typer")
 """Libraries that every run needs; `--version` and `doctor` show them."""
 
 

@@ -22,6 +22,13 @@ except SystemExit as ended:
 print("loaded:", *sorted(set(sys.modules) & set({HEAVY!r})), file=sys.stderr)
 """
 
+WITHOUT_EXTRAS = f"""
+import sys
+sys.modules |= dict.fromkeys({HEAVY!r})
+from pivotrl_cli.interface.cli import main
+main()
+"""
+
 COMMANDS = [
     ["--help"],
     *[[command, "--help"] for command in ("profile", "train", "eval", "doctor")],
@@ -59,3 +66,29 @@ def test_a_light_command_imports_nothing_heavy(profile_file, arguments):
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr.splitlines()[-1] == "loaded:"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (["profile", "candidates.parquet", "-o", "p.parquet"], "train"),
+        (["train", "candidates.parquet", "--method", "sft", "-o", "sft"], "train"),
+        (["train", "candidates.parquet", "--method", "sft", "--nproc", "2", "-o", "sft"], "train"),
+        (["eval", "desk", "-o", "e.parquet"], "train"),
+        (["doctor", "desk"], "train"),
+        (["export", "candidates.parquet", "--to", "verl", "--model", "desk", "-o", "verl"], "train"),
+        (["extract", "hf:someone/something", "-o", "c.parquet"], "datasets"),
+    ],
+)
+def test_a_command_without_its_extra_says_what_to_install(candidates_file, arguments, extra):
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTRAS, *arguments],
+        cwd=candidates_file.parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    line = f"error: this {arguments[0]} needs the {extra} extra\nhint: pip install 'pivotrl[{extra}]'\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", line)
+    assert not list(candidates_file.parent.glob("*.partial"))

@@ -609,16 +609,33 @@ def test_formats_that_are_one_object_are_not_read_from_rows() -> None:
         list(load_reader("tau2_bench").read(RowsDocument("d", lambda: [CHAT])))
 
 
-@pytest.mark.slow
-def test_local_data_sets_and_parquet_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["rows.parquet", "file.arrow", "stream.arrow"])
+def test_rows_of_parquet_and_arrow_files(tmp_path: Path, name: str) -> None:
     import polars as pl
 
+    write = {
+        "rows.parquet": pl.DataFrame.write_parquet,
+        "file.arrow": pl.DataFrame.write_ipc,
+        "stream.arrow": pl.DataFrame.write_ipc_stream,
+    }
+    write[name](pl.DataFrame([CHAT, CHAT]), tmp_path / name)
+    (source,) = find_sources([str(tmp_path / name)])
+    assert [read(document) for document in source.documents()] == [[chat(1, name), chat(2, name)]]
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.arrow"])
+def test_a_file_of_rows_that_is_cut_off_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PAR1 but no more")
+    (source,) = find_sources([str(tmp_path / name)])
+    with pytest.raises(InputError, match=f"{name}: not a {name[5:]} file that pyarrow reads: "):
+        [read(document) for document in source.documents()]
+
+
+@pytest.mark.slow
+def test_local_data_sets(tmp_path: Path) -> None:
     lay_out(tmp_path, "set/train.jsonl")
-    pl.DataFrame([CHAT, CHAT]).write_parquet(tmp_path / "rows.parquet")
     (data_set,) = find_sources([f"hf:{tmp_path / 'set'}"])
     assert [read(document) for document in data_set.documents()] == [[chat(1, "hf:set/train")]]
-    (parquet,) = find_sources([str(tmp_path / "rows.parquet")])
-    assert [read(document) for document in parquet.documents()] == [[chat(1, "rows.parquet"), chat(2, "rows.parquet")]]
     (missing,) = find_sources([f"hf:{tmp_path / 'nowhere/x/y'}"])
     with pytest.raises(InputError, match="datasets cannot open it"):
         list(missing.documents())

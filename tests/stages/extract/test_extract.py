@@ -506,7 +506,7 @@ def test_a_broken_file_of_rows_does_not_stop_its_folder(tmp_path: Path) -> None:
     (tmp_path / "logs/broken.parquet").write_bytes(b"PAR1 but no more")
     write_jsonl(tmp_path / "logs/t.jsonl", chat_record())
     assert run(config(tmp_path, tmp_path / "logs")).rejects == {"bad_record": 1}
-    with pytest.raises(InputError, match=r"broken\.parquet: datasets cannot open it"):
+    with pytest.raises(InputError, match=r"broken\.parquet: not a parquet file that pyarrow reads"):
         run(config(tmp_path, tmp_path / "logs/broken.parquet", force=True))
     (tmp_path / "logs/broken.parquet").unlink()
     with pytest.raises(InputError, match=r"c\.parquet: unknown format \(a data set with candidate_id, "):
