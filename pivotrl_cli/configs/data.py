@@ -12,7 +12,7 @@ class ExtractConfig(StageConfig):
     """Turn trajectories into candidates, one per assistant turn."""
 
     sources: list[str] = argument([], metavar="SOURCE")
-    """Trajectory files, folders or globs; `hf:NAME` loads a data set with datasets.load_dataset."""
+    """Trajectory files, folders or globs; `hf:NAME` loads a data set of the hub (extra `datasets`)."""
     format: str = option("auto", panel="Format", metavar="NAME")
     """Format of the trajectories; `auto` detects it from the content."""
     verifier: str = option("tool_call", panel="Verifier", metavar="NAME", identity="name")

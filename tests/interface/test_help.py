@@ -58,6 +58,6 @@ def test_the_version_names_what_decides_a_result():
 
     lines = CliRunner().invoke(app, ["--version"]).output.splitlines()
     assert lines[0].startswith("pivotrl ")
-    assert [line for line in lines if line.split()[0] in ("torch", "transformers", "polars")] == [
-        f"{name} {version(name)}" for name in ("torch", "transformers", "polars")
+    assert [line for line in lines if line.split()[0] in ("polars", "torch", "transformers")] == [
+        f"{name} {version(name)}" for name in ("polars", "torch", "transformers")
     ]
