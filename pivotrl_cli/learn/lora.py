@@ -71,6 +71,8 @@ def _check_merge(model: PreTrainedModel) -> None:
     for name, weight in model.named_parameters(remove_duplicate=False):
         if id(weight) in adapted and names[id(weight)] != name:
             raise MergeError(f"{_plain(name)} and {_plain(names[id(weight)])} are one weight, of which one is adapted")
+    if model.device.type == "meta":
+        return  # an empty model shows which layers are adapted, and has no weights to compare
     zeros = [weight for weight in model.parameters() if weight.requires_grad and not weight.any()]
     outermost = [(name, layer) for name, layer in _layers(model).items() if not name.endswith("base_layer")]
     hooks = [layer.register_forward_hook(partial(_compare, name), with_kwargs=True) for name, layer in outermost]

@@ -274,10 +274,12 @@ def candidate(task: DeskTask, messages: list[Message], turn: int) -> Candidate:
 
 
 def test_the_verifier_accepts_any_style_for_any_other() -> None:
+    """But for the style that gives the reason of a question: that is more than its words."""
     verify = load_verifier("tool_call")
     for task in TASKS[:60]:
         one, other = desk.demonstrate(task, 1), desk.demonstrate(task, 2)
         turns = [i for i, message in enumerate(one) if message.role == "assistant"]
+        turns = [i for i in turns if ("limit" in one[i].content) == ("limit" in other[i].content)]
         rewards = [verify(candidate(task, one, turn), other[turn]).reward for turn in turns]
         assert rewards == [1.0] * len(turns)
 

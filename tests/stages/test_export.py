@@ -236,7 +236,7 @@ def test_pass_rates_of_pivots_go_along(pivots, tmp_path):
     exported(pivots, "nemo-gym", tmp_path / "gym")
     names = ("uuid", "rewards", "pass_rate", "pass_rate_total", "pass_rate_passed")
     assert [tuple(row[name] for name in names) for row in gym_rows(tmp_path / "gym")] == [
-        ("b-1", [0.0, 1.0, 0.0, 0.0], 0.25, 4, 1),
+        ("b-1", [1.0, 1.0, 0.0, 0.0], 0.5, 4, 2),
         ("c-0", [0.0, 1.0, 0.0, 0.0], 0.25, 4, 1),
     ]
 
@@ -333,7 +333,7 @@ def test_measured_rates_go_back_into_the_rows_of_gym(pivots, tmp_path):
     (row,) = lines(tmp_path / "back" / "train.jsonl")
     rates = ("pass_rate", "pass_rate_total", "pass_rate_passed", "rewards", "reward_mean", "reward_std")
     kept = {key: value for key, value in stale.items() if key not in rates}
-    assert row == kept | {"pass_rate": 0.25, "pass_rate_total": 4}
+    assert row == kept | {"pass_rate": 0.5, "pass_rate_total": 4}
     assert (summary.n_given, summary.n_rows) == (2, 1)
     assert summary.left_out == [
         Counted(what="a row that the table does not have", n=1, first="train.jsonl record 1"),
