@@ -4,6 +4,7 @@ A new format is a new file in `formats/` and a line in `READERS`, before any for
 user's own is named as `module:Class`.
 
     sources             files, folders, globs and data sets that the user names
+    tables              rows of Parquet, Arrow and data sets, without the nulls that Arrow invents
     document, archive   the input of a reader: numbered records, one in memory at a time
     parsing, split      strict JSON, and JSON in pieces
     fields              a cursor over a record; every error names the place

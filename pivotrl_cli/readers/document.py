@@ -135,7 +135,7 @@ class FileDocument:
 
 
 class RowsDocument:
-    """Rows of a data set. Arrow invents null fields wherever rows differ, so null fields are dropped again."""
+    """Rows of a data set or a table (`tables.py`)."""
 
     def __init__(self, source: str, rows: Callable[[], Iterable[dict[str, Any]]]) -> None:
         self.source = source
@@ -143,11 +143,11 @@ class RowsDocument:
 
     @cached_property
     def head(self) -> Head:
-        return Head("rows", next((_without_nulls(row) for row in self._rows()), None))
+        return Head("rows", next(iter(self._rows()), None))
 
     def records(self) -> Iterator[Parsed]:
         for number, row in enumerate(self._rows(), 1):
-            yield Record(self.source, number, Json(_without_nulls(row)))
+            yield Record(self.source, number, Json(row))
 
     def items(self, *path: str, first: int = 1) -> NoReturn:
         raise InputError(
@@ -215,16 +215,6 @@ def trajectories_per_record(
             yield bad_record(source, line, "nested too deeply")
     if empty:
         yield bad_record(source, 0, "no record in this document")
-
-
-def _without_nulls(value: Any) -> Any:
-    match value:
-        case dict():
-            return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-        case list():
-            return [_without_nulls(item) for item in value]
-        case _:
-            return value
 
 
 def parse_record(source: str, number: int, raw: bytes) -> Parsed:

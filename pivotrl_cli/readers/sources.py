@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from glob import glob, has_magic
@@ -22,6 +21,7 @@ from typing import Any
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.readers.archive import MAGIC, ZipDocument
 from pivotrl_cli.readers.document import Document, FileDocument, RowsDocument
+from pivotrl_cli.readers.tables import recorded, table_rows
 from pivotrl_cli.storage.provenance import file_input
 
 _TABLES = (".parquet", ".arrow")
@@ -47,7 +47,7 @@ class Source:
         if isinstance(self.path, str):
             yield from _splits(self.name, self.path)
         elif self.path.suffix in _TABLES:
-            yield RowsDocument(self.name, partial(_table_rows, self.name, self.path))
+            yield RowsDocument(self.name, partial(table_rows, self.name, self.path))
         else:
             yield ZipDocument(self.path, self.name) if _is_zip(self.path) else FileDocument(self.path, self.name)
 
@@ -123,42 +123,6 @@ def _with_unique_names(sources: list[Source]) -> list[Source]:
     return unique
 
 
-def _table_rows(name: str, path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a Parquet file, or of an Arrow file in either of its layouts, a batch in memory at a time."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        if path.suffix == ".parquet":
-            with parquet.ParquetFile(path) as table:
-                for batch in table.iter_batches(_BATCH):
-                    yield from batch.to_pylist()
-            return
-        with pa.memory_map(str(path)) as file, _arrow_batches(file) as batches:
-            for batch in batches:
-                yield from batch.to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        words = str(error).strip().splitlines()
-        raise InputError(f"{name}: not a {path.suffix[1:]} file that pyarrow reads: {words[0]}") from error
-
-
-@contextmanager
-def _arrow_batches(file: Any) -> Iterator[Iterator[Any]]:
-    import pyarrow as pa
-
-    if file.read(6) == b"ARROW1":
-        with pa.ipc.open_file(file) as table:
-            yield (table.get_batch(i) for i in range(table.num_record_batches))
-    else:
-        file.seek(0)
-        with pa.ipc.open_stream(file) as stream:
-            yield iter(stream)
-
-
-_BATCH = 256
-"""Rows; a record of an agent may be a megabyte."""
-
-
 def _splits(name: str, path: str) -> Iterator[Document]:
     """One document per split; streamed, so nothing is copied into a cache."""
     from datasets import load_dataset
@@ -168,10 +132,15 @@ def _splits(name: str, path: str) -> Iterator[Document]:
         yield RowsDocument(f"{name}/{split}", partial(_rows, name, rows))
 
 
-def _rows(name: str, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _rows(name: str, rows: Any) -> Iterator[dict[str, Any]]:
+    """Rows of a streamed split; where `datasets` does not know the columns, its first rows tell them undecoded."""
+    known, encoded = rows.features, rows.features is None
+    if encoded:
+        known = _call_datasets(name, lambda: rows._resolve_features().features)
+    kinds = {field.name: field.type for field in known.arrow_schema} if known else {}
     iterator = _call_datasets(name, lambda: iter(rows))
     while (row := _call_datasets(name, lambda: next(iterator, None))) is not None:
-        yield row
+        yield {key: recorded(item, kinds.get(key), encoded=encoded) for key, item in row.items() if item is not None}
 
 
 def _call_datasets(name: str, action: Callable[[], Any]) -> Any:

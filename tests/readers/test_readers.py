@@ -596,14 +596,6 @@ def test_missing_paths_and_empty_places_are_errors(tmp_path: Path) -> None:
 # data sets
 
 
-def test_rows_lose_the_nulls_that_arrow_invents() -> None:
-    call = {"function": {"name": "f", "arguments": {"city": "Rome", "flight": None}}, "id": None}
-    row = {"messages": [{"role": "assistant", "content": None, "tool_calls": [call]}], "reward": None}
-    (trajectory,) = read(RowsDocument("d", lambda: [row]))
-    message = Message(role="assistant", tool_calls=[ToolCall(name="f", arguments='{"city":"Rome"}')])
-    assert trajectory == Trajectory(source="d", line=1, messages=[message])
-
-
 def test_formats_that_are_one_object_are_not_read_from_rows() -> None:
     with pytest.raises(InputError, match="a data set has rows, not one object with info"):
         list(load_reader("tau2_bench").read(RowsDocument("d", lambda: [CHAT])))

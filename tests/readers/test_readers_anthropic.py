@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from readings import bad_record, call, calls, nested, one, read_lines, replies, says, system, user
+from readings import bad_record, call, calls, nested, one, read_file, read_lines, replies, says, system, user
+from recorded import recorded
 
 from pivotrl_cli.rows import Fault, Message, Reject, RejectReason, Trajectory
 
@@ -187,3 +188,68 @@ def test_session_lines_that_cannot_be_read_are_rejected_and_leave_a_hole(tmp_pat
 def test_api_records_that_do_not_fit(tmp_path: Path, block: dict[str, Any], detail: str) -> None:
     record = {"system": "s", "messages": [{"role": "assistant", "content": [block]}]}
     assert read_lines(tmp_path, record) == ("anthropic", [bad_record(detail, source="t.jsonl")])
+
+
+BOTH = calls(call("Bash", '{"command":"ls a"}', "t1"), call("Bash", '{"command":"ls b"}', "t2"), text="Two checks.")
+
+
+def use(call_id: str, command: str) -> list[dict[str, Any]]:
+    return [{"type": "tool_use", "id": call_id, "name": "Bash", "input": {"command": command}}]
+
+
+def result(call_id: str, content: str) -> list[dict[str, Any]]:
+    return [{"type": "tool_result", "tool_use_id": call_id, "content": content}]
+
+
+def test_parts_of_a_message_around_a_reply() -> None:
+    name, rows = read_file(recorded("cases/case14_claude_split_message.jsonl"))
+    (found,) = [row for row in rows if isinstance(row, Trajectory)]
+    assert (name, found.messages) == (
+        "anthropic",
+        [user("check both"), BOTH, replies("A", "t1"), replies("B", "t2"), says("Both fine.")],
+    )
+
+
+def test_parts_of_a_message_around_meta_and_progress_lines(tmp_path: Path) -> None:
+    found = sessions(
+        tmp_path,
+        asks("u1", None, "check both"),
+        answers("a1", "u1", [text("Two checks.")], "m1"),
+        {"type": "progress", "uuid": "p1", "parentUuid": "a1", "sessionId": "s"},
+        answers("a2", "p1", use("t1", "ls a"), "m1"),
+        asks("n1", "a2", "Caveat: local", isMeta=True),
+        answers("a3", "n1", use("t2", "ls b"), "m1"),
+        asks("r1", "a3", result("t1", "A")),
+        asks("r2", "r1", result("t2", "B")),
+        answers("a4", "r2", [text("Both fine.")], "m2"),
+    )
+    spoken = [user("check both"), BOTH, replies("A", "t1"), replies("B", "t2"), user("Caveat: local")]
+    assert found == [([*spoken, says("Both fine.")], [])]
+
+
+def test_parts_of_a_message_beside_the_path(tmp_path: Path) -> None:
+    found = sessions(
+        tmp_path,
+        asks("u1", None, "check both"),
+        answers("a1", "u1", [text("Two checks."), *use("t1", "ls a")], "m1"),
+        answers("a2", "a1", use("t2", "ls b"), "m1"),
+        asks("r2", "a2", result("t2", "B")),
+        asks("r1", "a1", result("t1", "A")),
+        answers("a3", "r1", [text("Both fine.")], "m2"),
+    )
+    assert found == [([user("check both"), BOTH, replies("A", "t1"), replies("B", "t2"), says("Both fine.")], [])]
+
+
+def test_a_message_with_a_part_that_cannot_be_read_is_incomplete(tmp_path: Path) -> None:
+    lines = [
+        asks("u1", None, "check both"),
+        answers("a1", "u1", [text("Two checks.")], "m1"),
+        answers("a2", "a1", [{"type": "server_thing"}], "m1"),
+        answers("a3", "a2", [text("Both fine.")], "m2"),
+    ]
+    (_, found) = read_lines(tmp_path, *lines)[1]
+    assert isinstance(found, Trajectory)
+    assert found.faults == [
+        Fault(message=1, reason=RejectReason.INCOMPLETE, detail="a part of it could not be read (line 3)"),
+        Fault(message=2, reason=RejectReason.INCOMPLETE, detail="a message before it could not be read (line 3)"),
+    ]

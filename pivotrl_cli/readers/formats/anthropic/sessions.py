@@ -2,9 +2,9 @@
 
 Lines point to the line before them (`parentUuid`), so a file is a forest. Each leaf ends one conversation, the last
 leaf the main one; a message that two of them share is a turn only in the first and context in the others. Sidechains
-are subagents, with conversations of their own. Lines of one `message.id` are blocks of one message. Replies to parallel
-calls hang beside the path, and are put where their calls are. Where no line points to another in the file, the order of
-the lines counts.
+are subagents, with conversations of their own. Lines of one `message.id` are blocks of one message, wherever they
+stand, also beside the path, and the replies to its calls come directly behind it. Where no line points to another in
+the file, the order of the lines counts.
 
 Lines of other types (summaries, progress, the marks of a compaction) hold no message, but may link the chain. A turn
 behind a message that could not be read or is not in the file is incomplete, and one that the harness wrote
@@ -13,6 +13,7 @@ behind a message that could not be read or is not in the file is incomplete, and
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -68,7 +69,7 @@ def line_of(record: Record) -> tuple[Line, RecordError | None]:
         return line, None
     try:
         message = json["message"]
-        line.message_id = message["id"].text_or_none() or ""
+        line.message_id = (message["id"].text_or_none() or "") if kind == "assistant" else ""
         line.synthetic = message["model"].value == _SYNTHETIC
         line.messages = messages_of_blocks(message["role"], message["content"])
     except RecordError as error:
@@ -80,13 +81,13 @@ def line_of(record: Record) -> tuple[Line, RecordError | None]:
 def conversations(lines: list[Line]) -> Iterator[Conversation]:
     """One per leaf that has a turn of its own, the last one first."""
     by_uuid = {line.uuid: line for line in sorted(lines, key=lambda line: bool(line.messages))}
+    session = _Session([line for line in lines if by_uuid[line.uuid] is line])
     if not any(line.parent in by_uuid for line in lines):
         for sidechain in (False, True):
             path = [line for line in lines if line.sidechain is sidechain]
             if any(line.messages for line in path):
-                yield _conversation(path, set(), {}, linked=False)
+                yield session.conversation(path, set(), linked=False)
         return
-    replies = {message.tool_call_id: line for line in lines for message in line.messages if message.role == "tool"}
     parents, seen = {line.parent for line in lines}, set[int]()
     # Read where no leaf has a turn, so that the session is rejected for that; all lines where there is no leaf.
     silent = lines
@@ -100,52 +101,68 @@ def conversations(lines: list[Line]) -> Iterator[Conversation]:
         path.reverse()
         own = any(line.number not in seen and line.role == "assistant" for line in path)
         if own or (not seen and leaf.messages):
-            yield _conversation(path, seen, replies)
-            seen |= {line.number for line in path}
+            yield session.conversation(path, seen)
+            seen |= {part.number for line in path for part in session.parts(line, path)}
         elif any(line.messages for line in path):
             silent = path
     if not seen and any(line.messages for line in silent):
-        yield _conversation(silent, seen, replies, linked=False)
+        yield session.conversation(silent, seen, linked=False)
 
 
-def _conversation(
-    path: list[Line], seen: set[int], replies: dict[str | None, Line], linked: bool = True
-) -> Conversation:
-    found = Conversation(path[0].number, path[0].sidechain)
-    lost = f"the message before line {path[0].number} is not in the file" if linked and path[0].parent else ""
-    for group in _lines_per_message(line for line in path if line.messages or line.broken):
-        first = group[0]
-        if first.broken and not lost:
-            lost = f"a message before it could not be read (line {first.number})"
-        if first.role == "assistant":
-            place = len(found.messages)
-            found.messages.append(merge_assistant([line.messages[0] for line in group]))
-            if first.number in seen or first.synthetic:
+class _Session:
+    """What belongs together in a file: the lines of a message, and the line that answers a call."""
+
+    def __init__(self, lines: list[Line]) -> None:
+        self._lines = defaultdict[tuple[bool, str], list[Line]](list)
+        for line in lines:
+            self._lines[line.sidechain, line.message_id].append(line)
+        self._replies = {reply.tool_call_id: line for line in lines for reply in line.messages if reply.role == "tool"}
+
+    def conversation(self, path: list[Line], seen: set[int], linked: bool = True) -> Conversation:
+        found, done = Conversation(path[0].number, path[0].sidechain), set[int]()
+        lost = f"the message before line {path[0].number} is not in the file" if linked and path[0].parent else ""
+        for i, line in enumerate(path):
+            if line.number in done or not (line.messages or line.broken):
+                continue
+            parts = self.parts(line, path)
+            broken = next((part.number for part in parts if part.broken), 0)
+            fault = lost or (f"a part of it could not be read (line {broken})" if broken else "")
+            if broken and not lost:
+                lost = f"a message before it could not be read (line {broken})"
+            if line.role != "assistant" and not any(part.messages for part in parts if part.message_id):
+                found.messages += line.messages
+                continue
+            place, action = len(found.messages), merge_assistant([one for part in parts for one in part.messages])
+            found.messages.append(action)
+            if line.number in seen or line.synthetic:
                 found.context.append(place)
-            elif lost:
-                found.faults.append(Fault(message=place, reason=RejectReason.INCOMPLETE, detail=lost))
-            found.messages += _replies_off_path(found.messages[place], path, replies)
-        else:
-            found.messages += first.messages
-    return found
+            elif fault:
+                found.faults.append(Fault(message=place, reason=RejectReason.INCOMPLETE, detail=fault))
+            answers = self._answers(action, path, i, done)
+            found.messages += [message for answer in answers for message in answer.messages]
+            done |= {one.number for one in (*parts, *answers)}
+        return found
 
+    def parts(self, line: Line, path: Iterable[Line]) -> list[Line]:
+        """The lines of this line's message, in the order of the file; a copy beside the path does not count."""
+        if not line.message_id:
+            return [line]
+        alike, on_path = self._lines[line.sidechain, line.message_id], {one.number for one in path}
+        known = [one.messages for one in alike if one.number in on_path]
+        return [one for one in alike if one.number in on_path or one.messages not in known]
 
-def _lines_per_message(path: Iterable[Line]) -> Iterator[list[Line]]:
-    """Lines of one assistant message together, all others alone."""
-    group: list[Line] = []
-    for line in path:
-        if group and line.role == "assistant" and line.message_id and line.message_id == group[-1].message_id:
-            group.append(line)
-            continue
-        if group:
-            yield group
-        group = [line]
-    if group:
-        yield group
-
-
-def _replies_off_path(action: Message, path: Iterable[Line], replies: dict[str | None, Line]) -> list[Message]:
-    """Replies to this action's calls that hang beside the path."""
-    on_path = {line.number for line in path}
-    lines = {line.number: line for call in action.tool_calls if (line := replies.get(call.id)) is not None}
-    return [message for number, line in lines.items() if number not in on_path for message in line.messages]
+    def _answers(self, action: Message, path: list[Line], first: int, done: set[int]) -> list[Line]:
+        """Lines that answer this action's calls, in their order: on the path before the next action, or beside it."""
+        found, on_path = list[Line](), {one.number for one in path}
+        answers = {call.id: line for call in action.tool_calls if (line := self._replies.get(call.id))}
+        answers = {key: line for key, line in answers.items() if line.number not in on_path}
+        for line in path[first + 1 :]:
+            if line.role == "assistant" and line.message_id != path[first].message_id:
+                break
+            if line.number not in done:
+                answers |= {one.tool_call_id: line for one in line.messages if one.role == "tool"}
+        for call in action.tool_calls:
+            answer = answers.get(call.id)
+            if answer and answer not in found:
+                found.append(answer)
+        return found
