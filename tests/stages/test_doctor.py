@@ -141,7 +141,7 @@ def test_a_model_that_cannot_be_read_is_broken_and_says_the_rest(sliding, capsys
     )
     out = " ".join(capsys.readouterr().out.split())
     assert "parameters; no weights here yet" in out
-    assert "layers 2 sliding-window attention of 16 no engine hf one prompt at a time, several times slower" in out
+    assert "layers 2 sliding-window attention of 16 slow engine hf one prompt at a time, several times slower" in out
 
 
 def test_templates_belong_to_a_model(sliding, capsys):

@@ -15,7 +15,7 @@ class Finding:
 
     name: str
     state: str
-    """`ok`, `no` (something is not available), `low` (disk) or `broken` (every run would fail)."""
+    """`ok`, `no` (something is not available), `slow`, `low` (disk) or `broken` (every run would fail)."""
     found: str
     hint: str | None = None
     """How to fix it."""

@@ -73,10 +73,10 @@ def _running(model: PreTrainedModel) -> Iterator[Finding]:
     yield Finding("layers", "ok", _layers(config))
     alone = sees_places(config)
     way = f"one prompt at a time, several times slower: {alone}" if alone else "in batches; checked at the first one"
-    yield Finding("engine hf", "no" if alone else "ok", way)
+    yield Finding("engine hf", "slow" if alone else "ok", way)
     plain = plain_reason(model)
     shares = f"no shared prefixes, several times slower: {plain}" if plain else "prompts and rollouts share prefixes"
-    yield Finding("training", "no" if plain else "ok", shares)
+    yield Finding("training", "slow" if plain else "ok", shares)
     yield _lora(model)
     context = getattr(config, "max_position_embeddings", None)
     yield Finding("context", "ok" if context else "no", f"{context:,} tokens" if context else "the config has none")
