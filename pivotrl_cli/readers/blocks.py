@@ -7,10 +7,11 @@ redacted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pivotrl_cli.readers.fields import Json, compact
-from pivotrl_cli.readers.messages import call_of, reply_of, text_of
+from pivotrl_cli.readers.messages import call_of, is_builtin, names_of, reply_of, text_of
 from pivotrl_cli.rows import Message
 
 _BLOCK_TYPES = ("tool_use", "tool_result", "thinking", "redacted_thinking")
@@ -22,6 +23,8 @@ def is_api_record(record: dict[str, Any]) -> bool:
     if not isinstance(messages, list):
         return False
     messages = [message for message in messages if isinstance(message, dict)]
+    if any(message.get("tool_calls") or message.get("role") == "tool" for message in messages):
+        return False
     contents = [message.get("content") for message in messages]
     blocks = [block for content in contents if isinstance(content, list) for block in content]
     return (
@@ -49,8 +52,9 @@ def messages_of_blocks(role: Json, content: Json) -> list[Message]:
     raise role.error("expected user, assistant or system")
 
 
-def tools_of_blocks(tools: Json) -> str:
-    """Schemas in the nested form, from `{name, description, input_schema}`."""
+def tools_of_blocks(tools: Json, messages: Sequence[Message] = ()) -> str:
+    """Schemas in the nested form, from `{name, description, input_schema}`; Anthropic's own tools as in `tools_of`."""
+    called = {call.name for message in messages for call in message.tool_calls}
     functions = [
         {
             "name": tool["name"].text(),
@@ -58,6 +62,7 @@ def tools_of_blocks(tools: Json) -> str:
             "parameters": tool["input_schema"].object(),
         }
         for tool in tools.list()
+        if not is_builtin(tool) or names_of(tool) & called
     ]
     return compact([{"type": "function", "function": function} for function in functions])
 

@@ -188,6 +188,15 @@ def test_tools_as_list_or_text_nested_or_flat(tools: Any, expected: str) -> None
     assert tools_of(Json(tools, "tools")) == expected
 
 
+SEARCHED = {
+    "messages": [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "web_search", "arguments": "{}"}}]},
+    ],
+    "tools": [{"type": "web_search"}],
+}
+
+
 @pytest.mark.parametrize(
     ("record", "detail"),
     [
@@ -196,7 +205,8 @@ def test_tools_as_list_or_text_nested_or_flat(tools: Any, expected: str) -> None
         ({"messages": [{"content": "a"}]}, "messages.0.role: expected text, got nothing"),
         (
             {"messages": [{"role": "human", "content": "a"}]},
-            "messages.0.role: expected one of system, developer, user, assistant, tool, function, got 'human'",
+            "messages.0.role: expected one of system, developer, user, assistant, tool, function, tool_response, "
+            "tool_call, got 'human'",
         ),
         ({"messages": [{"role": "user", "content": {"a": 1}}]}, "messages.0.content: expected text, got an object"),
         (
@@ -215,7 +225,11 @@ def test_tools_as_list_or_text_nested_or_flat(tools: Any, expected: str) -> None
             CHAT | {"tools": "[{"},
             "tools: not JSON text: Expecting property name enclosed in double quotes: line 1 column 3 (char 2)",
         ),
-        (CHAT | {"tools": [{"type": "web_search"}]}, "tools.0.type: only functions can be used, got 'web_search'"),
+        (SEARCHED, "tools.0.type: only functions can be used, got 'web_search'"),
+        (
+            CHAT | {"tools": [{"type": "tool", "name": "f", "parameters": {}}]},
+            "tools.0.type: only functions can be used, got 'tool'",
+        ),
         (CHAT | {"tools": [{"function": {}}]}, "tools.0.function.name: expected text, got nothing"),
         (CHAT | {"reward": "high"}, "reward: expected a number, got 'high'"),
         (CHAT | {"score": {"a": 1}}, "score: expected a number, got an object"),

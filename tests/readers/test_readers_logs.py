@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from readings import bad_record, call, calls, nested, one, read_file, read_json, replies, says, system, user
+from recorded import recorded
 
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.readers import archive
@@ -66,6 +67,40 @@ READ = Trajectory(
 
 def log(*samples: Any) -> dict[str, Any]:
     return {"version": 2, "status": "success", "eval": EVAL, "plan": {}, "samples": list(samples)}
+
+
+BROKEN = '{"cmd": "ls'
+QUOTED = f"Error parsing the following tool call arguments:\n\n{BROKEN}\n\nError details: Unterminated string"
+
+
+def test_inspect_call_that_could_not_be_parsed_in_the_shared_case() -> None:
+    (found,) = read_file(recorded("cases/case12_inspect_parse_error.json"))[1]
+    assert isinstance(found, Trajectory)
+    (fault,) = found.faults
+    assert (fault.message, fault.reason) == (1, RejectReason.BAD_ARGUMENTS)
+    assert [c.arguments for m in found.messages for c in m.tool_calls] == ['{"cmd": "ls', '{"cmd":"ls"}']
+
+
+@pytest.mark.parametrize(
+    ("error", "arguments", "later"),
+    [(QUOTED, BROKEN, []), ("unknown tool", "{}", ["the arguments of a call before it were not recorded (message 1)"])],
+)
+def test_inspect_rejects_a_turn_with_a_call_that_could_not_be_parsed(
+    tmp_path: Path, error: str, arguments: str, later: list[str]
+) -> None:
+    good = {"id": "c1", "function": "go", "arguments": {"n": 1}}
+    bad = {"id": "c2", "function": "bash", "arguments": {}, "parse_error": error}
+    messages = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "", "tool_calls": [good, bad]},
+        {"role": "assistant", "content": "Done."},
+    ]
+    found = one(read_json(tmp_path, log({"id": 1, "epoch": 1, "messages": messages})), "inspect")
+    assert found.messages[1].tool_calls == [call("go", '{"n":1}', "c1"), call("bash", arguments, "c2")]
+    assert found.faults == [
+        Fault(message=1, reason=RejectReason.BAD_ARGUMENTS, detail=f"call of bash: {' '.join(error.split())}"),
+        *(Fault(message=2, reason=RejectReason.INCOMPLETE, detail=detail) for detail in later),
+    ]
 
 
 def zipped(folder: Path, *samples: Any, name: str = "t.eval") -> Path:

@@ -40,7 +40,7 @@ class HermesReader(RecordReader):
         return record.trajectory(
             messages=messages,
             faults=faults,
-            tools=tools_of(json["tools"]) if json["tools"].value else schemas_in(system),
+            tools=tools_of(json["tools"], messages) if json["tools"].value else schemas_in(system),
             domain=json["category"].text_or_none() or "",
             task_id=json["task_id"].label(),
             outcome=json.first("reward", "outcome", "score").number_or_none(),

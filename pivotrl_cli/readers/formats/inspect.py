@@ -2,15 +2,19 @@
 
 Calls have the name in `function` and an object of arguments. Text that was moved to `attachments` is put back. The
 tools are those that the model's events declare. The outcome is the first score: `C` is 1, `P` 0.5, `I` and `N` 0, or a
-number. Assistant messages that came with the input are context. The task is the sample's id and the trial its epoch.
+number. Assistant messages that came with the input are context. The task is the sample's id and the trial its epoch. A
+turn with a call that Inspect could not parse (`parse_error`) is rejected; the error quotes what the model wrote, which
+stands in later states. Where it does not, later turns are incomplete.
 
 Left out: images, scores that are objects (they stay in the provenance as they are), and logs with another compression.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
+from textwrap import shorten
 from typing import Any
 
 from pivotrl_cli.readers.document import Document, Record, trajectories
@@ -18,10 +22,11 @@ from pivotrl_cli.readers.fields import Json, compact
 from pivotrl_cli.readers.messages import call_of, message_of, text_of, tools_of
 from pivotrl_cli.readers.parsing import Head
 from pivotrl_cli.readers.split import EACH
-from pivotrl_cli.rows import Message, Reject, Trajectory
+from pivotrl_cli.rows import Fault, Message, Reject, RejectReason, Trajectory
 
 _LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 _ATTACHMENT = "attachment://"
+_QUOTED = re.compile(r"\AError parsing the following tool call arguments:\n\n(.*)\n\nError details:", re.DOTALL)
 
 
 class InspectReader:
@@ -52,6 +57,7 @@ def _trajectory(evaluation: Json, record: Record) -> Trajectory:
     values = {name: score.get("value") for name, score in scores.object().items() if isinstance(score, dict)}
     return record.trajectory(
         messages=messages,
+        faults=_faults(recorded, messages),
         context=[i for i, m in enumerate(recorded) if messages[i].role == "assistant" and m["source"].value == "input"],
         tools=_tools(json["events"], attached),
         domain=evaluation["task"].text_or_none() or "",
@@ -89,10 +95,34 @@ def _message(message: Json) -> Message:
         return ours.model_copy(update={"content": ours.content or failure or ""})
     reasoning = "\n".join(text_of(Json(block.get("reasoning"), f"{message.path}.reasoning")) for block in thought)
     calls = [
-        call_of(call["id"], call["function"], Json(compact(call["arguments"].fields().value)))
+        call_of(call["id"], call["function"], Json(_quoted(call) or compact(call["arguments"].fields().value)))
         for call in message["tool_calls"].list()
     ]
     return ours.model_copy(update={"tool_calls": calls, "reasoning": reasoning or ours.reasoning})
+
+
+def _quoted(call: Json) -> str:
+    """Arguments that could not be parsed, as the error quotes them; empty where there is no quotation."""
+    found = _QUOTED.match(call["parse_error"].text_or_none() or "")
+    return found[1] if found else ""
+
+
+def _faults(recorded: list[Json], messages: list[Message]) -> list[Fault]:
+    """Turns with a call that could not be parsed, and those whose state lacks what such a call said."""
+    faults, lost = list[Fault](), ""
+    for i, (message, ours) in enumerate(zip(recorded, messages, strict=True)):
+        if ours.role != "assistant":
+            continue
+        failed = [call for call in message["tool_calls"].list() if call["parse_error"]]
+        if failed:
+            said = shorten(failed[0]["parse_error"].text(), 200, placeholder=" ...")
+            detail = f"call of {failed[0]['function'].text()}: {said}"
+            faults.append(Fault(message=i, reason=RejectReason.BAD_ARGUMENTS, detail=detail))
+        elif lost:
+            faults.append(Fault(message=i, reason=RejectReason.INCOMPLETE, detail=lost))
+        if any(not _quoted(call) for call in failed):
+            lost = lost or f"the arguments of a call before it were not recorded (message {i})"
+    return faults
 
 
 def _tools(events: Json, attached: Json) -> str:

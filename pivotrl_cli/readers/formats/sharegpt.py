@@ -36,10 +36,10 @@ class ShareGptReader(RecordReader):
         recorded = json.first("conversations", "messages").required_list()
         system = json["system"].text_or_none()
         messages = [Message(role="system", content=system)] if system else []
+        messages += [_conversation_message(one) if one["from"] else _block_message(one) for one in recorded]
         return record.trajectory(
-            messages=messages
-            + [_conversation_message(one) if one["from"] else _block_message(one) for one in recorded],
-            tools=tools_of(json["tools"]),
+            messages=messages,
+            tools=tools_of(json["tools"], messages),
             task_id=json["task_id"].label(),
             outcome=json.first("reward", "outcome", "score").number_or_none(),
             provenance=provenance(id=json["id"]),
@@ -53,11 +53,11 @@ def _dicts(value: Any) -> list[dict[str, Any]]:
 def _conversation_message(one: Json) -> Message:
     name, value = one["from"].text(), one["value"]
     match name:
-        case "function_call":
+        case "function_call" | "tool_call":
             calls = value.json_text()
             listed = calls.list() if isinstance(calls.value, list) else [calls]
             return Message(role="assistant", tool_calls=[call_from(call) for call in listed])
-        case "observation":
+        case "observation" | "tool_response":
             return Message(role="tool", content=value.text())
     return message_of(Json({"role": role_of(one["from"]), "content": value.value}, one.path))
 

@@ -44,7 +44,7 @@ def _trajectory(record: Record) -> Trajectory:
         messages += messages_of_blocks(message["role"], message["content"])
     return record.trajectory(
         messages=messages,
-        tools=tools_of_blocks(json["tools"]),
+        tools=tools_of_blocks(json["tools"], messages),
         task_id=json["task_id"].label(),
         outcome=json.first("reward", "outcome", "score").number_or_none(),
         provenance=provenance(id=json["id"], model=json["model"]),
