@@ -197,6 +197,29 @@ OLD_MESSAGES = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("condensation", "behind"),
+    [
+        ({"action": "condensation", "args": {"forgotten_events_start_id": 1, "forgotten_events_end_id": 2}}, [3]),
+        ({"action": "condensation", "args": {"forgotten_event_ids": [1, 2], "summary": "Listed."}}, [3]),
+        ({"observation": "condense", "content": "Listed."}, [3]),
+        ({"action": "condensation", "args": {"forgotten_event_ids": [], "summary": None}}, []),
+        ({"action": "condensation_request", "args": {}}, []),
+    ],
+)
+def test_openhands_turns_behind_a_condensation_are_incomplete(tmp_path: Path, condensation, behind) -> None:
+    events = [
+        {"id": 0, "source": "user", "action": "message", "args": {"content": "Fix it."}},
+        {"id": 1, "source": "agent", "action": "run", "args": {"command": "ls"}},
+        {"id": 2, "source": "agent", "observation": "run", "content": "a.py", "cause": 1},
+        {"id": 3, "source": "agent"} | condensation,
+        {"id": 4, "source": "agent", "action": "run", "args": {"command": "cat a.py"}},
+    ]
+    found = one(read_json(tmp_path, events), "openhands")
+    assert len(found.messages) == 4
+    assert [(fault.message, fault.reason) for fault in found.faults] == [(i, "incomplete") for i in behind]
+
+
 def test_openhands_resolver_output(tmp_path: Path) -> None:
     issue = {"owner": "neubig", "repo": "pr-viewer", "number": 5}
     record = {"issue": issue, "issue_type": "issue", "history": OLD, "success": True, "git_patch": "diff"}

@@ -38,11 +38,12 @@ class OpenHandsReader(RecordReader):
 
     def trajectory(self, record: Record) -> Trajectory:
         json = record.json
-        messages, tools = conversation(json["history"].required_list())
+        messages, tools, faults = conversation(json["history"].required_list())
         report = json["report"] or json["test_result"].fields()["report"]
         return record.trajectory(
             messages=messages,
             tools=tools,
+            faults=faults,
             task_id=_task(json),
             outcome=(json["success"] or report.fields()["resolved"]).number_or_none(),
             provenance=provenance(issue_type=json["issue_type"], agent=json["metadata"].fields()["agent_class"]),

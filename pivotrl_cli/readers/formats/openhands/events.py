@@ -1,10 +1,14 @@
-"""Events of OpenHands to our messages and tools."""
+"""Events of OpenHands to our messages and tools.
+
+A condensation takes events out of what the model sees, and may put a summary there. The turns behind it are incomplete:
+their state is not the record's history.
+"""
 
 from __future__ import annotations
 
 from pivotrl_cli.readers.fields import Json, compact
 from pivotrl_cli.readers.messages import message_of, text_of, tools_of
-from pivotrl_cli.rows import Message, ToolCall
+from pivotrl_cli.rows import Fault, Message, RejectReason, ToolCall
 
 _SILENT_ACTIONS = ("change_agent_state", "null", "recall", "condensation", "condensation_request", "loop_recovery")
 _SILENT_OBSERVATIONS = ("agent_state_changed", "null", "recall", "condense")
@@ -20,20 +24,28 @@ _BOOKKEEPING = frozenset(
 """Fields of an action that the harness adds; the others are the model's."""
 
 
-def conversation(history: list[Json]) -> tuple[list[Message], str]:
-    """Messages of the events, and the tools that they declare."""
+def conversation(history: list[Json]) -> tuple[list[Message], str, list[Fault]]:
+    """Messages of the events, the tools that they declare, and the turns behind a condensation."""
     found = _Conversation()
     for one in history:
         for event in one.list() if isinstance(one.value, list) else [one]:  # older records nest pairs
             if event:
                 found.add(event)
-    return found.messages, found.tools
+    behind = found.messages[found.condensed_at :] if found.condensed_at is not None else []
+    faults = [
+        Fault(message=place, reason=RejectReason.INCOMPLETE, detail="the context was condensed before")
+        for place, message in enumerate(behind, start=found.condensed_at or 0)
+        if message.role == "assistant"
+    ]
+    return found.messages, found.tools, faults
 
 
 class _Conversation:
     def __init__(self) -> None:
         self.messages: list[Message] = []
         self.tools = "[]"
+        self.condensed_at: int | None = None
+        """Number of messages at the first condensation."""
         self._responses: set[str] = set()
         self._calls: dict[str, str | None] = {}
         self._last_call = False
@@ -45,6 +57,8 @@ class _Conversation:
             self._add_action(event, event["action"].text())
 
     def _add_action(self, event: Json, action: str) -> None:
+        if action == "condensation" and _forgets(event["args"].fields()) and self.condensed_at is None:
+            self.condensed_at = len(self.messages)
         if action in _SILENT_ACTIONS:
             return
         self._last_call = False
@@ -89,6 +103,8 @@ class _Conversation:
     def _add_observation(self, event: Json) -> None:
         cause = event["cause"].label()
         metadata = event["tool_call_metadata"]
+        if event["observation"].value == "condense" and self.condensed_at is None:
+            self.condensed_at = len(self.messages)
         if event["observation"].value in _SILENT_OBSERVATIONS:
             return
         if metadata:
@@ -104,3 +120,8 @@ class _Conversation:
     def _remember_call(self, event: Json, call_id: str | None) -> None:
         if event["id"]:
             self._calls[event["id"].label()] = call_id
+
+
+def _forgets(arguments: Json) -> bool:
+    """Whether a condensation takes any event out; a listed or a spanned one."""
+    return bool(arguments["forgotten_event_ids"].value) or arguments["forgotten_events_start_id"].value is not None
