@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recorded import DATA
 
 from pivotrl_cli.errors import InputError
 from pivotrl_cli.readers import READERS, detect, load_reader, unknown_format
@@ -18,9 +19,15 @@ from pivotrl_cli.readers.sources import find_sources
 from pivotrl_cli.rows import Message, Reject, RejectReason, ToolCall, Trajectory
 
 
+def claims(document: Document) -> list[str]:
+    """Every reader that recognises the document."""
+    return [name for name in READERS if load_reader(name).sniff(document.head)]
+
+
 def read(document: Document) -> list[Trajectory | Reject]:
     found = detect(document)
     assert found is not None
+    assert claims(document) == [found[0]]
     return list(load_reader(found[0]).read(document))
 
 
@@ -654,3 +661,12 @@ def test_complaints_name_the_place() -> None:
     with pytest.raises(RecordError) as caught:
         Json({"a": [{"b": 1}]})["a"].list()[0]["b"].text()
     assert str(caught.value) == "a.0.b: expected text, got a number"
+
+
+def test_no_two_readers_claim_one_file() -> None:
+    here = Path(__file__).parents[1] / "data"
+    folders = [here, *([DATA] if DATA.is_dir() else [])]
+    documents = [document for source in find_sources([*map(str, folders)]) for document in source.documents()]
+    claimed = {document.source: claims(document) for document in documents}
+    assert {source: names for source, names in claimed.items() if len(names) > 1} == {}
+    assert any(claimed.values())

@@ -12,10 +12,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pivotrl_cli.readers.blocks import is_api_record
 from pivotrl_cli.readers.document import Record, RecordReader
 from pivotrl_cli.readers.fields import provenance
 from pivotrl_cli.readers.messages import messages_of, tools_of
 from pivotrl_cli.readers.parsing import Head
+from pivotrl_cli.readers.tags import is_tagged_conversation
 from pivotrl_cli.rows import Trajectory
 
 _NAMES = ("messages", "trajectory", "conversations")
@@ -29,7 +31,10 @@ class OpenAIReader(RecordReader):
         if all(_is_chat(head.fields.get(part)) for part in _PARTS):
             return "prompt and completion with roles"
         name = next((name for name in _NAMES if head.fields.get(name)), "")
-        return f"records have {name} with roles" if _is_chat(head.fields.get(name)) else None
+        chat = head.fields.get(name)
+        if not _is_chat(chat) or is_tagged_conversation(chat) or is_api_record(head.fields) or _has_values(chat):
+            return None
+        return f"records have {name} with roles"
 
     def trajectory(self, record: Record) -> Trajectory:
         fields = record.json
@@ -55,6 +60,13 @@ class OpenAIReader(RecordReader):
 def _is_chat(messages: Any) -> bool:
     listed = _parse_list(messages)
     return bool(listed) and all(isinstance(one, dict) and ("role" in one or "content" in one) for one in listed)
+
+
+def _has_values(messages: Any) -> bool:
+    """Whether a block has its text in `value`, as LLaMA-Factory's have."""
+    contents = [one.get("content") for one in _parse_list(messages)]
+    blocks = [block for content in contents if isinstance(content, list) for block in content]
+    return any(isinstance(block, dict) and "value" in block for block in blocks)
 
 
 def _parse_list(messages: Any) -> list[Any]:

@@ -16,7 +16,7 @@ from pivotrl_cli.readers.document import Record, RecordReader
 from pivotrl_cli.readers.fields import Json, provenance
 from pivotrl_cli.readers.messages import chat_role, message_of, tools_of
 from pivotrl_cli.readers.parsing import Head
-from pivotrl_cli.readers.tags import call_from, role_of
+from pivotrl_cli.readers.tags import call_from, is_tagged_conversation, role_of
 from pivotrl_cli.rows import Message, Trajectory
 
 
@@ -25,7 +25,7 @@ class ShareGptReader(RecordReader):
 
     def sniff(self, head: Head) -> str | None:
         conversation = _dicts(head.fields.get("conversations"))
-        if conversation and "from" in conversation[0]:
+        if conversation and "from" in conversation[0] and not is_tagged_conversation(conversation):
             return "conversations with from and value"
         contents = [message.get("content") for message in _dicts(head.fields.get("messages"))]
         blocks = [block for content in contents for block in _dicts(content)]
