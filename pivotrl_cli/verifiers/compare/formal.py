@@ -275,7 +275,7 @@ def _yaml(text: str) -> Any:
         _refuse()
     if not re.search(r"^\s*['\"]?[\w./$-]+['\"]?\s*:", text, re.M):
         _refuse()
-    value = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    value = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text).get_single_data()
     return value if isinstance(value, dict | list) else _refuse()
 
 
