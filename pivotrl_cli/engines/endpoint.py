@@ -30,7 +30,14 @@ _MODEL_ALONE = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1
 _DISPENSABLE = ("n", "seed", "logprobs", "return_token_ids", "skip_special_tokens", "max_tokens", *_MODEL_ALONE)
 """Parameters to omit once a server has refused them by name; not where their value differs from the model's own
 distribution."""
-_CONTEXT = re.compile(r"context[ _-]?(length|size|window)|too long|longer than|too many tokens", re.IGNORECASE)
+_CONTEXT = re.compile(
+    r"context[ _-]?(length|size|window)|too many tokens"
+    r"|\b(prompt|inputs?|requests?|conversation|messages|content)'?:? *(\([^)]*\) *)?"
+    r"(is |are |string )?(too long|longer than)",
+    re.IGNORECASE,
+)
+_ONE_STRING = re.compile(r"(?<!prompt')(?<!input')(?<!content'): string too long", re.IGNORECASE)
+"""OpenAI's words for an id, a name or a description above its limit; LiteLLM calls that a context overflow too."""
 _NO_LIMIT = sys.maxsize
 
 
@@ -224,7 +231,8 @@ def _refused_parameters(reply: Reply, sent: dict[str, Any]) -> list[str]:
 
 
 def _is_too_long(reply: Reply) -> bool:
-    return reply.status in (400, 413, 422) and _CONTEXT.search(reply.error or "") is not None
+    words = reply.error or ""
+    return reply.status in (400, 413, 422) and bool(_CONTEXT.search(words)) and not _ONE_STRING.search(words)
 
 
 def _choices(reply: Reply) -> list[dict[str, Any]]:

@@ -97,11 +97,14 @@ def to_messages(state: list[Message]) -> list[dict[str, Any]]:
     """A state as OpenAI messages: arguments as JSON text, and ids that pair each call with its answer.
 
     Calls that were recorded without an id get one; answers without one get those of the calls before them, in order.
+    Reasoning has two names: vLLM reads `reasoning` alone, SGLang and DeepSeek `reasoning_content`.
     """
     messages: list[dict[str, Any]] = []
     unanswered: list[str] = []
     for number, message in enumerate(state):
         shaped = to_template(message)
+        if "reasoning_content" in shaped:
+            shaped["reasoning"] = shaped["reasoning_content"]
         if message.role == "assistant":
             unanswered = [call.id or f"call_{number}_{i}" for i, call in enumerate(message.tool_calls)]
             for call, call_id, own in zip(shaped.get("tool_calls", []), unanswered, message.tool_calls, strict=True):

@@ -111,7 +111,8 @@ def test_a_state_is_openai_messages_with_paired_ids():
     assert to_messages(state) == [
         {"role": "system", "content": "Be kind."},
         {"role": "user", "content": "Two orders."},
-        {"role": "assistant", "content": "", "reasoning_content": "Both.", "tool_calls": [look, broken]},
+        {"role": "assistant", "content": "", "tool_calls": [look, broken]}
+        | dict.fromkeys(("reasoning_content", "reasoning"), "Both."),
         {"role": "tool", "content": "seven", "name": "look", "tool_call_id": "call_2_0"},
         {"role": "tool", "content": "eight", "tool_call_id": "call_2_1"},
         {"role": "assistant", "content": "And?", "tool_calls": [own]},
@@ -327,6 +328,8 @@ def test_a_cut_sample_says_length():
         "The input (6000 tokens) is longer than the model's context length (4096 tokens).",
         "the request exceeds the available context size. try increasing it",
         "Prompt is too long: max_tokens and n are to be smaller",
+        "litellm.ContextWindowExceededError: Input is too long for requested model.",
+        "Invalid 'messages[1].content': string too long. Expected a string with maximum length 1048576",
     ],
 )
 def test_a_state_beyond_the_context_is_too_long(words):
@@ -337,6 +340,26 @@ def test_a_state_beyond_the_context_is_too_long(words):
         groups = sampled(opened(url), [request()])
     assert groups["a"] == Group(request=request(), completions=[], status="too_long", detail=f"HTTP 400: {words}")
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Invalid 'messages[3].tool_calls[0].id': string too long. Expected a string with maximum length 40",
+        "Invalid 'input[9].call_id': string too long. Expected a string with maximum length 64",
+        "Invalid 'tools[0].function.description': string too long. Expected a string with maximum length 1024",
+        "litellm.ContextWindowExceededError: Invalid 'messages[3].tool_calls[0].id': string too long.",
+        "tools.0.name: the name is longer than 64 characters",
+        "messages.2: the tool call id is too long",
+    ],
+)
+def test_one_string_above_its_limit_is_no_long_state(words):
+    def strict(path: str, body: dict[str, Any]) -> Any:
+        return looks(path, body) if is_canary(body) else (400, {"error": {"message": words}})
+
+    with faulty_server(strict, never) as (url, _):
+        group = sampled(opened(url), [request()], n=1)["a"]
+    assert (group.status, [one.error for one in group.completions]) == ("ok", [f"HTTP 400: {words}"])
 
 
 @pytest.mark.parametrize("body", [{}, {"choices": []}, {"choices": "x"}, {"choices": [5]}, {"choices": {"a": 1}}])
